@@ -1,0 +1,1 @@
+"""What Penstock's services share. Imports no service."""

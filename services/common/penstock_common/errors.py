@@ -1,0 +1,92 @@
+"""One error type for all services, and what it becomes on the wire.
+
+A ``PenstockError`` is written for the caller: its ``detail`` names the field,
+the value and the remedy, and is safe to send. Anything else that is raised is
+a defect; the transports log it and answer with a detail-free 500 / INTERNAL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import grpc
+
+
+class PenstockError(Exception):
+    """An error meant for the caller.
+
+    Args:
+        status: HTTP status code (400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 499, 503, 504, 500).
+        code: stable machine-readable name in kebab case, e.g. ``unknown-model``.
+        detail: one or two sentences for the caller; names field, value and remedy.
+        headers: extra HTTP response headers, e.g. ``Retry-After``.
+        extra: extra members of the problem document (RFC 9457, section 3.2).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+
+    @property
+    def grpc_code(self) -> grpc.StatusCode:
+        return HTTP_TO_GRPC.get(self.status, grpc.StatusCode.INTERNAL)
+
+    def problem(self) -> dict[str, Any]:
+        """The ``application/problem+json`` document of RFC 9457."""
+        return {
+            "type": f"urn:penstock:error:{self.code}",
+            "title": _title(self.status),
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.extra,
+        }
+
+
+def _title(status: int) -> str:
+    return "Client Closed Request" if status == 499 else HTTPStatus(status).phrase
+
+
+#: HTTP status -> gRPC status, after google/rpc/code.proto.
+HTTP_TO_GRPC: Mapping[int, grpc.StatusCode] = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.ABORTED,
+    412: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.INVALID_ARGUMENT,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    499: grpc.StatusCode.CANCELLED,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+#: gRPC status -> HTTP status, for answers of an upstream.
+GRPC_TO_HTTP: Mapping[grpc.StatusCode, int] = {
+    grpc.StatusCode.INVALID_ARGUMENT: 422,
+    grpc.StatusCode.OUT_OF_RANGE: 422,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.FAILED_PRECONDITION: 412,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 503,
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}

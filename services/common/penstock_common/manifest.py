@@ -1,0 +1,168 @@
+"""``model.yaml``: what a model artifact says of itself.
+
+A model is data, not code. Its manifest names the format of its file, the
+signature (single source for request validation, OpenAPI and batching), the
+pre-processing by name, the labels and batching hints. See ``docs/model-format.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import yaml
+
+from penstock_common.errors import PenstockError
+
+#: Name of the manifest inside an artifact folder.
+MANIFEST_FILE = "model.yaml"
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
+FieldName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+
+
+class Format(StrEnum):
+    TORCH_EXPORT = "torch-export"  # torch.export program, .pt2
+    TORCHSCRIPT = "torchscript"  # .pt
+    ONNX = "onnx"  # .onnx
+
+
+class Task(StrEnum):
+    """Decides how the friendly route words an answer."""
+
+    CLASSIFICATION = "classification"  # first output: probabilities [-1, len(labels)]
+    REGRESSION = "regression"  # first output: values [-1]
+    TENSOR = "tensor"  # outputs as they are
+
+
+class FieldKind(StrEnum):
+    """What a client sends for one field of one row on the friendly route."""
+
+    TEXT = "text"  # JSON string                    -> BYTES, UTF-8
+    IMAGE = "image"  # file upload or base64 string -> BYTES, an encoded PNG, JPEG or WebP
+    CATEGORY = "category"  # JSON string, one of `categories` -> BYTES
+    NUMBER = "number"  # JSON number                -> a float datatype
+    INTEGER = "integer"  # JSON whole number        -> an integer datatype
+    BOOLEAN = "boolean"  # JSON true / false        -> BOOL
+    TENSOR = "tensor"  # nested JSON lists of `shape` -> datatype
+
+
+class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One input. On the wire (OIP) it is a tensor of shape ``[-1, *shape]``, the batch first."""
+
+    name: FieldName
+    kind: FieldKind
+    datatype: str  # OIP: BOOL INT8..INT64 UINT8..UINT64 FP16 FP32 FP64 BYTES
+    shape: list[Annotated[int, msgspec.Meta(ge=1)]] = []  # of one row; [] is a scalar
+    minimum: float | None = None
+    maximum: float | None = None
+    max_length: int | None = None  # characters of a text; bytes of an image
+    categories: list[str] | None = None
+    required: bool = True
+    default: Any = None  # used where not required and absent
+    description: str = ""
+
+
+class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One output tensor of shape ``[-1, *shape]``, the batch first."""
+
+    name: FieldName
+    datatype: str
+    shape: list[int] = []
+    description: str = ""
+
+
+class Preprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A pre-processing step by name, with its parameters; the inference service has the code."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
+class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """``max_batch_size`` rows at most reach the model in one call; 1 for a model that cannot batch."""
+
+    max_batch_size: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
+
+
+class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """``model.yaml``."""
+
+    format: Format
+    file: str  # relative path of the model file inside the artifact
+    task: Task
+    inputs: Annotated[list[Field], msgspec.Meta(min_length=1)]
+    outputs: Annotated[list[Output], msgspec.Meta(min_length=1)]
+    labels: list[str] = []
+    preprocess: Preprocess | None = None
+    batching: Batching = msgspec.field(default_factory=Batching)
+    description: str = ""
+    examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs
+    schema_version: int = 1
+
+    def __post_init__(self) -> None:
+        names = [field.name for field in self.inputs]
+        if len(set(names)) != len(names):
+            raise ValueError(f"inputs: names must differ, got {names}")
+        for field in self.inputs:
+            _check_field(field)
+        for output in self.outputs:
+            if output.datatype not in DATATYPES:
+                raise ValueError(f"outputs.{output.name}.datatype: {output.datatype!r} is none of {DATATYPES}")
+        if self.task is Task.CLASSIFICATION and len(self.labels) < 2:
+            raise ValueError("labels: a classification model names at least two labels")
+        if self.file.startswith("/") or ".." in Path(self.file).parts:
+            raise ValueError(f"file: {self.file!r} must lie inside the artifact")
+        if self.schema_version != 1:
+            raise ValueError(f"schema_version: {self.schema_version} is not known here; this release reads 1")
+
+
+DATATYPES = (
+    "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
+    "FP16", "FP32", "FP64", "BYTES",
+)  # fmt: skip
+
+_KIND_DATATYPES: dict[FieldKind, tuple[str, ...]] = {
+    FieldKind.TEXT: ("BYTES",),
+    FieldKind.IMAGE: ("BYTES",),
+    FieldKind.CATEGORY: ("BYTES",),
+    FieldKind.NUMBER: ("FP16", "FP32", "FP64"),
+    FieldKind.INTEGER: tuple(d for d in DATATYPES if "INT" in d),
+    FieldKind.BOOLEAN: ("BOOL",),
+    FieldKind.TENSOR: DATATYPES,
+}
+
+
+def _check_field(field: Field) -> None:
+    where = f"inputs.{field.name}"
+    if field.datatype not in _KIND_DATATYPES[field.kind]:
+        allowed = ", ".join(_KIND_DATATYPES[field.kind])
+        raise ValueError(f"{where}.datatype: {field.datatype!r} does not fit kind {field.kind}; use {allowed}")
+    if field.kind is not FieldKind.TENSOR and field.shape:
+        raise ValueError(f"{where}.shape: only kind 'tensor' has a shape; leave it out")
+    if field.kind is FieldKind.CATEGORY and not field.categories:
+        raise ValueError(f"{where}.categories: a category lists its values")
+    if not field.required and field.default is None:
+        raise ValueError(f"{where}.default: a field that is not required has a default")
+    for bound in (field.minimum, field.maximum):
+        if bound is not None and math.isnan(bound):
+            raise ValueError(f"{where}: a bound cannot be NaN")
+
+
+def parse_manifest(text: str | bytes) -> Manifest:
+    """Read ``model.yaml``.
+
+    Raises:
+        PenstockError: 422 ``bad-manifest``, naming the place and the remedy.
+    """
+    try:
+        return msgspec.convert(yaml.safe_load(text), Manifest)
+    except (yaml.YAMLError, msgspec.ValidationError, ValueError) as err:
+        raise PenstockError(422, "bad-manifest", f"{MANIFEST_FILE}: {err}") from None
+
+
+def dump_manifest(manifest: Manifest) -> str:
+    return yaml.safe_dump(msgspec.to_builtins(manifest), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,160 @@
+"""Tensors between numpy and the Open Inference Protocol's wire forms.
+
+Raw bytes are little-endian and row-major; a BYTES element is a 4-byte
+little-endian length and its bytes (OIP v2, "Tensor Data Types" and Triton's
+binary tensor data extension).
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock_common.contract import inference_pb2 as pb
+from penstock_common.errors import PenstockError
+
+NUMPY_DTYPES: dict[str, np.dtype[np.generic]] = {
+    "BOOL": np.dtype(np.bool_),
+    "INT8": np.dtype("<i1"), "INT16": np.dtype("<i2"), "INT32": np.dtype("<i4"), "INT64": np.dtype("<i8"),
+    "UINT8": np.dtype("<u1"), "UINT16": np.dtype("<u2"), "UINT32": np.dtype("<u4"), "UINT64": np.dtype("<u8"),
+    "FP16": np.dtype("<f2"), "FP32": np.dtype("<f4"), "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype(np.object_),
+}  # fmt: skip
+
+#: OIP datatype -> field of InferTensorContents. FP16 travels only as raw bytes.
+CONTENTS_FIELDS: dict[str, str] = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents", "INT64": "int64_contents",
+    "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents", "UINT64": "uint64_contents",
+    "FP32": "fp32_contents", "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}  # fmt: skip
+
+_LENGTH = struct.Struct("<I")
+
+
+def pack_bytes(elements: Sequence[bytes]) -> bytes:
+    """BYTES elements as raw tensor data."""
+    return b"".join([part for e in elements for part in (_LENGTH.pack(len(e)), e)])
+
+
+def unpack_bytes(raw: bytes, count: int, *, where: str = "tensor") -> list[bytes]:
+    """``count`` BYTES elements out of raw tensor data.
+
+    Raises:
+        PenstockError: 400 ``bad-tensor`` where lengths and data disagree.
+    """
+    elements: list[bytes] = []
+    at = 0
+    end = len(raw)
+    for _ in range(count):
+        if at + 4 > end:
+            raise _bad(where, f"ends after {len(elements)} of {count} BYTES elements")
+        (size,) = _LENGTH.unpack_from(raw, at)
+        at += 4 + size
+        if at > end:
+            raise _bad(where, f"element {len(elements)} claims {size} bytes, more than there are")
+        elements.append(raw[at - size : at])
+    if at != end:
+        raise _bad(where, f"has {end - at} bytes more than its {count} elements")
+    return elements
+
+
+def to_raw(array: NDArray[np.generic], datatype: str) -> bytes:
+    """An array as raw tensor data. BYTES arrays hold ``bytes`` objects."""
+    if datatype == "BYTES":
+        return pack_bytes(array.ravel().tolist())
+    return np.ascontiguousarray(array, dtype=NUMPY_DTYPES[datatype]).tobytes()
+
+
+def from_raw(raw: bytes, datatype: str, shape: Sequence[int], *, where: str = "tensor") -> NDArray[np.generic]:
+    """An array (read-only for fixed-size types) of ``shape`` from raw tensor data.
+
+    Raises:
+        PenstockError: 400 ``bad-tensor`` for an unknown datatype, a negative dimension or a wrong length.
+    """
+    dtype = _dtype(datatype, where)
+    if any(d < 0 for d in shape):
+        raise _bad(where, f"shape {list(shape)} has a negative dimension")
+    count = math.prod(shape)
+    if datatype == "BYTES":
+        array = np.empty(count, dtype=np.object_)
+        array[:] = unpack_bytes(raw, count, where=where)
+        return array.reshape(shape)
+    if len(raw) != count * dtype.itemsize:
+        raise _bad(where, f"{datatype} of shape {list(shape)} needs {count * dtype.itemsize} bytes, got {len(raw)}")
+    return np.frombuffer(raw, dtype=dtype).reshape(shape)
+
+
+def input_arrays(request: pb.ModelInferRequest) -> dict[str, NDArray[np.generic]]:
+    """The inputs of a request by name, from raw contents or typed contents.
+
+    Raises:
+        PenstockError: 400 ``bad-tensor``.
+    """
+    return _arrays(request.inputs, request.raw_input_contents, "input")
+
+
+def output_arrays(response: pb.ModelInferResponse) -> dict[str, NDArray[np.generic]]:
+    """The outputs of a response by name.
+
+    Raises:
+        PenstockError: 400 ``bad-tensor``.
+    """
+    return _arrays(response.outputs, response.raw_output_contents, "output")
+
+
+def _arrays(
+    tensors: Sequence[pb.ModelInferRequest.InferInputTensor] | Sequence[pb.ModelInferResponse.InferOutputTensor],
+    raw: Sequence[bytes],
+    side: str,
+) -> dict[str, NDArray[np.generic]]:
+    if raw and len(raw) != len(tensors):
+        raise _bad(side, f"{len(tensors)} tensors but {len(raw)} raw contents; send raw contents for all or none")
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for i, tensor in enumerate(tensors):
+        where = f"{side} {tensor.name!r}"
+        if tensor.name in arrays:
+            raise _bad(where, "is given twice")
+        shape = list(tensor.shape)
+        if raw:
+            arrays[tensor.name] = from_raw(raw[i], tensor.datatype, shape, where=where)
+        else:
+            arrays[tensor.name] = _from_contents(tensor.contents, tensor.datatype, shape, where)
+    return arrays
+
+
+def _from_contents(
+    contents: pb.InferTensorContents, datatype: str, shape: Sequence[int], where: str
+) -> NDArray[np.generic]:
+    dtype = _dtype(datatype, where)
+    field = CONTENTS_FIELDS.get(datatype)
+    if field is None:
+        raise _bad(where, f"{datatype} travels only as raw contents")
+    values = getattr(contents, field)
+    if any(d < 0 for d in shape) or len(values) != math.prod(shape):
+        raise _bad(where, f"shape {list(shape)} does not fit the {len(values)} elements in {field}")
+    if datatype == "BYTES":
+        array = np.empty(len(values), dtype=np.object_)
+        array[:] = list(values)
+        return array.reshape(shape)
+    try:
+        return np.array(values, dtype=dtype).reshape(shape)
+    except OverflowError:
+        raise _bad(where, f"a value in {field} is out of range for {datatype}") from None
+
+
+def _dtype(datatype: str, where: str) -> np.dtype[np.generic]:
+    try:
+        return NUMPY_DTYPES[datatype]
+    except KeyError:
+        known = ", ".join(NUMPY_DTYPES)
+        raise _bad(where, f"unknown datatype {datatype!r}; known are {known}") from None
+
+
+def _bad(where: str, what: str) -> PenstockError:
+    return PenstockError(400, "bad-tensor", f"{where}: {what}.")
