@@ -1,0 +1,1 @@
+"""Penstock's edge: REST in, Open Inference Protocol gRPC out."""

@@ -1,0 +1,63 @@
+"""``python -m penstock_gateway``: run the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+
+import uvicorn
+import uvloop
+
+from penstock_common.settings import load_settings
+from penstock_common.telemetry import configure_logging, configure_tracing
+from penstock_gateway.app import build_app
+from penstock_gateway.routes import Health
+from penstock_gateway.settings import GatewaySettings
+
+
+class _Server(uvicorn.Server):
+    """Says "not ready" for a while before it stops listening, so that balancers look away first."""
+
+    def __init__(self, config: uvicorn.Config, health: Health, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._health = health
+        self._drain_seconds = drain_seconds
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        if self._health.draining:  # asked twice: at once
+            self.should_exit = self.force_exit = True
+            return
+        self._health.draining = True
+        asyncio.get_running_loop().call_later(self._drain_seconds, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+async def serve(settings: GatewaySettings) -> None:
+    stop_tracing = configure_tracing("gateway")
+    health = Health()
+    config = uvicorn.Config(
+        build_app(settings, health),
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        lifespan="on",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
+    )
+    server = _Server(config, health, settings.drain_seconds)
+    await server.serve()
+    stop_tracing()
+
+
+def main() -> None:
+    settings = load_settings(GatewaySettings)
+    configure_logging("gateway", settings.log_level)
+    uvloop.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

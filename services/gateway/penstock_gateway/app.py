@@ -1,0 +1,88 @@
+"""The gateway's composition root."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from penstock_common.manifest import Manifest
+from penstock_common.registry_client import RegistryClient, follow
+from penstock_gateway.catalog import Catalog
+from penstock_gateway.coalescer import Coalescer
+from penstock_gateway.disconnect import DisconnectWatch
+from penstock_gateway.edge import Guard
+from penstock_gateway.keys import KeyRing
+from penstock_gateway.limits import Limiter
+from penstock_gateway.oip import OpenInference
+from penstock_gateway.openapi import document
+from penstock_gateway.predict import Predict
+from penstock_gateway.routes import Health, routes
+from penstock_gateway.settings import GatewaySettings
+from penstock_gateway.upstream import Rows, Upstream, row_could_be_to_blame
+
+
+def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
+    """The application, not yet connected to anything; its lifespan connects it."""
+    keys = KeyRing(settings.keys_db)
+    disconnects = DisconnectWatch()
+    guard = Guard(
+        keys=keys,
+        limiter=Limiter(settings.rate, settings.burst),
+        disconnects=disconnects,
+        timeout_seconds=settings.timeout_seconds,
+        max_body_bytes=settings.max_body_bytes,
+        log_all=settings.access_log == "all",
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        upstream = Upstream(settings.upstream)
+
+        def make_coalescer(model: str, version: int, manifest: Manifest) -> Coalescer[Rows, list[bytes]]:
+            most = min(settings.max_bundle_rows, manifest.batching.max_batch_size)
+            return Coalescer(
+                upstream.sender(model, version, manifest),
+                blames_item=row_could_be_to_blame,
+                max_outstanding=settings.max_outstanding if settings.coalesce else settings.max_queue_rows,
+                max_weight=most if settings.coalesce else 1,
+                max_queued=settings.max_queue_rows,
+            )
+
+        catalog = Catalog(upstream, make_coalescer)
+        health.components = {
+            "keys": lambda: keys.loaded,
+            "registry snapshot": lambda: catalog.synced,
+            "envoy": upstream.connected,
+        }
+        await asyncio.to_thread(keys.load)
+        async with RegistryClient(settings.registry_url, settings.registry_token) as registry:
+            background = [
+                asyncio.create_task(keys.refresh_forever()),
+                asyncio.create_task(disconnects.run()),
+                asyncio.create_task(follow(registry, catalog.update)),
+            ]
+            app.router.routes.extend(
+                routes(
+                    guard,
+                    health,
+                    catalog,
+                    Predict(catalog, disconnects, settings.default_model),
+                    OpenInference(catalog, disconnects),
+                )
+            )
+            app.openapi = lambda: document(catalog, settings.default_model)  # type: ignore[method-assign]
+            try:
+                yield
+            finally:
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
+                await catalog.close()
+                await upstream.close()
+
+    return FastAPI(title="Penstock", lifespan=lifespan, redoc_url=None)
+
+

@@ -1,0 +1,236 @@
+"""Which models there are, and which version answers a request.
+
+Follows the registry and keeps the last good state when it is away. An alias
+moves only once the pods say that its new versions are loaded and warm; until
+then requests go where they went before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Protocol
+
+import structlog
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Manifest
+from penstock_common.registry_models import PRODUCTION, AliasTarget, Model, Snapshot, Version
+from penstock_gateway.coalescer import Coalescer
+from penstock_gateway.friendly import Presenter
+from penstock_gateway.upstream import Rows
+from penstock_gateway.validation import RowDecoder
+
+log = structlog.get_logger()
+
+#: Each probe reaches one pod; after this many in a row that say yes, the version is taken as ready.
+_PROBES = 3
+_PROBE_INTERVAL = 0.1
+
+MakeCoalescer = Callable[[str, int, Manifest], Coalescer[Rows, list[bytes]]]
+
+
+class Readiness(Protocol):
+    async def model_ready(self, model: str, version: int) -> bool: ...
+
+
+class Route:
+    """Everything that one served model version needs to answer."""
+
+    __slots__ = ("coalescer", "decoder", "manifest", "model", "number", "presenter", "version")
+
+    def __init__(self, version: Version, coalescer: Coalescer[Rows, list[bytes]]) -> None:
+        self.model = version.model
+        self.number = version.version
+        self.version = str(version.version)
+        self.manifest = version.manifest
+        self.decoder = RowDecoder(version.manifest)
+        self.presenter = Presenter(version.manifest, version.model)
+        self.coalescer = coalescer
+
+
+class _Alias:
+    """Targets in effect, with what a weighted choice needs."""
+
+    __slots__ = ("cumulative", "routes", "targets")
+
+    def __init__(self, targets: list[AliasTarget], routes: list[Route]) -> None:
+        self.targets = targets
+        self.routes = routes
+        self.cumulative = list(accumulate(t.weight for t in targets))
+
+    def choose(self) -> Route:
+        if len(self.routes) == 1:
+            return self.routes[0]
+        return random.choices(self.routes, cum_weights=self.cumulative)[0]  # noqa: S311 (traffic split, no secret)
+
+
+class _Entry:
+    """A model: the registry's word on it, and what is in effect here."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.routes: dict[int, Route] = {}
+        self.aliases: dict[str, _Alias] = {}
+
+
+class Catalog:
+    """The routing table.
+
+    Args:
+        readiness: asks the pods whether a version is loaded.
+        make_coalescer: one for each model version that gets traffic.
+    """
+
+    def __init__(self, readiness: Readiness, make_coalescer: MakeCoalescer) -> None:
+        self._readiness = readiness
+        self._make_coalescer = make_coalescer
+        self._entries: dict[str, _Entry] = {}
+        self._probes: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self.synced = False
+
+    async def close(self) -> None:
+        for probe in self._probes.values():
+            probe.cancel()
+        await asyncio.gather(*self._probes.values(), return_exceptions=True)
+
+    async def update(self, snapshot: Snapshot) -> None:
+        """Take over a snapshot of the registry."""
+        entries: dict[str, _Entry] = {}
+        for model in snapshot.models:
+            entry = self._entries.get(model.name) or _Entry(model)
+            entry.model = model
+            entries[model.name] = entry
+        self._entries = entries
+        self.synced = True
+        for entry in entries.values():
+            self._settle(entry)
+
+    def _settle(self, entry: _Entry) -> None:
+        """Put into effect what is ready, and probe for what is not."""
+        model = entry.model
+        wanted = {t.version for targets in model.aliases.values() for t in targets}
+        for number in wanted - entry.routes.keys():
+            key = (model.name, number)
+            if key not in self._probes:
+                self._probes[key] = asyncio.create_task(self._probe(*key))
+        aliases: dict[str, _Alias] = {}
+        for name, targets in model.aliases.items():
+            current = entry.aliases.get(name)
+            if current is not None and current.targets == targets:
+                aliases[name] = current
+            elif all(t.version in entry.routes for t in targets):
+                aliases[name] = _Alias(targets, [entry.routes[t.version] for t in targets])
+                log.info("alias in effect", model=model.name, alias=name, versions=[t.version for t in targets])
+            elif current is not None:
+                aliases[name] = current
+        entry.aliases = aliases
+        in_effect = {route.number for alias in aliases.values() for route in alias.routes}
+        entry.routes = {n: r for n, r in entry.routes.items() if n in wanted or n in in_effect}
+
+    async def _probe(self, name: str, number: int) -> None:
+        """Wait until the pods have a version, then give it a route."""
+        try:
+            in_a_row = 0
+            while in_a_row < _PROBES:
+                entry = self._entries.get(name)
+                if entry is None or number not in {t.version for ts in entry.model.aliases.values() for t in ts}:
+                    return
+                in_a_row = in_a_row + 1 if await self._readiness.model_ready(name, number) else 0
+                if in_a_row < _PROBES:
+                    await asyncio.sleep(_PROBE_INTERVAL)
+            version = entry.model.versions[number]
+            entry.routes[number] = Route(version, self._make_coalescer(name, number, version.manifest))
+        finally:
+            self._probes.pop((name, number), None)
+        self._settle(entry)
+
+    def resolve(self, name: str, version: str = "") -> Route:
+        """The route of a request.
+
+        Args:
+            name: a model, or ``model@alias``.
+            version: a version's number, or empty for the alias (``production`` by default).
+
+        Raises:
+            PenstockError: 404 ``unknown-model``, ``unknown-alias``, ``unknown-version``;
+                409 ``version-not-served``; 503 ``model-loading``.
+        """
+        model_name, _, alias_name = name.partition("@")
+        entry = self._entries.get(model_name)
+        if entry is None:
+            raise self._unknown_model(model_name)
+        if version:
+            return self._resolve_version(entry, version)
+        alias = entry.aliases.get(alias_name or PRODUCTION)
+        if alias is not None:
+            return alias.choose()
+        if (alias_name or PRODUCTION) in entry.model.aliases:
+            raise _loading(model_name, "Its first version is still being loaded")
+        known = ", ".join(sorted(entry.model.aliases)) or "none"
+        raise PenstockError(
+            404,
+            "unknown-alias",
+            f"Model {model_name!r} has no alias {alias_name or PRODUCTION!r}; its aliases: {known}.",
+        )
+
+    def _resolve_version(self, entry: _Entry, version: str) -> Route:
+        name = entry.model.name
+        number = int(version) if version.isdecimal() and len(version) < 10 else 0
+        route = entry.routes.get(number)
+        if route is not None:
+            return route
+        if number not in entry.model.versions:
+            known = ", ".join(str(n) for n in sorted(entry.model.versions)[-10:])
+            raise PenstockError(
+                404, "unknown-version", f"Model {name!r} has no version {version!r}; its newest versions: {known}."
+            )
+        if any(t.version == number for targets in entry.model.aliases.values() for t in targets):
+            raise _loading(name, f"Version {version} is still being loaded")
+        raise PenstockError(
+            409,
+            "version-not-served",
+            f"Version {version} of {name!r} is registered but no alias points at it, so no pod serves it; "
+            f"point one at it, for example: penstock promote {name} {version} --alias candidate",
+        )
+
+    def _unknown_model(self, name: str) -> PenstockError:
+        if not self.synced:
+            return _loading(name, "The registry has not been reached yet")
+        known = ", ".join(sorted(self._entries)) or "none yet"
+        return PenstockError(404, "unknown-model", f"There is no model {name!r}; models here: {known}.")
+
+    def models(self) -> list[dict[str, object]]:
+        """What ``GET /v1/models`` lists."""
+        return [
+            {
+                "name": name,
+                "ready": PRODUCTION in entry.aliases,
+                "description": _description(entry),
+                "aliases": {
+                    alias: [{"version": str(t.version), "weight": t.weight} for t in in_effect.targets]
+                    for alias, in_effect in sorted(entry.aliases.items())
+                },
+                "versions": [str(n) for n in sorted(entry.model.versions)],
+            }
+            for name, entry in sorted(self._entries.items())
+        ]
+
+    def production_routes(self) -> list[Route]:
+        """One route for each model that serves, for the documentation."""
+        return [e.aliases[PRODUCTION].routes[0] for _, e in sorted(self._entries.items()) if PRODUCTION in e.aliases]
+
+
+def _description(entry: _Entry) -> str:
+    alias = entry.aliases.get(PRODUCTION)
+    return alias.routes[0].manifest.description if alias else ""
+
+
+def _loading(name: str, what: str) -> PenstockError:
+    return PenstockError(
+        503, "model-loading", f"{what}: {name!r} cannot answer yet; try again shortly.", headers={"Retry-After": "1"}
+    )
+
+

@@ -1,0 +1,105 @@
+"""The OpenAPI document: one set of paths per model, from its signature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock_common.manifest import FieldKind, Task
+from penstock_gateway.catalog import Catalog, Route
+
+_PROBLEM_STATUSES = {
+    "400": "The body is not readable.",
+    "401": "The API key is missing, unknown or revoked.",
+    "404": "No such model, alias or version.",
+    "413": "The body or the list of rows is too large.",
+    "415": "The content type or the image format is not understood.",
+    "422": "A field does not fit the model's signature; the problem names it.",
+    "429": "The key's rate limit; Retry-After says when to come back.",
+    "503": "Overloaded, loading or unreachable; Retry-After says when to come back.",
+    "504": "The request's time was up before the model answered.",
+}
+
+
+def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
+    """OpenAPI 3.1 of what the gateway serves now."""
+    paths: dict[str, Any] = {
+        "/v1/models": {
+            "get": {"summary": "The models and what their aliases point at", "responses": _responses({"type": "object"})}
+        }
+    }
+    for route in catalog.production_routes():
+        paths[f"/v1/models/{route.model}/predict"] = {"post": _operation(route)}
+        if route.model == default_model:
+            paths["/predict"] = {"post": _operation(route) | {"operationId": "predict_default"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Penstock",
+            "version": "0.1.0",
+            "description": "Predictions from this installation's models. "
+            "The Open Inference Protocol v2 is served below /v2.",
+        },
+        "paths": paths,
+        "security": [{"ApiKey": []}, {"Bearer": []}],
+        "components": {
+            "securitySchemes": {
+                "ApiKey": {"type": "apiKey", "in": "header", "name": "API-Key"},
+                "Bearer": {"type": "http", "scheme": "bearer"},
+            },
+            "schemas": {
+                "Problem": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "code", "detail"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "code": {"type": "string"},
+                        "detail": {"type": "string"},
+                        "request_id": {"type": "string"},
+                    },
+                }
+            },
+        },
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    row = route.decoder.json_schema()
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"oneOf": [row, {"type": "array", "items": row, "minItems": 1}]}}
+    }
+    if route.manifest.examples:
+        content["application/json"]["example"] = route.manifest.examples[0]
+    if any(field.kind is FieldKind.IMAGE for field in route.manifest.inputs):
+        parts = {f.name: {"type": "string", "format": "binary"} for f in route.manifest.inputs}
+        content["multipart/form-data"] = {"schema": {"type": "object", "properties": parts}}
+    answer = _answer(route)
+    return {
+        "operationId": f"predict_{route.model}",
+        "tags": [route.model],
+        "summary": f"Ask {route.model}",
+        "description": route.manifest.description,
+        "requestBody": {"required": True, "content": content},
+        "responses": _responses({"oneOf": [answer, {"type": "array", "items": answer}]}),
+    }
+
+
+def _answer(route: Route) -> dict[str, Any]:
+    properties: dict[str, Any] = {"model": {"type": "string"}, "version": {"type": "string"}}
+    if route.manifest.task is Task.CLASSIFICATION:
+        properties["prediction"] = {"type": "string", "enum": route.manifest.labels}
+        properties["confidence"] = {"type": "number", "minimum": 0, "maximum": 1}
+        properties["probabilities"] = {"type": "object", "additionalProperties": {"type": "number"}}
+    elif route.manifest.task is Task.REGRESSION:
+        properties["prediction"] = {"type": "number"}
+    else:
+        properties["outputs"] = {"type": "object"}
+    return {"type": "object", "properties": properties}
+
+
+def _responses(schema: dict[str, Any]) -> dict[str, Any]:
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"200": {"description": "The answer.", "content": {"application/json": {"schema": schema}}}} | {
+        status: {"description": text, "content": problem} for status, text in _PROBLEM_STATUSES.items()
+    }

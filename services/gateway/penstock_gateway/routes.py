@@ -1,0 +1,69 @@
+"""The gateway's route table, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from penstock_gateway.catalog import Catalog
+from penstock_gateway.edge import Call, Edge, Guard, Handler, Reply
+from penstock_gateway.oip import OpenInference
+from penstock_gateway.predict import Predict
+
+
+@dataclass
+class Health:
+    """Readiness folds every component and the drain into one answer."""
+
+    components: dict[str, Callable[[], bool]] = field(default_factory=dict)
+    draining: bool = False
+
+    def report(self) -> tuple[bool, dict[str, str]]:
+        parts = {name: "ok" if check() else "not yet" for name, check in self.components.items()}
+        if self.draining:
+            parts["drain"] = "under way"
+        return bool(self.components) and all(v == "ok" for v in parts.values()), parts
+
+
+def routes(guard: Guard, health: Health, catalog: Catalog, predict: Predict, v2: OpenInference) -> list[BaseRoute]:
+    def edge(path: str, name: str, handler: Handler, method: str = "POST") -> Route:
+        return Route(path, Edge(name, guard, handler), methods=[method])
+
+    async def models(_: Call) -> Reply:
+        return Reply(orjson.dumps({"models": catalog.models()}))
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(_: Request) -> Response:
+        ready, parts = health.report()
+        return JSONResponse({"ready": ready, "components": parts}, status_code=200 if ready else 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return [
+        edge("/v1/models/{model}/predict", "predict", predict),
+        edge("/v1/models/{model}/versions/{version}/predict", "predict", predict),
+        edge("/predict", "predict", predict),
+        edge("/v2/models/{model}/infer", "infer", v2.infer),
+        edge("/v2/models/{model}/versions/{version}/infer", "infer", v2.infer),
+        edge("/v1/models", "models", models, "GET"),
+        edge("/v2", "v2", v2.server, "GET"),
+        edge("/v2/models/{model}", "v2", v2.metadata, "GET"),
+        edge("/v2/models/{model}/versions/{version}", "v2", v2.metadata, "GET"),
+        edge("/v2/models/{model}/ready", "v2", v2.ready, "GET"),
+        edge("/v2/models/{model}/versions/{version}/ready", "v2", v2.ready, "GET"),
+        edge("/v2/repository/index", "v2", v2.index),
+        Route("/v2/health/live", healthz),
+        Route("/v2/health/ready", readyz),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+    ]

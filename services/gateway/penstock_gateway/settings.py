@@ -1,0 +1,41 @@
+"""The gateway's settings, from ``PENSTOCK_GATEWAY_*``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class GatewaySettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_GATEWAY_")
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    #: host:port of the gRPC upstream: Envoy.
+    upstream: str = "127.0.0.1:8082"
+    registry_url: str = "http://127.0.0.1:8081"
+    registry_token: str = ""
+    #: SQLite file of the API keys.
+    keys_db: Path
+    #: the model that POST /predict asks.
+    default_model: str = "spam"
+    #: requests per second of a key that has no rate of its own, and how many may come at once.
+    rate: float = Field(default=100.0, gt=0)
+    burst: float = Field(default=200.0, ge=1)
+    #: false sends every request in a message of its own; for measuring.
+    coalesce: bool = True
+    max_outstanding: int = Field(default=2, ge=1)
+    #: rows of one message at most; a model's own max_batch_size may be lower.
+    max_bundle_rows: int = Field(default=128, ge=1)
+    max_queue_rows: int = Field(default=4096, ge=1)
+    #: time for one request; a client may ask for less with X-Request-Timeout (seconds).
+    timeout_seconds: float = Field(default=10.0, gt=0)
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
+    #: how long readiness says no before the listener closes.
+    drain_seconds: float = Field(default=0.5, ge=0)
+    #: which requests are logged.
+    access_log: Literal["errors", "all"] = "errors"
+    log_level: str = "info"
