@@ -1,0 +1,154 @@
+"""Rows of a model's signature out of request bodies: the format check of the hot path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Manifest
+from penstock_common.tensors import NUMPY_DTYPES, from_raw
+from penstock_gateway.field_checks import FieldCheck, field_check, shown
+from penstock_gateway.json_body import decode_json
+from penstock_gateway.signature_schema import row_schema
+
+MAX_ROWS = 1024
+_MISSING: Any = object()
+
+
+class RowDecoder:
+    """Checks and encodes the rows of one model version; built once from its manifest.
+
+    Raises of all methods: ``PenstockError`` 400 ``bad-json``, 413 ``too-many-rows`` or
+    ``image-too-large``, 415 ``unsupported-image``, 422 ``invalid-input``.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._checks = [field_check(field) for field in manifest.inputs]
+        self._names = [field.name for field in manifest.inputs]
+        # (name, check, checked default): what the hot path needs, without attribute look-ups.
+        self._row_plan: list[tuple[str, Callable[[Any], Any], Any]] = [
+            (check.name, check.json, _MISSING if check.field.required else check.json(check.field.default))
+            for check in self._checks
+        ]
+        self._packs = [check.pack for check in self._checks]
+
+    def encode(self, body: bytes) -> tuple[list[bytes], int, bool]:
+        """A JSON body as raw tensors in signature order, the number of rows, and whether it was a list."""
+        value = decode_json(body)
+        if type(value) is not list:
+            row = self._row(value)
+            return [pack((element,)) for pack, element in zip(self._packs, row, strict=True)], 1, False
+        _check_count(len(value))
+        rows = []
+        for i, item in enumerate(value):
+            try:
+                rows.append(self._row(item))
+            except PenstockError as err:
+                err.extra["row"] = i
+                raise PenstockError(err.status, err.code, f"Row {i}: {err.detail}", extra=err.extra) from None
+        columns = zip(*rows, strict=True)
+        return [pack(column) for pack, column in zip(self._packs, columns, strict=True)], len(rows), True
+
+    def rows(self, body: bytes) -> tuple[list[NDArray[np.generic]], int, bool]:
+        """The same as arrays of shape ``[rows, *shape]``."""
+        raw, count, was_list = self.encode(body)
+        arrays = [
+            from_raw(data, field.datatype, [count, *field.shape], where=field.name)
+            for data, field in zip(raw, self._manifest.inputs, strict=True)
+        ]
+        return arrays, count, was_list
+
+    def fields(self, values: Mapping[str, str | bytes]) -> list[bytes]:
+        """One row from a multipart form: texts are parsed by kind, files are bytes."""
+        self._refuse_unknown(values)
+        raw = []
+        for check, (name, _, default) in zip(self._checks, self._row_plan, strict=True):
+            if name in values:
+                element = check.form(values[name])
+            elif default is not _MISSING:
+                element = default
+            else:
+                raise self._missing(name)
+            raw.append(check.pack((element,)))
+        return raw
+
+    def check_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[list[bytes], int]:
+        """The arrays of an Open Inference Protocol request as raw tensors in signature order, and their rows."""
+        self._refuse_unknown(arrays)
+        counts = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
+        if len(set(counts.values())) > 1:
+            raise _invalid(f"The inputs differ in their number of rows: {counts}; give all the same.")
+        rows = next(iter(counts.values()), 0)
+        _check_count(rows)
+        raw = []
+        for check, (name, _, default) in zip(self._checks, self._row_plan, strict=True):
+            if name in arrays:
+                raw.append(check.array(_fit(check, arrays[name], rows)))
+            elif default is not _MISSING:
+                raw.append(check.pack([default] * rows))
+            else:
+                raise self._missing(name)
+        return raw, rows
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON Schema of one row, with the manifest's examples."""
+        return row_schema(self._manifest)
+
+    def _row(self, row: Any) -> list[Any]:
+        if type(row) is not dict:
+            raise _invalid(f"A row is an object of the fields {', '.join(self._names)}; got {shown(row)}.")
+        elements = []
+        known = 0
+        for name, check, default in self._row_plan:
+            value = row.get(name, _MISSING)
+            if value is not _MISSING:
+                known += 1
+                elements.append(check(value))
+            elif default is not _MISSING:
+                elements.append(default)
+            else:
+                self._refuse_unknown(row)  # a misspelt name explains more than a missing one
+                raise self._missing(name)
+        if known != len(row):
+            self._refuse_unknown(row)
+        return elements
+
+    def _refuse_unknown(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self._names:
+                text = f"Unknown field {shown(name)}; this model takes {', '.join(self._names)}."
+                raise PenstockError(422, "invalid-input", text, extra={"field": name[:80]})
+
+    def _missing(self, name: str) -> PenstockError:
+        text = f"Field '{name}' is missing; this model takes {', '.join(self._names)}."
+        return PenstockError(422, "invalid-input", text, extra={"field": name})
+
+
+def _fit(check: FieldCheck, array: NDArray[Any], rows: int) -> NDArray[Any]:
+    """The array in the signature's shape; clients send scalars as ``[rows]`` or ``[rows, 1]``."""
+    field = check.field
+    if array.dtype != NUMPY_DTYPES[field.datatype]:
+        sent = next((name for name, dtype in NUMPY_DTYPES.items() if dtype == array.dtype), str(array.dtype))
+        raise _invalid(f"Input '{field.name}' has datatype {sent}; send {field.datatype}.", field.name)
+    shape = (rows, *field.shape)
+    if array.shape != shape and not (not field.shape and array.shape == (rows, 1)):
+        wanted = ["rows", *field.shape]
+        raise _invalid(f"Input '{field.name}' has shape {list(array.shape)}; send {wanted}.", field.name)
+    return array.reshape(shape)
+
+
+def _check_count(rows: int) -> None:
+    if rows == 0:
+        raise _invalid("There is no row; send at least one.")
+    if rows > MAX_ROWS:
+        text = f"{rows} rows in one request, {MAX_ROWS} are allowed; split them over several requests."
+        raise PenstockError(413, "too-many-rows", text)
+
+
+def _invalid(detail: str, field: str = "") -> PenstockError:
+    return PenstockError(422, "invalid-input", detail, extra={"field": field} if field else None)
