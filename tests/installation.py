@@ -1,0 +1,99 @@
+"""A whole local installation on free ports, started the way a user starts one."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
+
+
+def _run_of_free_ports(length: int) -> int:
+    """The first of ``length`` consecutive free ports."""
+    while True:
+        (first,) = free_ports(1)
+        try:
+            for port in range(first, first + length):
+                with socket.socket() as s:
+                    s.bind(("127.0.0.1", port))
+            return first
+        except (OSError, OverflowError):
+            continue
+
+
+class Installation:
+    """``penstock up`` in a home folder of its own.
+
+    Args:
+        home: folder for state, logs and keys.
+        workers: inference processes behind Envoy.
+        prefix: words put before each command, e.g. ``taskset -c 0``.
+        environment: more variables for the services.
+    """
+
+    def __init__(
+        self, home: Path, *, workers: int, prefix: tuple[str, ...] = (), environment: dict[str, str] | None = None
+    ) -> None:
+        self.home = home
+        self.workers = workers
+        self._prefix = prefix
+        gateway, registry, envoy, admin = free_ports(4)
+        self.environment = os.environ | {
+            "PENSTOCK_HOME": str(home),
+            "PENSTOCK_GATEWAY_PORT": str(gateway),
+            "PENSTOCK_REGISTRY_PORT": str(registry),
+            "PENSTOCK_ENVOY_PORT": str(envoy),
+            "PENSTOCK_ENVOY_ADMIN_PORT": str(admin),
+            "PENSTOCK_WORKER_PORT": str(_run_of_free_ports(workers)),
+            "PENSTOCK_WORKER_METRICS_PORT": str(_run_of_free_ports(workers)),
+            "OMP_NUM_THREADS": "1",
+            "COLUMNS": "160",
+            **(environment or {}),
+        }
+        self.url = f"http://127.0.0.1:{gateway}"
+        self.registry_url = f"http://127.0.0.1:{registry}"
+        self.envoy_address = f"127.0.0.1:{envoy}"
+        self.envoy_admin_url = f"http://127.0.0.1:{admin}"
+        self.keys_db = ""
+
+    def penstock(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the command line; its output is in the error where it fails."""
+        command = [*self._prefix, sys.executable, "-m", "penstock_cli", *arguments]
+        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            raise AssertionError(f"penstock {' '.join(arguments)} -> {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.penstock(*arguments, "--json").stdout)
+
+    def up(self) -> None:
+        self.penstock("up", "--workers", str(self.workers))
+
+    def down(self) -> None:
+        self.penstock("down")
+
+    @property
+    def key(self) -> str:
+        return (self.home / "key").read_text().strip()
+
+    @property
+    def registry_token(self) -> str:
+        return (self.home / "registry-token").read_text().strip()

@@ -1,0 +1,162 @@
+"""The catalog: which version answers, and when an alias's move takes effect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
+from penstock_gateway import catalog as catalog_module
+from penstock_gateway.catalog import Catalog
+from penstock_gateway.coalescer import Coalescer
+
+
+@pytest.fixture(autouse=True)
+def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_module, "_PROBE_INTERVAL", 0.001)
+
+
+class Pods:
+    """Says which versions are loaded."""
+
+    def __init__(self, *ready: int) -> None:
+        self.ready = set(ready)
+        self.asked = asyncio.Event()
+
+    async def model_ready(self, model: str, version: int) -> bool:
+        self.asked.set()
+        return version in self.ready
+
+
+def version(number: int) -> Version:
+    manifest = Manifest(
+        format=Format.ONNX,
+        file="model.onnx",
+        task=Task.CLASSIFICATION,
+        inputs=[Field("text", FieldKind.TEXT, "BYTES")],
+        outputs=[Output("probabilities", "FP32", [2])],
+        labels=["ham", "spam"],
+    )
+    return Version("spam", number, manifest, [], "2026-01-01T00:00:00Z")
+
+
+def snapshot(aliases: dict[str, dict[int, int]], versions: int = 3) -> Snapshot:
+    targets = {name: [AliasTarget(v, w) for v, w in weights.items()] for name, weights in aliases.items()}
+    model = Model("spam", 1, {n: version(n) for n in range(1, versions + 1)}, targets)
+    return Snapshot("c", [model])
+
+
+def make(pods: Pods) -> Catalog:
+    async def send(items: object, deadline: float) -> list[list[bytes]]:
+        raise AssertionError("not called here")
+
+    return Catalog(pods, lambda *_: Coalescer(send, blames_item=lambda _: False))
+
+
+async def until_served(c: Catalog, name: str, number: str) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                if c.resolve(name).version == number:
+                    return
+            except PenstockError:
+                pass
+            await asyncio.sleep(0.001)
+
+
+def refused(c: Catalog, name: str, version: str = "") -> tuple[int, str]:
+    with pytest.raises(PenstockError) as caught:
+        c.resolve(name, version)
+    return caught.value.status, caught.value.code
+
+
+async def test_before_the_first_snapshot_it_says_to_come_back() -> None:
+    """Until the registry was reached a model is not unknown but loading: 503 with Retry-After."""
+    assert refused(make(Pods()), "spam") == (503, "model-loading")
+
+
+async def test_the_production_alias_answers() -> None:
+    """A model's bare name means its alias production."""
+    c = make(Pods(1))
+    await c.update(snapshot({"production": {1: 100}}))
+    await until_served(c, "spam", "1")
+    assert c.models()[0]["ready"] is True
+
+
+async def test_a_move_waits_for_the_pods() -> None:
+    """Traffic stays on the old version until the pods say that the new one is loaded, then moves."""
+    pods = Pods(1)
+    c = make(pods)
+    await c.update(snapshot({"production": {1: 100}}))
+    await until_served(c, "spam", "1")
+    pods.asked.clear()
+    await c.update(snapshot({"production": {2: 100}}))
+    await asyncio.wait_for(pods.asked.wait(), 5)
+    assert c.resolve("spam").version == "1"
+    pods.ready.add(2)
+    await until_served(c, "spam", "2")
+
+
+async def test_a_canary_gets_its_share() -> None:
+    """An alias with two targets splits by weight."""
+    c = make(Pods(1, 2))
+    await c.update(snapshot({"production": {1: 90, 2: 10}}))
+    await until_served(c, "spam", "1")
+    counts = Counter(c.resolve("spam").version for _ in range(5000))
+    assert 0.06 < counts["2"] / 5000 < 0.14
+
+
+async def test_other_aliases_and_numbers_answer_too() -> None:
+    """model@alias and an explicit version reach what an alias points at."""
+    c = make(Pods(1, 2))
+    await c.update(snapshot({"production": {1: 100}, "candidate": {2: 100}}))
+    await until_served(c, "spam@candidate", "2")
+    await until_served(c, "spam", "1")
+    assert c.resolve("spam", "2").version == "2"
+
+
+async def test_what_cannot_be_answered_says_why() -> None:
+    """Unknown model, alias and version, and one that no alias names, each have a problem of their own."""
+    c = make(Pods(1))
+    await c.update(snapshot({"production": {1: 100}}))
+    await until_served(c, "spam", "1")
+    assert refused(c, "ham") == (404, "unknown-model")
+    assert refused(c, "spam@canary") == (404, "unknown-alias")
+    assert refused(c, "spam", "9") == (404, "unknown-version")
+    assert refused(c, "spam", "latest") == (404, "unknown-version")
+    assert refused(c, "spam", "3") == (409, "version-not-served")
+
+
+async def test_a_version_still_loading_is_503() -> None:
+    """The first version of a model is not ready before its pods are."""
+    c = make(Pods())
+    await c.update(snapshot({"production": {1: 100}}))
+    assert refused(c, "spam") == (503, "model-loading")
+    assert refused(c, "spam", "1") == (503, "model-loading")
+    await c.close()
+
+
+async def test_a_move_back_while_loading_leaves_traffic_where_it_is() -> None:
+    """Rolling back before the new version was ready stops its probe and changes nothing."""
+    pods = Pods(1)
+    c = make(pods)
+    await c.update(snapshot({"production": {1: 100}}))
+    await until_served(c, "spam", "1")
+    await c.update(snapshot({"production": {2: 100}}))
+    await c.update(snapshot({"production": {1: 100}}))
+    pods.ready.add(2)
+    assert c.resolve("spam").version == "1"
+    await c.close()
+    assert c.resolve("spam").version == "1"
+
+
+async def test_a_model_that_is_gone_is_unknown() -> None:
+    """A model that the registry no longer has is answered 404."""
+    c = make(Pods(1))
+    await c.update(snapshot({"production": {1: 100}}))
+    await until_served(c, "spam", "1")
+    await c.update(Snapshot("d", []))
+    assert refused(c, "spam") == (404, "unknown-model")
