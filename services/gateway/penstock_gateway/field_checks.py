@@ -172,7 +172,9 @@ class ImageCheck(BytesCheck):
 
 def is_image(value: bytes) -> bool:
     """Whether the first bytes are those of a PNG, JPEG or WebP."""
-    return value.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (value[:4] == b"RIFF" and value[8:12] == b"WEBP")
+    return value.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
+        value[:4] == b"RIFF" and value[8:12] == b"WEBP"
+    )
 
 
 class NumericCheck(FieldCheck):

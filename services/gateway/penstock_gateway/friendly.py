@@ -1,0 +1,121 @@
+"""Raw output tensors as the answer of the friendly route."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Manifest, Output, Task
+from penstock_common.tensors import NUMPY_DTYPES, from_raw
+
+_ENCODER = msgspec.json.Encoder()
+_FLOAT_CODES = {"FP16": "e", "FP32": "f", "FP64": "d"}
+_DIGITS = 6
+
+
+class Presenter:
+    """Words the answers of one model; built once from its manifest."""
+
+    def __init__(self, manifest: Manifest, model: str) -> None:
+        self._model = model
+        self._outputs = manifest.outputs
+        self._labels = manifest.labels
+        self._probabilities = struct.Struct(
+            f"<{len(manifest.labels)}{_FLOAT_CODES.get(manifest.outputs[0].datatype, 'f')}"
+        )
+        words: dict[Task, Callable[[Sequence[bytes], int], list[dict[str, Any]]]] = {
+            Task.CLASSIFICATION: self._classes,
+            Task.REGRESSION: self._values,
+            Task.TENSOR: self._tensors,
+        }
+        self._words = words[manifest.task]
+
+    def present(self, outputs: Sequence[bytes], rows: int, version: str, was_list: bool) -> bytes:
+        """The JSON answer: one object, or a list of them where a list was asked.
+
+        Args:
+            outputs: raw tensors in the order of the signature.
+
+        Raises:
+            PenstockError: 500 ``model-output`` where the outputs do not fit the manifest or are not finite.
+        """
+        if len(outputs) != len(self._outputs):
+            raise self._bad(f"{len(outputs)} outputs where its manifest names {len(self._outputs)}")
+        answers = self._words(outputs, rows)
+        for answer in answers:
+            answer["model"] = self._model
+            answer["version"] = version
+        return _ENCODER.encode(answers if was_list else answers[0])
+
+    def _classes(self, outputs: Sequence[bytes], rows: int) -> list[dict[str, Any]]:
+        raw = outputs[0]
+        size = self._probabilities.size
+        if len(raw) != rows * size:
+            wanted = f"{rows} x {len(self._labels)} probabilities"
+            raise self._bad(f"{len(raw)} bytes where {wanted} take {rows * size}")
+        answers: list[dict[str, Any]] = []
+        for probabilities in self._probabilities.iter_unpack(raw):
+            if not math.isfinite(sum(probabilities)):
+                raise self._bad("a probability that is not a finite number")
+            confidence = max(probabilities)
+            answers.append(
+                {
+                    "prediction": self._labels[probabilities.index(confidence)],
+                    "confidence": round(confidence, _DIGITS),
+                    "probabilities": {
+                        label: round(p, _DIGITS) for label, p in zip(self._labels, probabilities, strict=True)
+                    },
+                }
+            )
+        return answers
+
+    def _values(self, outputs: Sequence[bytes], rows: int) -> list[dict[str, Any]]:
+        datatype = self._outputs[0].datatype
+        itemsize = NUMPY_DTYPES[datatype].itemsize
+        if datatype == "BYTES" or len(outputs[0]) != rows * itemsize:
+            raise self._bad(f"{len(outputs[0])} bytes where {rows} values of {datatype} were due")
+        array = np.frombuffer(outputs[0], NUMPY_DTYPES[datatype])
+        if not np.isfinite(array).all():
+            raise self._bad("a value that is not a finite number")
+        # str() of a numpy float is the shortest text that reads back as the same FP32: 0.1, not 0.10000000149.
+        values = [float(str(v)) for v in array] if array.dtype.kind == "f" else array.tolist()
+        return [{"prediction": value} for value in values]
+
+    def _tensors(self, outputs: Sequence[bytes], rows: int) -> list[dict[str, Any]]:
+        columns = [self._nested(raw, output, rows) for raw, output in zip(outputs, self._outputs, strict=True)]
+        names = [output.name for output in self._outputs]
+        return [{"outputs": dict(zip(names, row, strict=True))} for row in zip(*columns, strict=True)]
+
+    def _nested(self, raw: bytes, output: Output, rows: int) -> list[Any]:
+        """One output as nested lists, a row each."""
+        count = _bytes_count(raw) if output.datatype == "BYTES" else len(raw) // NUMPY_DTYPES[output.datatype].itemsize
+        try:
+            array = from_raw(raw, output.datatype, [count]).reshape([rows, *output.shape])
+            if output.datatype == "BYTES":
+                array = np.array([e.decode() for e in array.ravel()], dtype=np.object_).reshape(array.shape)
+        except UnicodeDecodeError:
+            raise self._bad(f"'{output.name}' that is no UTF-8 text; ask for it as binary on /v2") from None
+        except (PenstockError, ValueError):
+            raise self._bad(f"{len(raw)} bytes that do not fit {rows} rows of '{output.name}' {output.shape}") from None
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise self._bad(f"'{output.name}' with a value that is not a finite number")
+        nested: list[Any] = array.tolist()
+        return nested
+
+    def _bad(self, what: str) -> PenstockError:
+        text = f"Model '{self._model}' answered {what}. The request was fine; tell the model's owner."
+        return PenstockError(500, "model-output", text)
+
+
+def _bytes_count(raw: bytes) -> int:
+    count = at = 0
+    while at + 4 <= len(raw):
+        at += 4 + int.from_bytes(raw[at : at + 4], "little")
+        count += 1
+    return count
