@@ -98,7 +98,8 @@ class Presenter:
         try:
             array = from_raw(raw, output.datatype, [count]).reshape([rows, *output.shape])
             if output.datatype == "BYTES":
-                array = np.array([e.decode() for e in array.ravel()], dtype=np.object_).reshape(array.shape)
+                texts = [element.decode() for element in array.ravel().tolist()]
+                array = np.array(texts, dtype=np.object_).reshape(array.shape)
         except UnicodeDecodeError:
             raise self._bad(f"'{output.name}' that is no UTF-8 text; ask for it as binary on /v2") from None
         except (PenstockError, ValueError):

@@ -79,7 +79,7 @@ class KeyStore:
             )
         return record, key
 
-    def list(self) -> list[KeyRecord]:
+    def records(self) -> list[KeyRecord]:
         with self._open() as connection:
             return read_keys(connection)
 

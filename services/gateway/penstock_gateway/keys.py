@@ -55,6 +55,7 @@ class KeyRing:
         self._path = path
         self._keys: dict[str, tuple[bytes, Principal, bool]] = {}
         self._loaded = False
+        self._away = False
         self._connection: sqlite3.Connection | None = None
         self._seen: tuple[int, int] = (0, 0)  # the file's inode and its data_version
 
@@ -78,11 +79,27 @@ class KeyRing:
         return known[1]
 
     def load(self) -> None:
-        """Read the store where it changed.
+        """Read the store where it changed; with the store away the last good keys stay."""
+        try:
+            self._read()
+        except (OSError, sqlite3.Error) as err:
+            self.close()
+            _FAILURES.inc()
+            if not self._away:
+                _log.warning("key store away, keeping the last keys", path=str(self._path), error=str(err))
+            self._away = True
+        else:
+            if self._away:
+                _log.info("key store is back", path=str(self._path))
+            self._away = False
 
-        Raises:
-            OSError, sqlite3.Error: the store cannot be read; the keys stay as they were.
-        """
+    async def refresh_forever(self, interval: float = REFRESH_SECONDS) -> None:
+        """Follow the store."""
+        while True:
+            await asyncio.to_thread(self.load)
+            await asyncio.sleep(interval)
+
+    def _read(self) -> None:
         inode = self._path.stat().st_ino
         if self._connection is None or inode != self._seen[0]:
             self.close()
@@ -99,24 +116,6 @@ class KeyRing:
         }
         self._seen = (inode, data_version)
         self._loaded = True
-
-    async def refresh_forever(self, interval: float = REFRESH_SECONDS) -> None:
-        """Follow the store; with the store away the last good keys stay."""
-        away = False
-        while True:
-            try:
-                await asyncio.to_thread(self.load)
-            except (OSError, sqlite3.Error) as err:
-                self.close()
-                _FAILURES.inc()
-                if not away:
-                    _log.warning("key store away, keeping the last keys", path=str(self._path), error=str(err))
-                away = True
-            else:
-                if away:
-                    _log.info("key store is back", path=str(self._path))
-                away = False
-            await asyncio.sleep(interval)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -165,6 +164,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
+        if args.command != "create":
+            args.db.stat()  # a mistyped path is an error, not a new store
         store = KeyStore(args.db)
         if args.command == "create":
             record, key = store.create(args.name, args.rate, args.burst)
@@ -173,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             store.revoke(args.id)
             print(json.dumps({"id": args.id, "revoked": True}) if args.json else f"revoked {args.id}")
         else:
-            _print_list(store.list(), args.json)
+            _print_list(store.records(), args.json)
     except (PenstockError, OSError, sqlite3.Error) as err:
         print(f"error: {err}", file=sys.stderr)
         return 1

@@ -92,7 +92,7 @@ class Limiter:
         window = math.ceil(state.window_seconds)
         policy = f"Policy '{POLICY}' allows {state.limit} rows at once, refilled within {window} s"
         if math.isinf(state.retry_after):
-            text = f"{policy}; a request of {state.cost} rows never fits, so split it into requests of {state.limit} or less."
+            text = f"{policy}; a request of {state.cost} rows never fits: split it into requests of {state.limit}."
         else:
             wait = max(1, math.ceil(state.retry_after))
             text = f"{policy}; {state.remaining} are left and this request needs {state.cost}. Try again in {wait} s."

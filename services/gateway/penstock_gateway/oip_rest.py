@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -20,11 +20,14 @@ from penstock_common.errors import PenstockError
 from penstock_common.tensors import NUMPY_DTYPES, from_raw, to_raw
 from penstock_gateway.json_body import bad_json
 
+# Bounded, so that no shape makes numpy reserve more than the body holds.
+_Shape = Annotated[list[Annotated[int, msgspec.Meta(ge=1)]], msgspec.Meta(max_length=16)]
+
 
 class _Input(msgspec.Struct):
     name: str
     datatype: str
-    shape: list[int]
+    shape: _Shape
     parameters: dict[str, Any] = {}
     data: Any = msgspec.UNSET
 
@@ -41,6 +44,7 @@ class _Request(msgspec.Struct):
     outputs: list[_Output] = []
 
 
+_JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "f": {int, float}, "O": {str}}
 _DECODER = msgspec.json.Decoder(_Request)
 
 
@@ -83,6 +87,8 @@ def decode(body: bytes, inference_header_content_length: int | None) -> OipReque
             raise _bad(where, f"binary_data_size {size!r} does not fit the {len(body) - at} bytes left in the body")
         if tensor.data is not msgspec.UNSET:
             raise _bad(where, "has both data and binary_data_size; send one")
+        if tensor.datatype == "BYTES" and math.prod(tensor.shape) * 4 > size:
+            raise _bad(where, f"{size} bytes are too few for BYTES of shape {tensor.shape}")
         inputs[tensor.name] = from_raw(body[at : at + size], tensor.datatype, tensor.shape, where=where)
         at += size
     if at != len(body):
@@ -145,11 +151,9 @@ def _from_json(tensor: _Input, where: str) -> NDArray[Any]:
         raise _bad(where, "FP16 travels only as binary data; send FP32 or use binary_data_size")
     if type(tensor.data) is not list:
         raise _bad(where, "has no list of data")
-    if any(d < 0 for d in tensor.shape):
-        raise _bad(where, f"shape {tensor.shape} has a negative dimension")
     flat = _flatten(tensor, where)
     dtype = NUMPY_DTYPES[tensor.datatype]
-    types: set[type] = {"b": {bool}, "f": {int, float}, "O": {str}}.get(dtype.kind, {int})
+    types = _JSON_TYPES.get(dtype.kind, {int})
     if not set(map(type, flat)) <= types:
         wrong = next(value for value in flat if type(value) not in types)
         raise _bad(where, f"{str(wrong)[:80]!r} is no {tensor.datatype}")

@@ -9,14 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Manifest
+from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.tensors import NUMPY_DTYPES, from_raw
-from penstock_gateway.field_checks import FieldCheck, field_check, shown
+from penstock_gateway.bytes_checks import CategoryCheck, ImageCheck, TextCheck
+from penstock_gateway.field_check import FieldCheck, shown
 from penstock_gateway.json_body import decode_json
+from penstock_gateway.numeric_checks import BytesTensorCheck, NumericCheck, TensorCheck
 from penstock_gateway.signature_schema import row_schema
 
 MAX_ROWS = 1024
 _MISSING: Any = object()
+
+_CHECKS: dict[FieldKind, type[FieldCheck]] = {
+    FieldKind.TEXT: TextCheck,
+    FieldKind.CATEGORY: CategoryCheck,
+    FieldKind.IMAGE: ImageCheck,
+    FieldKind.NUMBER: NumericCheck,
+    FieldKind.INTEGER: NumericCheck,
+    FieldKind.BOOLEAN: NumericCheck,
+    FieldKind.TENSOR: TensorCheck,
+}
 
 
 class RowDecoder:
@@ -28,7 +40,7 @@ class RowDecoder:
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
-        self._checks = [field_check(field) for field in manifest.inputs]
+        self._checks = [_check_of(field) for field in manifest.inputs]
         self._names = [field.name for field in manifest.inputs]
         # (name, check, checked default): what the hot path needs, without attribute look-ups.
         self._row_plan: list[tuple[str, Callable[[Any], Any], Any]] = [
@@ -152,3 +164,9 @@ def _check_count(rows: int) -> None:
 
 def _invalid(detail: str, field: str = "") -> PenstockError:
     return PenstockError(422, "invalid-input", detail, extra={"field": field} if field else None)
+
+
+def _check_of(field: Field) -> FieldCheck:
+    if field.kind is FieldKind.TENSOR and field.datatype == "BYTES":
+        return BytesTensorCheck(field)
+    return _CHECKS[field.kind](field)

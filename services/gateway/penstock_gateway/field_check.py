@@ -1,0 +1,56 @@
+"""What every field's checker does: from what a client sends to tensor elements.
+
+A checker turns one JSON value (``json``), one text of a form (``form``) or one
+OIP array (``array``) into wire elements, or raises 422 ``invalid-input``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from numpy.typing import NDArray
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Field
+
+_SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """A value as an error message quotes it."""
+    text = repr(value[: _SHOWN + 1] if isinstance(value, (str, bytes, list)) else value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def invalid(name: str, what: str, status: int = 422, code: str = "invalid-input") -> PenstockError:
+    return PenstockError(status, code, f"Field '{name}': {what}.", extra={"field": name})
+
+
+class FieldCheck:
+    """The checks of one field."""
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+        self.name = field.name
+
+    def json(self, value: Any) -> Any:
+        """One checked element of the row from a decoded JSON value."""
+        raise NotImplementedError
+
+    def form(self, value: str | bytes) -> Any:
+        """One checked element from a multipart form's text or file."""
+        try:
+            parsed = msgspec.json.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            parsed = value if isinstance(value, str) else "<file>"
+        return self.json(parsed)
+
+    def array(self, array: NDArray[Any]) -> bytes:
+        """The raw tensor of a whole OIP array whose dtype and shape already fit."""
+        raise NotImplementedError
+
+    def pack(self, elements: Sequence[Any]) -> bytes:
+        """The raw tensor of checked elements."""
+        raise NotImplementedError

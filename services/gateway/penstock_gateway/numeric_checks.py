@@ -1,0 +1,127 @@
+"""The checkers of numbers, booleans and tensors."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Field
+from penstock_common.tensors import NUMPY_DTYPES, pack_bytes, to_raw
+from penstock_gateway.bytes_checks import TextCheck
+from penstock_gateway.field_check import FieldCheck, invalid, shown
+
+_STRUCT_CODES = {
+    "BOOL": "?", "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q",
+    "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q", "FP16": "e", "FP32": "f", "FP64": "d",
+}  # fmt: skip
+
+
+class NumericCheck(FieldCheck):
+    """Scalars and tensors of numbers and booleans."""
+
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        self._dtype = NUMPY_DTYPES[field.datatype]
+        self._types: tuple[type, ...]
+        self._types, self._wanted = {
+            "b": ((bool,), "true or false"),
+            "f": ((float, int), "a number"),
+        }.get(self._dtype.kind, ((int,), "a whole number"))
+        self._low, self._high = _bounds(field)
+        self._code = _STRUCT_CODES[field.datatype]
+        self._pack_one = struct.Struct("<" + self._code).pack
+
+    def json(self, value: Any) -> Any:
+        if type(value) not in self._types:
+            raise invalid(self.name, f"must be {self._wanted}, got {shown(value)}")
+        if not self._low <= value <= self._high:  # false for NaN too
+            raise self._outside(value)
+        return value
+
+    def array(self, array: NDArray[Any]) -> bytes:
+        good = (array >= self._low) & (array <= self._high)
+        if not good.all():
+            at = int(np.argmin(good))
+            row = at // max(1, math.prod(self.field.shape))
+            err = self._outside(array.ravel()[at].item())
+            err.extra["row"] = row
+            raise err
+        return to_raw(array, self.field.datatype)
+
+    def pack(self, elements: Sequence[Any]) -> bytes:
+        if len(elements) == 1:
+            return self._pack_one(elements[0])
+        return struct.pack(f"<{len(elements)}{self._code}", *elements)
+
+    def _outside(self, value: float) -> PenstockError:
+        if not math.isfinite(value):
+            return invalid(self.name, f"is {value}; send a finite number")
+        return invalid(self.name, f"{shown(value)} is out of bounds; send {_range(self._low, self._high)}")
+
+
+class TensorCheck(NumericCheck):
+    """Nested lists of ``shape``; an element is the raw bytes of one row."""
+
+    def json(self, value: Any) -> bytes:
+        flat = self._flatten(value)
+        if not set(map(type, flat)) <= set(self._types):
+            wrong = next(v for v in flat if type(v) not in self._types)
+            raise invalid(self.name, f"every element must be {self._wanted}, got {shown(wrong)}")
+        if self._dtype.kind != "b" and not (self._low <= min(flat) and max(flat) <= self._high):
+            raise self._outside(next(v for v in flat if not self._low <= v <= self._high))
+        return np.array(flat, dtype=self._dtype).tobytes()
+
+    def pack(self, elements: Sequence[bytes]) -> bytes:
+        return b"".join(elements)
+
+    def _flatten(self, value: Any) -> list[Any]:
+        flat = [value]
+        for size in self.field.shape:
+            if any(type(part) is not list or len(part) != size for part in flat):
+                raise invalid(self.name, f"must be nested lists of shape {self.field.shape}, got {shown(value)}")
+            flat = list(chain.from_iterable(flat))
+        return flat
+
+
+class BytesTensorCheck(TensorCheck):
+    """Nested lists of strings."""
+
+    def __init__(self, field: Field) -> None:
+        FieldCheck.__init__(self, field)
+        self._text = TextCheck(field)
+
+    def json(self, value: Any) -> bytes:
+        return pack_bytes([self._text.json(v) for v in self._flatten(value)])
+
+    def array(self, array: NDArray[Any]) -> bytes:
+        return self._text.array(array)
+
+
+def _bounds(field: Field) -> tuple[float, float]:
+    """The field's own bounds within those of its datatype."""
+    dtype: Any = NUMPY_DTYPES[field.datatype]
+    low: float
+    high: float
+    if dtype.kind == "b":
+        return False, True
+    if dtype.kind == "f":
+        high = float(np.finfo(dtype).max)
+        low = -high
+    else:
+        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    if field.minimum is not None:
+        low = max(low, field.minimum)
+    if field.maximum is not None:
+        high = min(high, field.maximum)
+    return low, high
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g} to {high:g}" if isinstance(low, float) or isinstance(high, float) else f"{low} to {high}"
