@@ -1,0 +1,201 @@
+"""What must hold while requests keep coming."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+import torch
+from penstock_common.manifest import MANIFEST_FILE, parse_manifest
+from penstock_common.preprocess import preprocess
+from penstock_common.registry_client import RegistryClient
+
+from tests.installation import Installation
+
+pytestmark = pytest.mark.integration
+TEXTS = [f"message {i}: free entry, see you at {i} o'clock, claim {i * 37} prizes" for i in range(60)]
+
+
+@asynccontextmanager
+async def async_client(installation: Installation, key: str) -> AsyncIterator[httpx.AsyncClient]:
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+    async with httpx.AsyncClient(
+        base_url=installation.url, headers={"API-Key": key}, limits=limits, timeout=30
+    ) as client:
+        yield client
+
+
+class Load:
+    """Keeps some requests under way until told to stop; counts what came back."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._stop = asyncio.Event()
+        self.statuses: Counter[int | str] = Counter()
+        self.versions: Counter[str] = Counter()
+
+    async def _user(self) -> None:
+        while not self._stop.is_set():
+            try:
+                answer = await self._client.post("/v1/models/spam/predict", json={"text": random.choice(TEXTS)})
+            except httpx.HTTPError as err:
+                self.statuses[repr(err)] += 1
+                continue
+            self.statuses[answer.status_code if answer.status_code == 200 else answer.text] += 1
+            if answer.status_code == 200:
+                assert answer.json()["version"] == answer.headers["x-model-version"]
+                self.versions[answer.json()["version"]] += 1
+
+    @asynccontextmanager
+    async def running(self, users: int = 16) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self._user()) for _ in range(users)]
+        try:
+            yield
+        finally:
+            self._stop.set()
+            await asyncio.gather(*tasks)
+
+    async def answered(self, more: int) -> None:
+        """Wait until that many more requests were answered."""
+        goal = self.statuses.total() + more
+        await until(lambda: self.statuses.total() >= goal)
+
+
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            met = condition()
+            if met if isinstance(met, bool) else await met:
+                return
+            await asyncio.sleep(0.05)
+
+
+def worker(installation: Installation, index: int) -> psutil.Process:
+    """The process of one inference worker."""
+    port = str(int(installation.environment["PENSTOCK_WORKER_PORT"]) + index)
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("PENSTOCK_INFERENCE_PORT") == port and "penstock_inference" in " ".join(
+                process.cmdline()
+            ):
+                return process
+        except psutil.Error:
+            continue
+    raise AssertionError(f"no worker on port {port}")
+
+
+async def served_by(installation: Installation, index: int) -> float:
+    """Requests that a worker has answered since it started."""
+    port = int(installation.environment["PENSTOCK_WORKER_METRICS_PORT"]) + index
+    async with httpx.AsyncClient() as client:
+        try:
+            text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+        except httpx.HTTPError:
+            return 0
+    lines = [line for line in text.splitlines() if line.startswith("penstock_inference_requests_total{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+async def test_a_killed_worker_costs_no_request(installation: Installation, unlimited_key: str) -> None:
+    """SIGKILL of a worker under load: every request is answered, and the restarted worker takes its share again."""
+    async with async_client(installation, unlimited_key) as client:
+        load = Load(client)
+        async with load.running():
+            await load.answered(200)
+            worker(installation, 0).kill()
+            await load.answered(400)
+            await asyncio.to_thread(installation.up)  # starts again what died
+            await until(lambda: _more_than(installation, 0, 20))
+            await load.answered(100)
+    assert set(load.statuses) == {200}, load.statuses
+
+
+async def _more_than(installation: Installation, index: int, count: float) -> bool:
+    return await served_by(installation, index) > count
+
+
+async def test_a_promotion_costs_no_request(installation: Installation, unlimited_key: str, tmp_path: Path) -> None:
+    """A new version promoted and rolled back under load: no error, and each answer names the version it came from."""
+    async with RegistryClient(installation.registry_url, installation.registry_token) as registry:
+        model = await registry.model("spam")
+        await registry.fetch(model.versions[1], tmp_path / "spam")
+    await asyncio.to_thread(installation.penstock, "push", "spam", str(tmp_path / "spam"))
+    async with async_client(installation, unlimited_key) as client:
+        load = Load(client)
+        async with load.running():
+            await load.answered(100)
+            await asyncio.to_thread(installation.penstock, "promote", "spam", "2")
+            await until(lambda: load.versions["2"] > 50)
+            await asyncio.to_thread(installation.penstock, "rollback", "spam")
+            before = load.versions["1"]
+            await until(lambda: load.versions["1"] > before + 50)
+    assert set(load.statuses) == {200}, load.statuses
+    assert set(load.versions) == {"1", "2"}
+
+
+async def test_a_thousand_mixed_requests_each_get_their_own_answer(
+    installation: Installation, unlimited_key: str, tmp_path: Path
+) -> None:
+    """Valid, invalid and abandoned requests at once: each valid one gets what the model itself says of its text."""
+    async with RegistryClient(installation.registry_url, installation.registry_token) as registry:
+        model = await registry.model("spam")
+        await registry.fetch(model.versions[1], tmp_path / "spam")
+    expected = spam_probabilities(tmp_path / "spam", TEXTS)
+
+    async def valid(client: httpx.AsyncClient) -> None:
+        i = random.randrange(len(TEXTS))
+        answer = await client.post("/v1/models/spam/predict", json={"text": TEXTS[i]})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["probabilities"]["spam"] == pytest.approx(expected[i], abs=1e-4)
+
+    async def rows(client: httpx.AsyncClient) -> None:
+        chosen = random.sample(range(len(TEXTS)), 5)
+        answer = await client.post("/v1/models/spam/predict", json=[{"text": TEXTS[i]} for i in chosen])
+        assert answer.status_code == 200, answer.text
+        got = [row["probabilities"]["spam"] for row in answer.json()]
+        assert got == pytest.approx([expected[i] for i in chosen], abs=1e-4)
+
+    async def invalid(client: httpx.AsyncClient) -> None:
+        body, status = random.choice(
+            [(b"{", 400), (b'{"text": 1}', 422), (b'{"text": "a", "b": 2}', 422), (b"[]", 422), (b"", 400)]
+        )
+        answer = await client.post("/v1/models/spam/predict", content=body)
+        assert answer.status_code == status, answer.text
+        assert answer.json()["status"] == status
+
+    async def abandoned(client: httpx.AsyncClient) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        body = json.dumps({"text": random.choice(TEXTS)})
+        head = f"POST /v1/models/spam/predict HTTP/1.1\r\nHost: x\r\nAPI-Key: {unlimited_key}\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+    kinds = random.choices([valid, rows, invalid, abandoned], weights=[60, 10, 20, 10], k=1000)
+    async with async_client(installation, unlimited_key) as client:
+        results = await asyncio.gather(*[kind(client) for kind in kinds], return_exceptions=True)
+    failures = [r for r in results if r is not None]
+    assert not failures, failures[:3]
+
+
+def spam_probabilities(folder: Path, texts: list[str]) -> list[float]:
+    """The model run directly, one text at a time."""
+    manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes())
+    model = torch.export.load(folder / manifest.file).module()
+    probabilities = []
+    for text in texts:
+        rows = np.empty(1, dtype=np.object_)
+        rows[0] = text.encode()
+        inputs = [torch.from_numpy(a) for a in preprocess(manifest, {"text": rows})]
+        with torch.inference_mode():
+            probabilities.append(float(model(*inputs)[0, 1]))
+    return probabilities
