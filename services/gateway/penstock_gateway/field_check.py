@@ -43,7 +43,7 @@ class FieldCheck:
         """One checked element from a multipart form's text or file."""
         try:
             parsed = msgspec.json.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             parsed = value if isinstance(value, str) else "<file>"
         return self.json(parsed)
 

@@ -1,0 +1,94 @@
+"""Raw outputs become the friendly answer."""
+
+import struct
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.tensors import pack_bytes
+from penstock_gateway.friendly import Presenter
+
+
+def presenter(task: Task, *outputs: Output) -> Presenter:
+    labels = ["ham", "spam"] if task is Task.CLASSIFICATION else []
+    text = Field("text", FieldKind.TEXT, "BYTES")
+    return Presenter(Manifest(Format.ONNX, "m.onnx", task, [text], list(outputs), labels), "m")
+
+
+CLASSES = presenter(Task.CLASSIFICATION, Output("p", "FP32", [2]))
+VALUES = presenter(Task.REGRESSION, Output("y", "FP32"))
+
+
+def answer(of: Presenter, *raw: bytes, rows: int = 1, was_list: bool = False) -> Any:
+    return msgspec.json.decode(of.present(list(raw), rows, "3", was_list))
+
+
+def test_one_row_of_a_classifier() -> None:
+    """One row is an object with the likeliest label, its confidence and all probabilities."""
+    assert answer(CLASSES, struct.pack("<2f", 0.0013, 0.9987)) == {
+        "prediction": "spam",
+        "confidence": 0.9987,
+        "probabilities": {"ham": 0.0013, "spam": 0.9987},
+        "model": "m",
+        "version": "3",
+    }
+
+
+def test_a_list_in_is_a_list_out() -> None:
+    """A list is answered with a list, one row too, each entry naming model and version."""
+    answers = answer(CLASSES, struct.pack("<4f", 0.75, 0.25, 0.25, 0.75), rows=2, was_list=True)
+    assert [(a["prediction"], a["confidence"], a["version"]) for a in answers] == [
+        ("ham", 0.75, "3"),
+        ("spam", 0.75, "3"),
+    ]
+    assert len(answer(CLASSES, struct.pack("<2f", 1, 0), was_list=True)) == 1
+
+
+@pytest.mark.parametrize("value", [0.1, 12345.6, 16777216.0, -3e-7])
+def test_regression_reads_naturally(value: float) -> None:
+    """An FP32 value is written as the shortest number that reads back as the same FP32."""
+    prediction = answer(VALUES, struct.pack("<f", value))["prediction"]
+    assert prediction == value
+    assert np.float32(prediction) == np.float32(value)
+
+
+def test_integer_values() -> None:
+    """A regression of whole numbers stays whole."""
+    assert answer(presenter(Task.REGRESSION, Output("y", "INT64")), struct.pack("<q", 7))["prediction"] == 7
+
+
+def test_tensors_are_nested_lists() -> None:
+    """A tensor model's outputs are nested lists without the batch dimension; texts are strings."""
+    of = presenter(Task.TENSOR, Output("a", "FP32", [-1, 2]), Output("t", "BYTES"))
+    raw = np.arange(8, dtype=np.float32).tobytes()
+    answers = answer(of, raw, pack_bytes([b"x", b"y"]), rows=2, was_list=True)
+    assert [a["outputs"] for a in answers] == [
+        {"a": [[0, 1], [2, 3]], "t": "x"},
+        {"a": [[4, 5], [6, 7]], "t": "y"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("of", "raw"),
+    [
+        (CLASSES, [struct.pack("<2f", float("nan"), 1)]),
+        (CLASSES, [struct.pack("<2f", 0, float("inf"))]),
+        (CLASSES, [b"1234"]),
+        (CLASSES, []),
+        (VALUES, [struct.pack("<f", float("nan"))]),
+        (VALUES, [b""]),
+        (presenter(Task.TENSOR, Output("a", "FP32")), [struct.pack("<f", float("inf"))]),
+        (presenter(Task.TENSOR, Output("a", "FP32", [3])), [b"1234"]),
+        (presenter(Task.TENSOR, Output("t", "BYTES")), [pack_bytes([b"\xff"])]),
+        (presenter(Task.TENSOR, Output("t", "BYTES")), [b"\xff\xff\xff\xff"]),
+    ],
+)
+def test_a_bad_output_is_the_models_fault(of: Presenter, raw: list[bytes]) -> None:
+    """NaN, infinity and outputs that do not fit the manifest are 500 model-output."""
+    with pytest.raises(PenstockError) as caught:
+        of.present(raw, 1, "3", False)
+    assert (caught.value.status, caught.value.code) == (500, "model-output")

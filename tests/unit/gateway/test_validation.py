@@ -1,0 +1,280 @@
+"""Rows are checked against the signature and encoded as tensors."""
+
+import base64
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.tensors import pack_bytes
+from penstock_gateway.validation import MAX_ROWS, RowDecoder
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
+
+
+def decoder(*fields: Field) -> RowDecoder:
+    return RowDecoder(
+        Manifest(
+            format=Format.ONNX,
+            file="m.onnx",
+            task=Task.TENSOR,
+            inputs=list(fields),
+            outputs=[Output("y", "FP32")],
+            examples=[{"text": "hello"}],
+        )
+    )
+
+
+TEXT = Field("text", FieldKind.TEXT, "BYTES", max_length=20)
+AREA = Field("area", FieldKind.NUMBER, "FP32", minimum=0, maximum=1000)
+ROOMS = Field("rooms", FieldKind.INTEGER, "INT8")
+CITY = Field("city", FieldKind.CATEGORY, "BYTES", categories=[f"c{i}" for i in range(12)])
+GARDEN = Field("garden", FieldKind.BOOLEAN, "BOOL", required=False, default=False)
+IMAGE = Field("image", FieldKind.IMAGE, "BYTES", max_length=100)
+GRID = Field("grid", FieldKind.TENSOR, "FP32", shape=[2, 2], minimum=-5)
+WORDS = Field("words", FieldKind.TENSOR, "BYTES", shape=[2])
+HOUSE = decoder(AREA, ROOMS, CITY, GARDEN)
+
+
+def refused(call: Any, *args: Any) -> PenstockError:
+    with pytest.raises(PenstockError) as caught:
+        call(*args)
+    return caught.value
+
+
+def test_one_object_is_one_row() -> None:
+    """An object becomes one row of raw BYTES: the length and the UTF-8 text."""
+    assert decoder(TEXT).encode('{"text": "grüß"}'.encode()) == ([pack_bytes(["grüß".encode()])], 1, False)
+
+
+def test_a_list_is_rows_in_order() -> None:
+    """A list of objects becomes columns in signature order; an absent optional field takes its default."""
+    body = b'[{"rooms":3,"area":1.5,"city":"c1"},{"garden":true,"city":"c2","area":2,"rooms":-4}]'
+    arrays, rows, was_list = HOUSE.rows(body)
+    assert (rows, was_list) == (2, True)
+    assert [a.tolist() for a in arrays] == [[1.5, 2.0], [3, -4], [b"c1", b"c2"], [False, True]]
+
+
+def test_tensors_keep_their_shape() -> None:
+    """Nested lists become [rows, *shape], row-major; strings become BYTES."""
+    arrays, _, _ = decoder(GRID, WORDS).rows(b'{"grid":[[1,2],[3,4.5]],"words":["a","b"]}')
+    assert arrays[0].tolist() == [[[1, 2], [3, 4.5]]]
+    assert arrays[1].tolist() == [[b"a", b"b"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "empty"),
+        (b"  ", "empty"),
+        (b'{"text": ', "not valid JSON"),
+        (b'{"text": NaN}', "no NaN"),
+        (b'{"text": Infinity}', "no Infinity"),
+        (b'{"text": -Infinity}', "Infinity"),
+        (b'{"text": "\xff"}', "UTF-8"),
+        (b'{"text": "\\ud800"}', "not valid JSON"),
+        (b'{"text": 1e999}', "out of range"),
+        (b"\xef\xbb\xbf{}", "byte order mark"),
+        (b"[" * 100_000, "nested"),
+    ],
+)
+def test_broken_json_is_a_400(body: bytes, says: str) -> None:
+    """A body that is no JSON is 400 bad-json and says what is wrong with it."""
+    error = refused(decoder(TEXT).encode, body)
+    assert (error.status, error.code) == (400, "bad-json")
+    assert says in error.detail
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "says"),
+    [
+        ({"area": "12"}, "area", "must be a number"),
+        ({"area": True}, "area", "must be a number, got True"),
+        ({"area": None}, "area", "must be a number"),
+        ({"area": -1}, "area", "0 to 1000"),
+        ({"area": 1001}, "area", "0 to 1000"),
+        ({"rooms": 1.5}, "rooms", "whole number"),
+        ({"rooms": 128}, "rooms", "-128 to 127"),
+        ({"city": "x"}, "city", "c9 and 2 more"),
+        ({"city": 3}, "city", "is none of"),
+        ({"garden": 1}, "garden", "true or false"),
+        ({"colour": "red"}, "colour", "takes area, rooms, city, garden"),
+    ],
+)
+def test_a_wrong_field_is_named(change: dict[str, Any], field: str, says: str) -> None:
+    """Each wrong value is 422, naming the field and the remedy; in a list the row too."""
+    row = {"area": 1, "rooms": 2, "city": "c1"} | change
+    error = refused(HOUSE.encode, msgspec.json.encode(row))
+    assert (error.status, error.code, error.extra) == (422, "invalid-input", {"field": field})
+    assert says in error.detail
+    good = {"area": 1, "rooms": 2, "city": "c1"}
+    error = refused(HOUSE.encode, msgspec.json.encode([good, row]))
+    assert error.extra == {"field": field, "row": 1}
+    assert error.detail.startswith("Row 1: ")
+
+
+def test_a_misspelt_field_is_named_before_the_missing_one() -> None:
+    """A typo is reported as the unknown field; without one, the missing field is."""
+    assert "Unknown field 'txt'" in refused(decoder(TEXT).encode, b'{"txt":"a"}').detail
+    assert "'text' is missing" in refused(decoder(TEXT).encode, b"{}").detail
+
+
+@pytest.mark.parametrize("body", [b'"text"', b"3", b"null", b"[3]", b"[[]]"])
+def test_a_row_is_an_object(body: bytes) -> None:
+    """Anything but an object as a row is 422."""
+    assert refused(decoder(TEXT).encode, body).status == 422
+
+
+def test_the_number_of_rows_is_bounded() -> None:
+    """No row is 422, too many are 413, the largest number passes."""
+    assert refused(decoder(TEXT).encode, b"[]").status == 422
+    row = b'{"text":"a"}'
+    assert decoder(TEXT).encode(b"[" + b",".join([row] * MAX_ROWS) + b"]")[1] == MAX_ROWS
+    error = refused(decoder(TEXT).encode, b"[" + b",".join([row] * (MAX_ROWS + 1)) + b"]")
+    assert (error.status, error.code) == (413, "too-many-rows")
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    """A too long text is refused with a short quote of it."""
+    error = refused(decoder(TEXT).encode, msgspec.json.encode({"text": "x" * 100_000}))
+    assert "20 are allowed" in error.detail
+    assert len(error.detail) < 250
+
+
+@pytest.mark.parametrize("number", ["1e39", "-1e39", "123456789012345678901234567890123456789012345"])
+def test_numbers_must_fit_the_datatype(number: str) -> None:
+    """A number beyond FP32 is out of bounds, not infinity."""
+    wide = decoder(Field("x", FieldKind.NUMBER, "FP32"))
+    assert "out of bounds" in refused(wide.encode, f'{{"x":{number}}}'.encode()).detail
+
+
+@pytest.mark.parametrize("grid", ["[1,2,3,4]", "[[1,2],[3]]", "[[1,2],[3,true]]", '[[1,2],[3,"4"]]', "[[1,2],[3,-6]]"])
+def test_a_wrong_tensor_is_refused(grid: str) -> None:
+    """Wrong nesting, element types and bounds of a tensor are 422."""
+    assert refused(decoder(GRID).encode, f'{{"grid":{grid}}}'.encode()).extra == {"field": "grid"}
+
+
+def test_images_as_base64() -> None:
+    """An image arrives as base64, with or without a data URL's prefix."""
+    encoded = base64.b64encode(PNG).decode()
+    for text in (encoded, f"data:image/png;base64,{encoded}"):
+        assert decoder(IMAGE).encode(msgspec.json.encode({"image": text}))[0] == [pack_bytes([PNG])]
+
+
+@pytest.mark.parametrize(
+    ("image", "status", "code"),
+    [
+        ("%%%", 422, "invalid-input"),
+        (3, 422, "invalid-input"),
+        (base64.b64encode(b"GIF89a....").decode(), 415, "unsupported-image"),
+        (base64.b64encode(PNG + b"x" * 100).decode(), 413, "image-too-large"),
+        (base64.b64encode(PNG * 1000).decode(), 413, "image-too-large"),
+    ],
+)
+def test_bad_images(image: Any, status: int, code: str) -> None:
+    """No base64, another file type and too many bytes each have their own status."""
+    error = refused(decoder(IMAGE).encode, msgspec.json.encode({"image": image}))
+    assert (error.status, error.code) == (status, code)
+
+
+def test_a_form_is_one_row() -> None:
+    """Texts of a form are parsed by kind, files are taken as they are."""
+    both = decoder(IMAGE, AREA, GARDEN, TEXT)
+    raw = both.fields({"image": PNG, "area": "2.5", "garden": "true", "text": "12"})
+    assert raw == [pack_bytes([PNG]), np.float32(2.5).tobytes(), b"\x01", pack_bytes([b"12"])]
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"text": b"\xff", "area": "1"}, "text"),
+        ({"text": "a", "area": "nan"}, "area"),
+        ({"text": "a", "area": b"\xff"}, "area"),
+        ({"text": "a", "area": "[" * 100_000}, "area"),
+        ({"text": "a"}, "area"),
+        ({"text": "a", "area": "1", "b": "2"}, "b"),
+    ],
+)
+def test_a_bad_form_names_its_field(values: dict[str, str | bytes], field: str) -> None:
+    """Wrong, missing and unknown form fields are 422, as in JSON."""
+    error = refused(decoder(TEXT, AREA).fields, values)
+    assert (error.status, error.extra["field"]) == (422, field)
+
+
+def objects(*values: bytes) -> np.ndarray:
+    array = np.empty(len(values), dtype=np.object_)
+    array[:] = values
+    return array
+
+
+def test_arrays_of_the_protocol_route() -> None:
+    """Arrays become the same raw tensors as JSON; scalars may come as [rows, 1]; defaults fill in."""
+    arrays = {
+        "city": objects(b"c1", b"c2").reshape(2, 1),
+        "area": np.array([1, 2], np.float32),
+        "rooms": np.array([[3], [4]], np.int8),
+    }
+    expected = HOUSE.encode(b'[{"area":1,"rooms":3,"city":"c1"},{"area":2,"rooms":4,"city":"c2"}]')
+    assert HOUSE.check_arrays(arrays) == (expected[0], 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "says"),
+    [
+        ("area", np.array([1, np.nan], np.float32), "finite"),
+        ("area", np.array([1, np.inf], np.float32), "finite"),
+        ("area", np.array([1, 1001], np.float32), "out of bounds"),
+        ("area", np.array([1, 2], np.float64), "send FP32"),
+        ("area", np.ones((2, 2), np.float32), "shape"),
+        ("area", np.ones(3, np.float32), "differ"),
+        ("area", np.float32(1).reshape(()), "differ"),
+        ("text", objects(b"a", b"\xff"), "UTF-8"),
+        ("text", objects(b"a", b"x" * 21), "20 are allowed"),
+        ("other", np.ones(2), "Unknown"),
+    ],
+)
+def test_bad_arrays(name: str, array: np.ndarray, says: str) -> None:
+    """Every array that does not fit is 422 and says why."""
+    arrays = {"area": np.ones(2, np.float32), "text": objects(b"a", b"b"), name: array}
+    error = refused(decoder(TEXT, AREA).check_arrays, arrays)
+    assert error.status == 422
+    assert says in error.detail
+
+
+def test_no_arrays() -> None:
+    """A request without inputs or without rows is 422."""
+    assert refused(decoder(AREA).check_arrays, {}).status == 422
+    assert refused(decoder(AREA).check_arrays, {"area": np.ones(0, np.float32)}).status == 422
+
+
+def test_the_schema_tells_the_signature() -> None:
+    """The JSON Schema has types, bounds, defaults, required fields and examples."""
+    schema = decoder(AREA, CITY, GARDEN, GRID).json_schema()
+    assert schema["required"] == ["area", "city", "grid"]
+    assert schema["properties"]["area"] == {"type": "number", "minimum": 0, "maximum": 1000}
+    assert schema["properties"]["garden"] == {"type": "boolean", "default": False}
+    assert schema["properties"]["grid"]["items"]["items"] == {"type": "number", "minimum": -5}
+    assert schema["additionalProperties"] is False
+    assert schema["examples"] == [{"text": "hello"}]
+
+
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=5))
+def test_any_text_comes_through_whole(texts: list[str]) -> None:
+    """Every text reaches the tensor as its UTF-8 bytes."""
+    arrays, rows, _ = decoder(TEXT).rows(msgspec.json.encode([{"text": text} for text in texts]))
+    assert rows == len(texts)
+    assert arrays[0].tolist() == [text.encode() for text in texts]
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_answered_with_a_clear_error(body: bytes) -> None:
+    """No body makes the check fail in any other way than a 4xx."""
+    try:
+        HOUSE.encode(body)
+    except PenstockError as err:
+        assert 400 <= err.status < 500
