@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
@@ -206,7 +207,7 @@ def test_a_bad_form_names_its_field(values: dict[str, str | bytes], field: str) 
     assert (error.status, error.extra["field"]) == (422, field)
 
 
-def objects(*values: bytes) -> np.ndarray:
+def objects(*values: bytes) -> NDArray[Any]:
     array = np.empty(len(values), dtype=np.object_)
     array[:] = values
     return array
@@ -238,7 +239,7 @@ def test_arrays_of_the_protocol_route() -> None:
         ("other", np.ones(2), "Unknown"),
     ],
 )
-def test_bad_arrays(name: str, array: np.ndarray, says: str) -> None:
+def test_bad_arrays(name: str, array: NDArray[Any], says: str) -> None:
     """Every array that does not fit is 422 and says why."""
     arrays = {"area": np.ones(2, np.float32), "text": objects(b"a", b"b"), name: array}
     error = refused(decoder(TEXT, AREA).check_arrays, arrays)
