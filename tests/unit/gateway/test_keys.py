@@ -1,5 +1,7 @@
 """API keys: stored as hashes, answered from memory."""
 
+import asyncio
+import contextlib
 import json
 import sqlite3
 from pathlib import Path
@@ -148,3 +150,21 @@ def test_sqlite_is_in_wal_mode(store: KeyStore, path: Path) -> None:
     """Readers and writers of the store do not block each other."""
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_the_refresh_goes_on_through_an_outage(path: Path) -> None:
+    """The refresh survives a store that is away and picks it up when it comes."""
+    ring = KeyRing(path)
+    refresh = asyncio.create_task(ring.refresh_forever(interval=0))
+    try:
+        await asyncio.sleep(0)
+        assert not ring.loaded
+        _, key = KeyStore(path).create("shop")
+        async with asyncio.timeout(5):
+            while True:
+                await asyncio.sleep(0)
+                with contextlib.suppress(PenstockError):
+                    assert ring.lookup(key).name == "shop"
+                    return
+    finally:
+        refresh.cancel()
