@@ -1,0 +1,32 @@
+"""The registry's composition root."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from penstock_registry.routes import add_edges, api
+from penstock_registry.service import Registry
+from penstock_registry.settings import RegistrySettings
+from penstock_registry.store import open_store
+
+
+def build_app(settings: RegistrySettings) -> FastAPI:
+    registry = Registry(open_store(settings.store_url))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(registry.watch.run())
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    app = FastAPI(title="Penstock registry", lifespan=lifespan, redoc_url=None)
+    add_edges(app, "" if settings.allow_anonymous else settings.token)
+    app.include_router(api(registry))
+    return app
