@@ -1,0 +1,31 @@
+"""The inference service's settings, from ``PENSTOCK_INFERENCE_*``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class InferenceSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_INFERENCE_")
+
+    host: str = "127.0.0.1"
+    port: int = 9100
+    metrics_port: int = 9200
+    registry_url: str = "http://127.0.0.1:8081"
+    registry_token: str = ""
+    #: where artifacts are kept between starts.
+    cache_dir: Path
+    #: comma-separated glob patterns of the models that this pool serves.
+    models: str = "*"
+    #: threads of one model's operators.
+    threads: int = Field(default=1, ge=1)
+    #: rows that may wait for one model version.
+    max_queue_rows: int = Field(default=4096, ge=1)
+    #: how long a version is kept that no alias names any more.
+    retain_seconds: float = Field(default=30.0, ge=0)
+    #: how long a leaving pod says NOT_SERVING and still answers, so that all balancers notice.
+    drain_seconds: float = Field(default=3.0, ge=0)
+    log_level: str = "info"
