@@ -1,0 +1,110 @@
+"""``python -m penstock_training``: train one of the examples and register it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Format
+from penstock_common.registry_client import RegistryClient
+from penstock_training import digits, price, spam
+from penstock_training.pipeline import Pipeline, Trained, register
+
+PIPELINES: dict[str, Pipeline] = {"spam": spam.train, "digits": digits.train, "price": price.train}
+
+
+class FormatName(StrEnum):
+    pt2 = "pt2"
+    torchscript = "torchscript"
+    onnx = "onnx"
+
+
+_FORMATS = {
+    FormatName.pt2: Format.TORCH_EXPORT,
+    FormatName.torchscript: Format.TORCHSCRIPT,
+    FormatName.onnx: Format.ONNX,
+}
+
+
+class Name(StrEnum):
+    spam = "spam"
+    digits = "digits"
+    price = "price"
+
+
+def main(
+    name: Annotated[Name, typer.Argument(help="What to train.")],
+    data: Annotated[Path | None, typer.Option(help="CSV or TSV to train on.", exists=True, dir_okay=False)] = None,
+    registry_url: Annotated[str, typer.Option(help="Where to register.")] = "http://127.0.0.1:8081",
+    out: Annotated[Path | None, typer.Option(help="Keep the artifact in this folder.")] = None,
+    no_register: Annotated[bool, typer.Option("--no-register", help="Only write the artifact.")] = False,
+    format: Annotated[FormatName | None, typer.Option(help="File format of the model.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split and the training.")] = 0,
+    promote: Annotated[bool, typer.Option(help="Point production at it if it beats the present version.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train an example model, evaluate it on held-out data and register it.
+
+    Example: python -m penstock_training spam --data messages.tsv
+    """
+    console = Console(stderr=as_json)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = out or Path(temporary) / name.value
+            folder.mkdir(parents=True, exist_ok=True)
+            trained = _train(name.value, data, folder, _FORMATS[format] if format else None, seed, console)
+            result: dict[str, Any] = {"model": name.value, "metrics": trained.report["metrics"], "rows": trained.rows}
+            if not no_register:
+                version, promotion = asyncio.run(_register(registry_url, name.value, folder, trained, promote))
+                result |= {"version": version, "promotion": promotion}
+    except PenstockError as err:
+        console.print(f"[red]{name.value}:[/red] {err.detail}", highlight=False)
+        raise typer.Exit(1) from None
+    if as_json:
+        print(json.dumps(result))
+        return
+    table = Table(title=f"{name.value}: held-out 20 %")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for metric, value in result["metrics"].items():
+        table.add_row(metric, f"{value:,.4f}")
+    console.print(table)
+    if "version" in result:
+        console.print(f"registered as version {result['version']}; {result['promotion']}")
+
+
+def _train(
+    name: str, data: Path | None, folder: Path, format_: Format | None, seed: int, console: Console
+) -> Trained:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("loss {task.fields[loss]:.4f}"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(f"train {name}", total=None, loss=0.0)
+
+        def progress(done: int, total: int, loss: float) -> None:
+            bar.update(task, completed=done, total=total, loss=loss)
+
+        return PIPELINES[name](data, folder, format_, seed, progress)
+
+
+async def _register(url: str, model: str, folder: Path, trained: Trained, promote: bool) -> tuple[int, str]:
+    async with RegistryClient(url, os.environ.get("PENSTOCK_REGISTRY_TOKEN", ""), timeout=60.0) as client:
+        version, promotion = await register(client, model, folder, trained, promote=promote)
+        return version.version, promotion
+
+
+if __name__ == "__main__":
+    sys.exit(typer.run(main))

@@ -1,0 +1,43 @@
+"""Saving a trained module as an artifact: the model's file beside its ``model.yaml``."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from penstock_common.manifest import MANIFEST_FILE, Format, Manifest, dump_manifest
+
+FILES = {Format.TORCH_EXPORT: "model.pt2", Format.TORCHSCRIPT: "model.pt", Format.ONNX: "model.onnx"}
+
+
+def save(
+    folder: Path,
+    module: nn.Module,
+    manifest: Manifest,
+    example: tuple[Tensor, ...],
+    dynamic: tuple[dict[int, Any], ...],
+) -> None:
+    """Write ``module`` in the manifest's format, and the manifest.
+
+    Args:
+        example: positional inputs of at least two rows.
+        dynamic: per input, which dimensions vary (as ``torch.export`` takes them).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    module.eval()
+    path = folder / manifest.file
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if manifest.format is Format.TORCH_EXPORT:
+            torch.export.save(torch.export.export(module, example, dynamic_shapes=dynamic), path)
+        elif manifest.format is Format.TORCHSCRIPT:
+            torch.jit.trace(module, example).save(str(path))
+        else:
+            torch.onnx.export(
+                module, example, str(path), dynamic_shapes=dynamic, dynamo=True, external_data=False, verbose=False
+            )
+    (folder / MANIFEST_FILE).write_text(dump_manifest(manifest))

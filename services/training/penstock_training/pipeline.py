@@ -1,0 +1,97 @@
+"""What a pipeline is, and the steps that all of them share."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Format
+from penstock_common.registry_client import RegistryClient
+from penstock_common.registry_models import PRODUCTION, AliasTarget, Version
+from penstock_training.fit import Progress
+
+
+@dataclass
+class Trained:
+    """What a pipeline leaves in its folder, and what it says of it.
+
+    ``primary`` names the metric that decides over promotion; ``higher_is_better`` its direction.
+    """
+
+    report: dict[str, Any]
+    primary: str
+    higher_is_better: bool
+    data_digest: str
+    rows: int
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+#: (data file or None, artifact folder, format, seed, progress) -> what was trained.
+Pipeline = Callable[[Path | None, Path, Format | None, int, Progress], Trained]
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def code_version() -> str:
+    """The commit of the source tree, or the package's version where there is none."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        return done.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        try:
+            return version("penstock-training")
+        except PackageNotFoundError:
+            return "unknown"
+
+
+async def register(
+    client: RegistryClient, model: str, folder: Path, trained: Trained, *, promote: bool
+) -> tuple[Version, str]:
+    """Register the folder as a version, and point ``production`` at it if it beats the present one.
+
+    Returns:
+        The version, and a sentence on the promotion.
+    """
+    metrics = trained.report["metrics"]
+    lineage = {
+        "data_sha256": trained.data_digest,
+        "rows": trained.rows,
+        "code": code_version(),
+        "parameters": trained.parameters,
+    }
+    registered = await client.publish(model, folder, metrics=metrics, lineage=lineage, by="penstock train")
+    if not promote:
+        return registered, "not promoted: asked not to"
+    state = await client.model(model)
+    present = state.aliases.get(PRODUCTION, [])
+    if len(present) > 1:
+        return registered, f"not promoted: a canary is under way on {PRODUCTION}"
+    current = state.versions[present[0].version] if present else None
+    mine, theirs = metrics[trained.primary], (current.metrics.get(trained.primary) if current else None)
+    if theirs is not None and not (mine > theirs if trained.higher_is_better else mine < theirs):
+        assert current is not None
+        return registered, f"not promoted: {trained.primary} {mine:.4f} does not beat version {current.version}'s {theirs:.4f}"
+    try:
+        await client.set_alias(
+            model,
+            PRODUCTION,
+            [AliasTarget(registered.version)],
+            expect=current.version if current else 0,
+            by="penstock train",
+            why=f"{trained.primary} {mine:.4f}" + (f", was {theirs:.4f}" if theirs is not None else ""),
+        )
+    except PenstockError as err:
+        if err.status != 412:
+            raise
+        return registered, f"not promoted: {PRODUCTION} was moved by somebody else meanwhile"
+    return registered, f"{PRODUCTION} now points at version {registered.version}"

@@ -1,0 +1,211 @@
+"""Spam: hashed character n-grams, in the graph, from UTF-8 bytes to probabilities."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Preprocess, Task
+from penstock_common.preprocess import preprocess
+from penstock_training.artifact import FILES, save
+from penstock_training.evaluate import classification, write_report
+from penstock_training.fit import Progress, fit, split
+from penstock_training.pipeline import Trained, digest
+
+LABELS = ["ham", "spam"]
+ORDERS = (2, 3, 4, 5)
+BUCKETS = 1 << 16
+EPOCHS = 12
+WEIGHT = 0.5
+MAX_BYTES = 512
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "messages.tsv"
+
+
+class NgramClassifier(nn.Module):
+    """``uint8 [N, L]`` (zero padded UTF-8) to probabilities ``float32 [N, 2]`` of ham and spam.
+
+    Each n-gram of bytes, lower-cased, is hashed to a bucket that holds its evidence for
+    spam (hashing trick, Weinberger et al. 2009); a row's log-odds are the sum over the
+    square root of the number of its n-grams, so that long and short texts compare.
+    """
+
+    lower: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        table = torch.arange(256)
+        table[65:91] += 32
+        self.register_buffer("lower", table)
+        self.evidence = nn.Parameter(torch.zeros(BUCKETS))
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.register_buffer("scale", torch.ones(1))
+        self.register_buffer("shift", torch.zeros(1))
+
+    def log_odds(self, text: Tensor) -> Tensor:
+        """``float32 [N]`` before calibration."""
+        width = text.shape[1]
+        longest = max(ORDERS)
+        codes = nn.functional.pad(self.lower[text.long()], (0, longest))
+        hashed = codes[:, :width]
+        grams, real = [], []
+        for order in range(2, longest + 1):
+            last = codes[:, order - 1 : order - 1 + width]
+            hashed = (hashed * 131 + last) & 0x7FFFFFFF
+            if order in ORDERS:
+                grams.append(((hashed * 40503) >> 7) % BUCKETS)
+                real.append(last > 0)
+        mask = torch.cat(real, dim=1).to(torch.float32)
+        total = (self.evidence[torch.cat(grams, dim=1)] * mask).sum(dim=1)
+        return total / mask.sum(dim=1).clamp(min=1.0).sqrt() + self.bias
+
+    def forward(self, text: Tensor) -> Tensor:
+        spam = torch.sigmoid(self.log_odds(text) * self.scale + self.shift)
+        return torch.stack([1.0 - spam, spam], dim=1)
+
+
+def read_messages(data: bytes) -> tuple[list[str], list[int]]:
+    """Texts and labels (1 for spam) of a two-column CSV or TSV, label first or second, header or not.
+
+    Raises:
+        PenstockError: 422 ``bad-data`` naming the line and the remedy.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise PenstockError(422, "bad-data", f"The data is not UTF-8 (byte {err.start}); save it as UTF-8.") from None
+    tabs = "\t" in text.partition("\n")[0]
+    quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+    texts: list[str] = []
+    labels: list[int] = []
+    for number, row in enumerate(csv.reader(io.StringIO(text), delimiter="\t" if tabs else ",", quoting=quoting), 1):
+        if not any(row):
+            continue
+        if len(row) != 2:
+            raise PenstockError(
+                422, "bad-data", f"Line {number} has {len(row)} columns; two are expected, a label and a message."
+            )
+        first, second = row[0].strip().lower(), row[1].strip().lower()
+        if first in LABELS:
+            label, message = first, row[1]
+        elif second in LABELS:
+            label, message = second, row[0]
+        elif number == 1:
+            continue  # a header
+        else:
+            raise PenstockError(422, "bad-data", f"Line {number} has neither 'ham' nor 'spam' as a column: {row!r:.80}")
+        texts.append(message)
+        labels.append(LABELS.index(label))
+    if min(labels.count(0), labels.count(1)) < 10:
+        raise PenstockError(422, "bad-data", "At least ten messages of each label are needed.")
+    return texts, labels
+
+
+def clean(texts: list[str], labels: list[int]) -> tuple[list[str], list[int]]:
+    """Without messages that differ only in digits, case, punctuation or spaces: copies would leak into the test."""
+    seen: set[str] = set()
+    kept: list[int] = []
+    for i, text in enumerate(texts):
+        key = re.sub(r"[\W\d_]+", " ", text.lower()).strip() or text
+        if key not in seen:
+            seen.add(key)
+            kept.append(i)
+    return [texts[i] for i in kept], [labels[i] for i in kept]
+
+
+def train(data: Path | None, folder: Path, format_: Format | None, seed: int, progress: Progress) -> Trained:
+    raw = (data or EXAMPLES).read_bytes()
+    texts, labels = clean(*read_messages(raw))
+    manifest = _manifest(format_ or Format.TORCH_EXPORT)
+    train_rows, test_rows = split(labels, len(texts), 0.2, seed)
+    train_rows, calibration_rows = train_rows[len(train_rows) // 10 :], train_rows[: len(train_rows) // 10]
+    targets = torch.tensor(labels, dtype=torch.float32)
+    # The rarer label counts for more, so that both errors matter.
+    weight = torch.tensor(float((labels.count(0) / labels.count(1)) ** WEIGHT))
+
+    def encode(rows: NDArray[Any]) -> Tensor:
+        column = np.empty(len(rows), dtype=np.object_)
+        column[:] = [texts[i].encode() for i in rows]
+        return torch.from_numpy(preprocess(manifest, {"text": column})[0])
+
+    torch.manual_seed(seed)
+    model = NgramClassifier()
+    epochs = EPOCHS if len(texts) > 1000 else 40
+    fit(
+        _LogOdds(model),
+        lambda rows: ((encode(rows),), targets[rows]),
+        train_rows,
+        lambda odds, truth: nn.functional.binary_cross_entropy_with_logits(odds, truth, pos_weight=weight),
+        epochs=epochs,
+        learning_rate=0.1,
+        batch_size=32,
+        seed=seed,
+        progress=progress,
+        weight_decay=1e-3,
+    )
+    with torch.no_grad():
+        held_back = model.log_odds(encode(calibration_rows))
+    _calibrate(model, held_back, targets[calibration_rows])
+    with torch.no_grad():
+        probabilities = model(encode(test_rows)).numpy()
+    report = classification(probabilities, targets[test_rows].long().numpy(), LABELS)
+    example = encode(train_rows[:4])
+    dynamic = ({0: torch.export.Dim("batch", min=1, max=4096), 1: torch.export.Dim.AUTO},)
+    save(folder, model, manifest, (example,), dynamic)
+    write_report(folder, "spam", report)
+    parameters = {"orders": list(ORDERS), "buckets": BUCKETS, "epochs": epochs, "seed": seed}
+    return Trained(report, "f1_spam", True, digest(raw), len(texts), parameters)
+
+
+class _LogOdds(nn.Module):
+    """The classifier up to its log-odds, which is what the loss takes."""
+
+    def __init__(self, model: NgramClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, text: Tensor) -> Tensor:
+        return self.model.log_odds(text)
+
+
+def _calibrate(model: NgramClassifier, log_odds: Tensor, targets: Tensor) -> None:
+    """Platt scaling on rows that were not trained on (Platt 1999, with his smoothed targets)."""
+    spam = targets.sum()
+    smooth = torch.where(targets > 0, (spam + 1) / (spam + 2), 1 / (len(targets) - spam + 2))
+    parameters = torch.tensor([1.0, 0.0], requires_grad=True)
+    optimizer = torch.optim.LBFGS([parameters], max_iter=100)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(log_odds * parameters[0] + parameters[1], smooth)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    model.scale.copy_(parameters.detach()[:1])
+    model.shift.copy_(parameters.detach()[1:])
+
+
+def _manifest(format_: Format) -> Manifest:
+    return Manifest(
+        format=format_,
+        file=FILES[format_],
+        task=Task.CLASSIFICATION,
+        inputs=[Field("text", FieldKind.TEXT, "BYTES", max_length=5000, description="The message, as it was written.")],
+        outputs=[Output("probabilities", "FP32", [2], "Of ham and of spam.")],
+        labels=LABELS,
+        preprocess=Preprocess("utf8-bytes", {"max_bytes": MAX_BYTES, "multiple": 16}),
+        batching=Batching(max_batch_size=64),
+        description="Tells spam from ordinary messages (English, SMS length).",
+        examples=[{"text": "WINNER!! Claim your free prize now"}, {"text": "See you at lunch tomorrow?"}],
+    )
