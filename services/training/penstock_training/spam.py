@@ -22,9 +22,9 @@ from penstock_training.fit import Progress, fit, split
 from penstock_training.pipeline import Trained, digest
 
 LABELS = ["ham", "spam"]
-ORDERS = (2, 3, 4, 5)
+ORDERS = (2, 3, 4)
 BUCKETS = 1 << 16
-EPOCHS = 12
+EPOCHS = 15
 WEIGHT = 0.5
 MAX_BYTES = 512
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "messages.tsv"
@@ -147,11 +147,11 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
         train_rows,
         lambda odds, truth: nn.functional.binary_cross_entropy_with_logits(odds, truth, pos_weight=weight),
         epochs=epochs,
-        learning_rate=0.1,
+        learning_rate=0.2,
         batch_size=32,
         seed=seed,
         progress=progress,
-        weight_decay=1e-3,
+        weight_decay=3e-2,
     )
     with torch.no_grad():
         held_back = model.log_odds(encode(calibration_rows))

@@ -1,0 +1,59 @@
+# Everything a newcomer, a developer and CI do. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SERVICES := common gateway inference registry training cli
+STAMP := $(VENV)/.installed
+PROJECTS := $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
+
+.PHONY: help install up down status test lint types proto proto-check envoy-check bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(STAMP) ## virtual environment with all that is needed
+
+$(STAMP): constraints.txt requirements-dev.txt $(PROJECTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; choose one with PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# torch first and by itself: unpinned, its dependents would pull gigabytes of another build.
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(foreach s,$(SERVICES),-e services/$(s))
+	@touch $@
+
+up: install ## train, register and start everything; prints the calls
+	@$(BIN)/penstock up
+
+down: ## stop everything
+	@if test -x $(BIN)/penstock; then $(BIN)/penstock down; fi
+
+status: install ## which parts run
+	@$(BIN)/penstock status
+
+test: install ## all tests
+	$(BIN)/python -m pytest -q
+
+lint: install ## ruff: rules and format of imports
+	$(BIN)/ruff check .
+
+types: install ## mypy --strict
+	$(BIN)/mypy $(foreach s,$(SERVICES),services/$(s)/penstock_$(s))
+
+proto: install ## generate the gRPC code from the contract
+	cd services/common && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
+	  penstock_common/contract/inference.proto
+
+proto-check: proto ## fail where the committed gRPC code is not what the contract says
+	git diff --exit-code -- services/common/penstock_common/contract
+
+envoy-check: install ## Envoy itself reads the configuration
+	$(BIN)/envoy --mode validate --log-level warning -c deploy/envoy/envoy.yaml
+
+bench: install ## the whole path against plain FastAPI, in ratios of one run (needs wrk)
+	$(BIN)/python -m benchmarks.end_to_end
+
+clean: down ## remove the virtual environment and the installation's state
+	rm -rf $(VENV) .penstock

@@ -1,0 +1,49 @@
+"""Where a local installation lives and which ports it takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LocalSettings(BaseSettings):
+    """From ``PENSTOCK_*``; all addresses are 127.0.0.1."""
+
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_")
+
+    home: Path = Path(".penstock")
+    gateway_port: int = 8080
+    registry_port: int = 8081
+    envoy_port: int = 8082
+    envoy_admin_port: int = 8083
+    #: gRPC and metrics ports of the first worker; the others follow.
+    worker_port: int = 9100
+    worker_metrics_port: int = 9200
+    #: the source tree, for Envoy's configuration.
+    source: Path = Field(default=Path(__file__).resolve().parents[3])
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self.gateway_port}"
+
+    @property
+    def registry_url(self) -> str:
+        return f"http://127.0.0.1:{self.registry_port}"
+
+    @property
+    def keys_db(self) -> Path:
+        return self.home / "keys.db"
+
+    def secret(self, name: str) -> str:
+        """The content of a private file of the home folder; empty where there is none."""
+        path = self.home / name
+        return path.read_text().strip() if path.exists() else ""
+
+    def write_secret(self, name: str, value: str) -> None:
+        """Write a file that only its owner can read."""
+        descriptor = os.open(self.home / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(value + "\n")
