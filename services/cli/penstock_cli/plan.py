@@ -69,8 +69,8 @@ def envoy(settings: LocalSettings, workers: int) -> Part:
     return Part(
         "envoy",
         [
-            _envoy_program(), "-c", str(render_envoy(settings, workers)), "--concurrency", "1",
-            "--log-level", "warning", "--use-dynamic-base-id", "--drain-time-s", "1",
+            sys.executable, "-m", "penstock_cli.hold", _envoy_program(), "-c", str(render_envoy(settings, workers)), 
+            "--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id", "--drain-time-s", "1",
         ],
         {},
         {"PENSTOCK_ENVOY_PORT": settings.envoy_port, "PENSTOCK_ENVOY_ADMIN_PORT": settings.envoy_admin_port},
