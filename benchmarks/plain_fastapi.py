@@ -12,9 +12,10 @@ import numpy as np
 import torch
 import uvicorn
 from fastapi import FastAPI
+from pydantic import BaseModel
+
 from penstock_common.manifest import MANIFEST_FILE, parse_manifest
 from penstock_common.preprocess import preprocess
-from pydantic import BaseModel
 
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])

@@ -15,10 +15,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
+
 from penstock_common.manifest import MANIFEST_FILE, parse_manifest
 from penstock_common.preprocess import preprocess
 from penstock_common.registry_client import RegistryClient
-
 from tests.installation import Installation
 
 pytestmark = pytest.mark.integration

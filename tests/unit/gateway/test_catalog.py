@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
