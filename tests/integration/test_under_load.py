@@ -173,7 +173,7 @@ async def test_a_thousand_mixed_requests_each_get_their_own_answer(
         assert answer.json()["status"] == status
 
     async def abandoned(client: httpx.AsyncClient) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        _, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
         body = json.dumps({"text": random.choice(TEXTS)})
         head = f"POST /v1/models/spam/predict HTTP/1.1\r\nHost: x\r\nAPI-Key: {unlimited_key}\r\n"
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())

@@ -76,7 +76,7 @@ class Processes:
 def port_holder(port: int) -> str | None:
     """Who listens on a port of 127.0.0.1, in words; None where it is free."""
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
             if connection.pid is None:
                 return "a process of another user"
             try:

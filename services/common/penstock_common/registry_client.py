@@ -122,7 +122,7 @@ class RegistryClient:
 
     async def fetch(self, version: Version, folder: Path) -> None:
         """Download an artifact into ``folder``, which appears whole, with all digests verified, or not at all."""
-        if folder.exists():
+        if await asyncio.to_thread(folder.exists):
             return
         targets = await self._call("GET", f"/v1/models/{version.model}/versions/{version.version}/files", Targets)
         partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
@@ -139,7 +139,7 @@ class RegistryClient:
 
     async def _upload(self, target: Target, path: Path, on_progress: Callable[[int], None] | None) -> None:
         async def chunks() -> AsyncIterator[bytes]:
-            with path.open("rb") as file:
+            with await asyncio.to_thread(path.open, "rb") as file:
                 while chunk := await asyncio.to_thread(file.read, _CHUNK):
                     yield chunk
                     if on_progress is not None:

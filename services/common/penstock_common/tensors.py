@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,8 @@ def from_raw(raw: bytes, datatype: str, shape: Sequence[int], *, where: str = "t
         raise _bad(where, f"shape {list(shape)} has a negative dimension")
     count = math.prod(shape)
     if datatype == "BYTES":
+        if 4 * count > len(raw):  # before memory is taken for what is not there
+            raise _bad(where, f"{count} BYTES elements need at least {4 * count} bytes, got {len(raw)}")
         array = np.empty(count, dtype=np.object_)
         array[:] = unpack_bytes(raw, count, where=where)
         return array.reshape(shape)
@@ -109,10 +112,11 @@ def output_arrays(response: pb.ModelInferResponse) -> dict[str, NDArray[np.gener
 
 
 def _arrays(
-    tensors: Sequence[pb.ModelInferRequest.InferInputTensor] | Sequence[pb.ModelInferResponse.InferOutputTensor],
+    tensors: Iterable[Any],  # InferInputTensor or InferOutputTensor, alike in all that is read here
     raw: Sequence[bytes],
     side: str,
 ) -> dict[str, NDArray[np.generic]]:
+    tensors = list(tensors)
     if raw and len(raw) != len(tensors):
         raise _bad(side, f"{len(tensors)} tensors but {len(raw)} raw contents; send raw contents for all or none")
     arrays: dict[str, NDArray[np.generic]] = {}

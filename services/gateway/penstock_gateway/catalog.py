@@ -134,10 +134,12 @@ class Catalog:
         """Wait until the pods have a version, then give it a route."""
         try:
             in_a_row = 0
-            while in_a_row < _PROBES:
+            while True:
                 entry = self._entries.get(name)
                 if entry is None or number not in {t.version for ts in entry.model.aliases.values() for t in ts}:
                     return
+                if in_a_row == _PROBES:
+                    break
                 in_a_row = in_a_row + 1 if await self._readiness.model_ready(name, number) else 0
                 if in_a_row < _PROBES:
                     await asyncio.sleep(_PROBE_INTERVAL)

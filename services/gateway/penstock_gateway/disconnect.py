@@ -57,7 +57,7 @@ class DisconnectWatch:
                     watcher = asyncio.create_task(self._watch(future, task, receive))
                     self._watchers.add(watcher)
                     watcher.add_done_callback(self._watchers.discard)
-                    future.add_done_callback(lambda _, watcher=watcher: watcher.cancel())
+                    future.add_done_callback(_canceller(watcher))
 
     async def _watch(self, future: asyncio.Future[Any], task: asyncio.Task[Any], receive: Receive) -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -66,3 +66,10 @@ class DisconnectWatch:
             if not future.done():
                 self._gone.add(task)
                 future.cancel()
+
+
+def _canceller(task: asyncio.Task[None]) -> Callable[[asyncio.Future[Any]], None]:
+    def cancel(_: asyncio.Future[Any]) -> None:
+        task.cancel()
+
+    return cancel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from opentelemetry import propagate, trace
@@ -62,7 +63,7 @@ class Upstream:
         self._stub = inference_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     async def close(self) -> None:
-        await self._channel.close()
+        await self._channel.close(None)
 
     def connected(self) -> bool:
         """Whether Envoy holds a connection; asks for one where not."""
@@ -170,8 +171,8 @@ def translate(err: grpc.aio.AioRpcError, model: str) -> PenstockError:
     everything else (Envoy's own words, a broken stream) stays inside.
     """
     status = GRPC_TO_HTTP.get(err.code(), 500)
-    trailing = dict(err.trailing_metadata() or ())
-    code = trailing.get("penstock-code")
+    trailing: Any = err.trailing_metadata() or ()
+    code = next((value for key, value in trailing if key == "penstock-code"), None)
     if code and status != 500:
         headers = {"Retry-After": "1"} if status == 503 else None
         return PenstockError(status, str(code), err.details() or "", headers=headers)

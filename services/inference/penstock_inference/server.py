@@ -10,7 +10,7 @@ import grpc
 import structlog
 import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1._async import HealthServicer
 from prometheus_client import start_http_server
 
 from penstock_common.contract import inference_pb2_grpc
@@ -41,7 +41,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class HealthBoard:
     """grpc.health.v1: the pod as service ``""``, each model under its name."""
 
-    def __init__(self, health: health_aio.HealthServicer) -> None:
+    def __init__(self, health: HealthServicer) -> None:
         self._health = health
         self._models: set[str] = set()
 
@@ -68,7 +68,7 @@ async def serve(settings: InferenceSettings) -> None:
         loop.add_signal_handler(number, leaving.set)
 
     changed = asyncio.Event()
-    health = health_aio.HealthServicer()
+    health = HealthServicer()
     board = HealthBoard(health)
     await board.show(False, set())
     metrics, _ = start_http_server(settings.metrics_port, settings.host)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Literal
 
 import obstore
 from obstore.store import ObjectStore
@@ -41,9 +42,9 @@ class Blobs:
     async def signed_get(self, digest: str) -> str:
         return await self._url("GET", digest)
 
-    async def _url(self, method: str, digest: str) -> str:
+    async def _url(self, method: Literal["GET", "PUT"], digest: str) -> str:
         if isinstance(self._store, PRESIGNING):
-            return await obstore.sign_async(self._store, method, _path(digest), _URLS_LAST)  # type: ignore[arg-type]
+            return await obstore.sign_async(self._store, method, _path(digest), _URLS_LAST)
         return f"/v1/blobs/sha256/{digest}"
 
     async def write(self, digest: str, chunks: AsyncIterator[bytes]) -> bool:

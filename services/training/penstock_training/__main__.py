@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -107,4 +106,4 @@ async def _register(url: str, model: str, folder: Path, trained: Trained, promot
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(main))
+    typer.run(main)

@@ -62,7 +62,8 @@ class TabularRegressor(nn.Module):
     def forward(self, numbers: Tensor, indices: Tensor) -> Tensor:
         parts = [(numbers - self.mean) / self.std]
         parts += [table(indices[:, i]) for i, table in enumerate(self.embeddings)]
-        return self.layers(torch.cat(parts, dim=1)).squeeze(1) * self.target[1] + self.target[0]
+        answer: Tensor = self.layers(torch.cat(parts, dim=1)).squeeze(1) * self.target[1] + self.target[0]
+        return answer
 
 
 def used_cars(seed: int, rows: int = 4000) -> bytes:

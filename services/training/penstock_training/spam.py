@@ -85,10 +85,13 @@ def read_messages(data: bytes) -> tuple[list[str], list[int]]:
     except UnicodeDecodeError as err:
         raise PenstockError(422, "bad-data", f"The data is not UTF-8 (byte {err.start}); save it as UTF-8.") from None
     tabs = "\t" in text.partition("\n")[0]
-    quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+    # In the collection's TSV a quotation mark is a character like any other.
+    reader = (
+        csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(io.StringIO(text))
+    )
     texts: list[str] = []
     labels: list[int] = []
-    for number, row in enumerate(csv.reader(io.StringIO(text), delimiter="\t" if tabs else ",", quoting=quoting), 1):
+    for number, row in enumerate(reader, 1):
         if not any(row):
             continue
         if len(row) != 2:

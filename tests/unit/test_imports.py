@@ -1,0 +1,52 @@
+"""The arrows of the design: which package may import what."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SERVICES = Path(__file__).resolve().parents[2] / "services"
+NAMES = sorted(folder.name for folder in SERVICES.iterdir() if (folder / "pyproject.toml").exists())
+FORBIDDEN = {
+    "common": {"torch", "fastapi", "starlette", "uvicorn", "obstore"},
+    "gateway": {"torch", "obstore", "onnxruntime", "kserve"},
+    "inference": {"fastapi", "starlette", "uvicorn", "kserve"},
+    "registry": {"torch", "grpc", "kserve"},
+    "cli": {"torch", "fastapi", "uvicorn", "obstore"},
+}
+
+
+def imports(service: str) -> set[str]:
+    """Top-level names that a service's sources import, wherever they do."""
+    found: set[str] = set()
+    for path in (SERVICES / service).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_a_service_imports_common_and_itself_only(service: str) -> None:
+    """No service imports another, and common imports none."""
+    own = {name for name in imports(service) if name.startswith("penstock_")}
+    assert own <= {"penstock_common", f"penstock_{service}"}
+
+
+@pytest.mark.parametrize("service", sorted(FORBIDDEN))
+def test_a_service_does_without_what_is_not_its_own(service: str) -> None:
+    """The gateway needs no torch, the pods no web framework, the registry neither torch nor gRPC."""
+    assert not imports(service) & FORBIDDEN[service]
+
+
+@pytest.mark.parametrize(("module", "absent"), [("penstock_gateway.app", "torch"), ("penstock_inference.server", "fastapi")])
+def test_nothing_comes_in_by_the_back_door(module: str, absent: str) -> None:
+    """What a service imports does not import the forbidden either."""
+    code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
