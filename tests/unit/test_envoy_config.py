@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from penstock_cli.plan import render_envoy
 from penstock_cli.settings import LocalSettings
 

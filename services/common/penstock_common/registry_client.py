@@ -132,7 +132,7 @@ class RegistryClient:
             try:
                 partial.rename(folder)
             except OSError:
-                if not folder.exists():  # else another process has just fetched the same
+                if not folder.exists():  # else another process has just fetched the same  # noqa: ASYNC240 (in a thread)
                     raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
