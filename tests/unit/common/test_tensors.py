@@ -1,0 +1,48 @@
+"""Tensors on the wire."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock_common.contract import inference_pb2 as pb
+from penstock_common.errors import PenstockError
+from penstock_common.tensors import NUMPY_DTYPES, from_raw, input_arrays, pack_bytes, to_raw, unpack_bytes
+
+
+@given(st.lists(st.binary(max_size=50), max_size=20))
+def test_bytes_elements_survive_the_wire(elements: list[bytes]) -> None:
+    """What is packed comes back."""
+    assert unpack_bytes(pack_bytes(elements), len(elements)) == elements
+
+
+@pytest.mark.parametrize("datatype", [d for d in NUMPY_DTYPES if d != "BYTES"])
+def test_fixed_size_types_survive_the_wire(datatype: str) -> None:
+    """Raw data is little-endian and row-major."""
+    array = np.arange(6).reshape(2, 3).astype(NUMPY_DTYPES[datatype])
+    assert np.array_equal(from_raw(to_raw(array, datatype), datatype, [2, 3]), array)
+
+
+@given(st.binary(max_size=60), st.integers(0, 1 << 40))
+def test_garbage_is_refused_not_believed(raw: bytes, count: int) -> None:
+    """Lengths that do not fit the data are a 400, and cost no memory."""
+    try:
+        from_raw(raw, "BYTES", [count])
+    except PenstockError as err:
+        assert err.status == 400
+
+
+def test_typed_contents_are_read() -> None:
+    """Contents may be typed fields instead of raw bytes; their number must fit the shape."""
+    request = pb.ModelInferRequest()
+    tensor = request.inputs.add(name="x", datatype="INT8", shape=[2])
+    tensor.contents.int_contents.extend([1, -2])
+    assert input_arrays(request)["x"].tolist() == [1, -2]
+    tensor.contents.int_contents.append(300)
+    with pytest.raises(PenstockError, match="shape"):
+        input_arrays(request)
+    tensor.shape[0] = 3
+    with pytest.raises(PenstockError, match="out of range"):
+        input_arrays(request)
