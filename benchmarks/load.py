@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -50,4 +51,4 @@ def wrk(url: str, *, body: str, headers: dict[str, str], connections: int, secon
 
 
 def _lua(text: str) -> str:
-    return "[==[" + text + "]==]"
+    return json.dumps(text)  # for ASCII without control characters the same in both languages
