@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.key_store import KeyStore
+from penstock_gateway.key_store import ID_LENGTH, PREFIX, KeyStore
 from penstock_gateway.keys import KeyRing, credential, main
 
 
@@ -93,7 +93,9 @@ def test_the_store_holds_no_key(store: KeyStore, path: Path) -> None:
     """The file is for its owner alone and does not contain the key."""
     _, key = store.create("shop")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert key.rpartition("_")[2].encode() not in b"".join(p.read_bytes() for p in path.parent.iterdir())
+    secret = key[len(PREFIX) + ID_LENGTH + 1 :].encode()
+    assert len(secret) > 40
+    assert secret not in b"".join(p.read_bytes() for p in path.parent.iterdir())
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (1, 0), (float("nan"), 1), (float("inf"), 1)])
