@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
+from penstock_common.garbage import spare_what_stays
 from penstock_common.manifest import Manifest
 from penstock_common.registry_client import RegistryClient, follow
 from penstock_gateway.catalog import Catalog
@@ -74,6 +75,7 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
                 )
             )
             app.openapi = lambda: document(catalog, settings.default_model)  # type: ignore[method-assign]
+            spare_what_stays()
             try:
                 yield
             finally:

@@ -33,6 +33,10 @@ R = TypeVar("R")
 Send = Callable[[Sequence[T], float], Awaitable[Sequence[R]]]
 
 
+#: Turns of the event loop that a bundle may wait for more to arrive; tens of microseconds each.
+_MOST_TURNS = 16
+
+
 class _Entry(Generic[T, R]):
     __slots__ = ("alone", "deadline", "future", "item", "weight")
 
@@ -112,11 +116,7 @@ class Coalescer(Generic[T, R]):
         self._queue.append(entry)
         self._queued += weight
         if len(self._calls) < self._max_outstanding:
-            if not self._flush_due:
-                # Not now but at the end of this turn of the loop: requests that
-                # arrived in the same turn then share the first bundle.
-                self._flush_due = True
-                loop.call_soon(self._flush)
+            self._flush_soon()
         elif deadline < self._alarm_at:
             self._set_alarm(loop, deadline)
         return entry.future
@@ -128,6 +128,18 @@ class Coalescer(Generic[T, R]):
                 await asyncio.wait(self._calls)
             else:
                 await asyncio.sleep(0)
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush_when_settled, self._queued, _MOST_TURNS)
+
+    def _flush_when_settled(self, seen: int, turns: int) -> None:
+        """Flush once a turn of the loop brings nothing new, for a burst is read over several turns."""
+        if seen < self._queued < self._max_weight and turns:
+            asyncio.get_running_loop().call_soon(self._flush_when_settled, self._queued, turns - 1)
+        else:
+            self._flush()
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -177,7 +189,7 @@ class Coalescer(Generic[T, R]):
             task = asyncio.current_task()
             assert task is not None
             self._calls.discard(task)
-            self._flush()
+            self._flush_soon()
 
     def _settle_failure(self, bundle: list[_Entry[T, R]], err: Exception) -> None:
         now = self._clock()

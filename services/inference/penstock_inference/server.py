@@ -14,6 +14,7 @@ from grpc_health.v1._async import HealthServicer
 from prometheus_client import start_http_server
 
 from penstock_common.contract import inference_pb2_grpc
+from penstock_common.garbage import spare_what_stays
 from penstock_common.registry_client import RegistryClient, follow
 from penstock_common.telemetry import configure_tracing
 from penstock_inference.repository import Repository
@@ -62,6 +63,7 @@ async def serve(settings: InferenceSettings) -> None:
     """Run until SIGTERM or SIGINT, then leave without losing a message."""
     stop_tracing = configure_tracing("inference")
     torch.set_num_threads(settings.threads)
+    spare_what_stays()
     leaving = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -208,7 +208,7 @@ def _manifest(format_: Format) -> Manifest:
         outputs=[Output("probabilities", "FP32", [2], "Of ham and of spam.")],
         labels=LABELS,
         preprocess=Preprocess("utf8-bytes", {"max_bytes": MAX_BYTES, "multiple": 16}),
-        batching=Batching(max_batch_size=64),
+        batching=Batching(max_batch_size=128),
         description="Tells spam from ordinary messages (English, SMS length).",
         examples=[{"text": "WINNER!! Claim your free prize now"}, {"text": "See you at lunch tomorrow?"}],
     )
