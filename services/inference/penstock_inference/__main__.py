@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import uvloop
 
 from penstock_common.settings import load_settings
 from penstock_common.telemetry import configure_logging
@@ -13,7 +13,7 @@ from penstock_inference.settings import InferenceSettings
 def main() -> None:
     settings = load_settings(InferenceSettings)
     configure_logging("inference", settings.log_level)
-    asyncio.run(serve(settings))
+    uvloop.run(serve(settings))
 
 
 if __name__ == "__main__":
