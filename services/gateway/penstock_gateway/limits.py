@@ -1,6 +1,7 @@
-"""Token buckets: how many rows each principal may send.
+"""Token buckets: how many requests each principal may send.
 
-A bucket holds ``burst`` tokens and gains ``rate`` a second; a row costs one.
+A bucket holds ``burst`` tokens and gains ``rate`` a second; a request costs one,
+however many rows it has, so that a refusal needs no look at the body.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ class RateState:
     reset_seconds: float  # until the bucket is full again
     window_seconds: float  # an empty bucket's way to full
     allowed: bool
-    retry_after: float  # seconds; infinite where the cost can never fit
-    cost: int
+    retry_after: float  # seconds
 
 
 @dataclass(slots=True)
@@ -52,8 +52,8 @@ class Limiter:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, principal: Principal, cost: int = 1) -> RateState:
-        """Count a request of ``cost`` rows; a refused one takes nothing."""
+    def take(self, principal: Principal) -> RateState:
+        """Count a request; a refused one takes nothing."""
         now = self._clock()
         rate = self._rate if principal.rate is None else principal.rate
         burst = self._burst if principal.burst is None else principal.burst
@@ -63,17 +63,17 @@ class Limiter:
         tokens = bucket.tokens + (now - bucket.at) * rate
         if tokens > burst:
             tokens = burst
-        allowed = cost <= tokens
+        allowed = tokens >= 1
         retry_after = 0.0
         if allowed:
-            tokens -= cost
+            tokens -= 1
         else:
-            retry_after = (cost - tokens) / rate if cost <= burst else math.inf
+            retry_after = (1 - tokens) / rate
         reset = (burst - tokens) / rate
         bucket.tokens = tokens
         bucket.at = now
         bucket.full_at = now + reset
-        return RateState(int(burst), int(tokens), reset, burst / rate, allowed, retry_after, cost)
+        return RateState(int(burst), int(tokens), reset, burst / rate, allowed, retry_after)
 
     @staticmethod
     def headers(state: RateState) -> list[tuple[bytes, bytes]]:
@@ -82,7 +82,7 @@ class Limiter:
             (b"ratelimit-policy", f'"{POLICY}";q={state.limit};w={math.ceil(state.window_seconds)}'.encode()),
             (b"ratelimit", f'"{POLICY}";r={state.remaining};t={math.ceil(state.reset_seconds)}'.encode()),
         ]
-        if not state.allowed and math.isfinite(state.retry_after):
+        if not state.allowed:
             fields.append((b"retry-after", b"%d" % max(1, math.ceil(state.retry_after))))
         return fields
 
@@ -90,12 +90,11 @@ class Limiter:
     def refusal(state: RateState) -> PenstockError:
         """The 429 for a state that is not allowed."""
         window = math.ceil(state.window_seconds)
-        policy = f"Policy '{POLICY}' allows {state.limit} rows at once, refilled within {window} s"
-        if math.isinf(state.retry_after):
-            text = f"{policy}; a request of {state.cost} rows never fits: split it into requests of {state.limit}."
-        else:
-            wait = max(1, math.ceil(state.retry_after))
-            text = f"{policy}; {state.remaining} are left and this request needs {state.cost}. Try again in {wait} s."
+        wait = max(1, math.ceil(state.retry_after))
+        text = (
+            f"Policy '{POLICY}' allows {state.limit} requests at once, refilled within {window} s; "
+            f"none is left. Try again in {wait} s."
+        )
         return PenstockError(
             429,
             "rate-limited",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uvicorn
+import uvloop
 
 from penstock_common.settings import load_settings
 from penstock_common.telemetry import configure_logging, configure_tracing
@@ -10,15 +11,22 @@ from penstock_registry.app import build_app
 from penstock_registry.settings import RegistrySettings
 
 
+class _Server(uvicorn.Server):
+    """Ends with status 0 after SIGTERM; uvicorn's own would end by the signal, before the last spans are sent."""
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
 def main() -> None:
     settings = load_settings(RegistrySettings)
     configure_logging("registry", settings.log_level)
     stop_tracing = configure_tracing("registry")
-    uvicorn.run(
+    config = uvicorn.Config(
         build_app(settings),
         host=settings.host,
         port=settings.port,
-        loop="uvloop",
         http="httptools",
         access_log=False,
         log_config=None,
@@ -26,6 +34,7 @@ def main() -> None:
         # Long polls end here; their callers ask again.
         timeout_graceful_shutdown=2,
     )
+    uvloop.run(_Server(config).serve())
     stop_tracing()
 
 

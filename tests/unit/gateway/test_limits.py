@@ -1,4 +1,4 @@
-"""Token buckets count rows and say how they stand."""
+"""Token buckets count requests and say how they stand."""
 
 import pytest
 from hypothesis import given
@@ -33,18 +33,19 @@ def test_a_burst_then_the_rate(clock: Clock) -> None:
 
 
 def test_a_refused_request_takes_nothing(clock: Clock) -> None:
-    """A refusal leaves the tokens for smaller requests."""
-    limiter = Limiter(1, 10, clock)
-    limiter.take(ANN, 8)
-    assert not limiter.take(ANN, 3).allowed
-    assert limiter.take(ANN, 2).allowed
+    """Asking again and again while refused does not put off the next token."""
+    limiter = Limiter(1, 1, clock)
+    assert limiter.take(ANN).allowed
+    assert not any(limiter.take(ANN).allowed for _ in range(5))
+    clock.now += 1
+    assert limiter.take(ANN).allowed
 
 
 def test_a_principals_own_limits_count(clock: Clock) -> None:
     """Rate and burst of the key go before the defaults; callers do not share."""
     limiter = Limiter(1, 1, clock)
     bob = Principal("bob", "Bob", rate=100, burst=3)
-    assert limiter.take(bob, 3).allowed
+    assert all(limiter.take(bob).allowed for _ in range(3))
     assert limiter.take(ANN).allowed
     assert limiter.take(bob).retry_after == pytest.approx(0.01)
 
@@ -52,31 +53,26 @@ def test_a_principals_own_limits_count(clock: Clock) -> None:
 def test_headers_follow_the_draft(clock: Clock) -> None:
     """Policy and state are structured fields; Retry-After comes only with a refusal."""
     limiter = Limiter(2, 4, clock)
-    assert limiter.headers(limiter.take(ANN, 3)) == [
+    limiter.take(ANN)
+    assert limiter.headers(limiter.take(ANN)) == [
         (b"ratelimit-policy", b'"default";q=4;w=2'),
-        (b"ratelimit", b'"default";r=1;t=2'),
+        (b"ratelimit", b'"default";r=2;t=1'),
     ]
-    assert limiter.headers(limiter.take(ANN, 4))[2] == (b"retry-after", b"2")
+    limiter.take(ANN)
+    limiter.take(ANN)
+    assert limiter.headers(limiter.take(ANN))[2] == (b"retry-after", b"1")
 
 
 def test_the_refusal_explains_itself(clock: Clock) -> None:
     """The 429 names policy, counter and reset, and carries the headers."""
     limiter = Limiter(1, 2, clock)
-    limiter.take(ANN, 2)
+    limiter.take(ANN)
+    limiter.take(ANN)
     error = limiter.refusal(limiter.take(ANN))
     assert (error.status, error.code) == (429, "rate-limited")
     assert error.extra == {"policy": "default", "limit": 2, "remaining": 0, "reset": 2}
     assert error.headers["retry-after"] == "1"
     assert "Try again in 1 s" in error.detail
-
-
-def test_a_request_that_can_never_fit_says_so(clock: Clock) -> None:
-    """More rows than the burst are refused with the advice to split, and no Retry-After."""
-    limiter = Limiter(1, 2, clock)
-    state = limiter.take(ANN, 3)
-    assert not state.allowed
-    assert "split" in limiter.refusal(state).detail
-    assert "retry-after" not in limiter.refusal(state).headers
 
 
 def test_idle_buckets_are_forgotten(clock: Clock) -> None:
@@ -86,7 +82,8 @@ def test_idle_buckets_are_forgotten(clock: Clock) -> None:
         clock.now += 10
         limiter.take(Principal(str(i), ""))
     assert len(limiter) <= 1024
-    limiter.take(ANN, 2)
+    limiter.take(ANN)
+    limiter.take(ANN)
     for i in range(5000):
         limiter.take(Principal(f"new{i}", ""))
     assert not limiter.take(ANN).allowed
@@ -99,13 +96,13 @@ def test_defaults_must_make_sense(rate: float, burst: float) -> None:
         Limiter(rate, burst)
 
 
-@given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 6)), max_size=60))
-def test_no_more_than_burst_plus_rate(requests: list[tuple[float, int]]) -> None:
+@given(st.lists(st.floats(0, 5), max_size=60))
+def test_no_more_than_burst_plus_rate(waits: list[float]) -> None:
     """Over any time, what is allowed is at most the burst and what the rate refilled."""
     clock = Clock()
     limiter = Limiter(2, 5, clock)
     taken = 0
-    for wait, cost in requests:
+    for wait in waits:
         clock.now += wait
-        taken += cost if limiter.take(ANN, cost).allowed else 0
+        taken += sum(limiter.take(ANN).allowed for _ in range(4))
     assert taken <= 5 + 2 * (clock.now - 100) + 1e-6

@@ -1,0 +1,80 @@
+"""``penstock up`` and ``down`` as a user meets them: taken ports, interruptions, second runs."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.installation import ROOT, Installation
+
+pytestmark = pytest.mark.integration
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Everything alive that was started for an installation."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("PENSTOCK_HOME") == str(home) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_taken_port_is_refused_with_its_holder(tmp_path: Path) -> None:
+    """``up`` says which port, who holds it and which variable chooses another; nothing is started."""
+    installation = Installation(tmp_path, workers=1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(installation.environment["PENSTOCK_GATEWAY_PORT"])))
+        taken.listen()
+        done = installation.penstock("up", "--workers", "1", check=False)
+    assert done.returncode == 1
+    assert f"Port {installation.environment['PENSTOCK_GATEWAY_PORT']}" in done.stderr
+    assert f"pid {psutil.Process().pid}" in done.stderr
+    assert "PENSTOCK_GATEWAY_PORT" in done.stderr
+    assert processes_of(tmp_path) == []
+
+
+def test_an_interrupted_start_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C while it starts: status 130, and no process stays."""
+    installation = Installation(tmp_path, workers=1)
+    command = [sys.executable, "-m", "penstock_cli", "up", "--workers", "1"]
+    with subprocess.Popen(
+        command, env=installation.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as starting:
+        give_up = time.monotonic() + 60
+        while len(processes_of(tmp_path)) < 3:  # itself, the registry, a training
+            assert time.monotonic() < give_up and starting.poll() is None
+            time.sleep(0.05)
+        starting.send_signal(signal.SIGINT)
+        _, stderr = starting.communicate(timeout=60)
+    assert starting.returncode == 130, stderr
+    assert processes_of(tmp_path) == []
+
+
+def test_up_twice_changes_nothing_and_down_leaves_no_process(tmp_path: Path) -> None:
+    """A second ``up`` keeps the processes and the key; ``down`` ends them all; ``status`` says so."""
+    installation = Installation(tmp_path, workers=1)
+    try:
+        installation.up()
+        key = installation.key
+        assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+        parts = {row["part"]: row["pid"] for row in installation.json("status")}
+        assert set(parts) == {"registry", "worker-1", "envoy", "gateway"}
+        installation.up()
+        assert {row["part"]: row["pid"] for row in installation.json("status")} == parts
+        assert installation.key == key
+        answer = installation.penstock("predict", "spam", '{"text": "You won a prize"}')
+        assert '"prediction"' in answer.stdout
+    finally:
+        installation.down()
+    assert processes_of(tmp_path) == []
+    assert installation.penstock("status", "--json", check=False).returncode == 3

@@ -1,0 +1,73 @@
+"""Traces over OTLP: one request is one trace, from the gateway through Envoy to the pod."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.installation import Installation
+
+pytestmark = pytest.mark.integration
+
+
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    """Keeps every span with the name of its service."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, Span]] = []
+
+    def Export(
+        self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext
+    ) -> trace_service_pb2.ExportTraceServiceResponse:
+        for resource in request.resource_spans:
+            names = {a.key: a.value.string_value for a in resource.resource.attributes}
+            for scope in resource.scope_spans:
+                self.spans += [(names["service.name"], span) for span in scope.spans]
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+@pytest.fixture
+def collector() -> Iterator[tuple[Collector, str]]:
+    collector = Collector()
+    server = grpc.server(ThreadPoolExecutor(2))
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield collector, f"http://127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+def test_one_request_is_one_trace(tmp_path: Path, collector: tuple[Collector, str]) -> None:
+    """The caller's trace id goes on to the gateway's, the bundle's and the pod's spans, each the child of the one before."""
+    received, endpoint = collector
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    installation = Installation(tmp_path, workers=1, environment=environment)
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    try:
+        installation.up()
+        answer = httpx.post(
+            f"{installation.url}/v1/models/spam/predict",
+            headers={"API-Key": installation.key, "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"},
+            json={"text": "hello"},
+        )
+        assert answer.status_code == 200
+        give_up = time.monotonic() + 30
+        while len(mine := [(s, span) for s, span in received.spans if span.trace_id.hex() == trace_id]) < 3:
+            assert time.monotonic() < give_up, mine
+            time.sleep(0.05)
+    finally:
+        installation.down()
+    by_name = {span.name: (service, span) for service, span in mine}
+    edge, bundle, infer = by_name["predict"], by_name["bundle"], by_name["ModelInfer"]
+    assert [edge[0], bundle[0], infer[0]] == ["penstock-gateway", "penstock-gateway", "penstock-inference"]
+    assert edge[1].parent_span_id.hex() == "00f067aa0ba902b7"
+    assert bundle[1].parent_span_id == edge[1].span_id
+    assert infer[1].parent_span_id == bundle[1].span_id
