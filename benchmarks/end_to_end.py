@@ -83,7 +83,7 @@ def systems(stack_home: Path) -> Iterator[list[System]]:
             "PENSTOCK_GATEWAY_UPSTREAM": installation.envoy_address,
             "PENSTOCK_GATEWAY_REGISTRY_URL": installation.registry_url,
             "PENSTOCK_GATEWAY_REGISTRY_TOKEN": installation.registry_token,
-            "PENSTOCK_GATEWAY_KEYS_DB": str(installation.home / "keys.db"),
+            "PENSTOCK_GATEWAY_KEYS_URL": str(installation.home / "keys.db"),
             "PENSTOCK_GATEWAY_COALESCE": "false",
         }
         off = f"http://127.0.0.1:{off_port}"

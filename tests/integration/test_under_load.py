@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +21,7 @@ import torch
 from penstock_common.manifest import MANIFEST_FILE, parse_manifest
 from penstock_common.preprocess import preprocess
 from penstock_common.registry_client import RegistryClient
-from tests.installation import Installation
+from tests.installation import Installation, free_ports
 
 pytestmark = pytest.mark.integration
 TEXTS = [f"message {i}: free entry, see you at {i} o'clock, claim {i * 37} prizes" for i in range(60)]
@@ -117,6 +119,65 @@ async def test_a_killed_worker_costs_no_request(installation: Installation, unli
             await until(lambda: _more_than(installation, 0, 20))
             await load.answered(100)
     assert set(load.statuses) == {200}, load.statuses
+
+
+async def test_a_leaving_worker_costs_no_request(installation: Installation, unlimited_key: str) -> None:
+    """SIGTERM under load: the worker answers what it has, Envoy looks away, the process ends by itself, nothing is lost."""
+    async with async_client(installation, unlimited_key) as client:
+        load = Load(client)
+        async with load.running():
+            await load.answered(100)
+            leaving = worker(installation, 1)
+            leaving.terminate()
+            await until(lambda: not leaving.is_running() or leaving.status() == psutil.STATUS_ZOMBIE)
+            await load.answered(100)
+            await asyncio.to_thread(installation.up)
+            await until(lambda: _more_than(installation, 1, 20))
+    assert set(load.statuses) == {200}, load.statuses
+
+
+async def test_a_leaving_gateway_finishes_and_sends_its_clients_away(installation: Installation, tmp_path: Path) -> None:
+    """SIGTERM: readiness says no at once, answers carry ``Connection: close``, no request is cut off, the status is 0."""
+    (port,) = free_ports(1)
+    environment = installation.environment | {
+        "PENSTOCK_GATEWAY_PORT": str(port),
+        "PENSTOCK_GATEWAY_UPSTREAM": installation.envoy_address,
+        "PENSTOCK_GATEWAY_REGISTRY_URL": installation.registry_url,
+        "PENSTOCK_GATEWAY_REGISTRY_TOKEN": installation.registry_token,
+        "PENSTOCK_GATEWAY_KEYS_URL": str(installation.home / "keys.db"),
+        "PENSTOCK_GATEWAY_DRAIN_SECONDS": "2",
+    }
+    url = f"http://127.0.0.1:{port}"
+    closing = 0
+    with subprocess.Popen([sys.executable, "-m", "penstock_gateway"], env=environment) as gateway:
+        async with httpx.AsyncClient(base_url=url, headers={"API-Key": installation.key}) as client:
+
+            async def status(path: str) -> int:
+                try:
+                    return (await client.get(path)).status_code
+                except httpx.HTTPError:
+                    return 0
+
+            async def ready() -> bool:
+                return await status("/readyz") == 200
+
+            await until(ready)
+            gateway.terminate()
+            await until(lambda: _is(status("/readyz"), 503))
+            while gateway.poll() is None:
+                try:
+                    answer = await client.post("/v1/models/spam/predict", json={"text": TEXTS[0]})
+                except httpx.ConnectError:
+                    continue  # it has closed its listener; a balancer has looked away by now
+                assert answer.status_code in (200, 429), answer.text
+                assert answer.headers["connection"] == "close"
+                closing += 1
+        assert gateway.wait(30) == 0
+    assert closing > 5
+
+
+async def _is(awaitable: Awaitable[int], value: int) -> bool:
+    return await awaitable == value
 
 
 async def _more_than(installation: Installation, index: int, count: float) -> bool:

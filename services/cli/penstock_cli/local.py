@@ -66,6 +66,7 @@ class Local:
                 for part in parts[1:]:
                     step(part.name, lambda part=part: self._start(part))  # type: ignore[misc]
                 step("models answer", self._wait_for_models)
+                step(f"{workers} in rotation", lambda: self._wait("envoy", lambda: self._in_rotation() >= workers))
         except BaseException:
             self._processes.stop(self._started)
             raise
@@ -145,6 +146,12 @@ class Local:
             return answer.status_code == 200 and {m["name"] for m in answer.json()["models"] if m["ready"]} >= set(EXAMPLES)
 
         self._wait("gateway", ready)
+
+    def _in_rotation(self) -> int:
+        """Workers that Envoy's health checks have found serving."""
+        url = f"http://127.0.0.1:{self._settings.envoy_admin_port}/clusters?format=json"
+        hosts = httpx.get(url, timeout=5).json()["cluster_statuses"][0].get("host_statuses", [])
+        return sum(host["health_status"] == {"eds_health_status": "HEALTHY"} for host in hosts)
 
     def down(self) -> list[str]:
         """Stop everything, clients' side first; the names of what was running."""

@@ -10,7 +10,7 @@ import uvloop
 from penstock_common.settings import load_settings
 from penstock_common.telemetry import configure_logging, configure_tracing
 from penstock_gateway.app import build_app
-from penstock_gateway.routes import Health
+from penstock_gateway.health import Health
 from penstock_gateway.settings import GatewaySettings
 
 

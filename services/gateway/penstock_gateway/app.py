@@ -15,23 +15,28 @@ from penstock_gateway.catalog import Catalog
 from penstock_gateway.coalescer import Coalescer
 from penstock_gateway.disconnect import DisconnectWatch
 from penstock_gateway.edge import Guard
+from penstock_gateway.health import Health
+from penstock_gateway.key_sources import open_keys
 from penstock_gateway.keys import KeyRing
 from penstock_gateway.limits import Limiter
 from penstock_gateway.oip import OpenInference
 from penstock_gateway.openapi import document
+from penstock_gateway.peers import follow_peers
 from penstock_gateway.predict import Predict
-from penstock_gateway.routes import Health, routes
+from penstock_gateway.routes import routes
 from penstock_gateway.settings import GatewaySettings
 from penstock_gateway.upstream import Rows, Upstream, row_could_be_to_blame
 
 
 def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
     """The application, not yet connected to anything; its lifespan connects it."""
-    keys = KeyRing(settings.keys_db)
+    keys = KeyRing(open_keys(settings.keys_url))
     disconnects = DisconnectWatch()
+    limiter = Limiter(settings.rate, settings.burst)
     guard = Guard(
         keys=keys,
-        limiter=Limiter(settings.rate, settings.burst),
+        limiter=limiter,
+        health=health,
         disconnects=disconnects,
         timeout_seconds=settings.timeout_seconds,
         max_body_bytes=settings.max_body_bytes,
@@ -56,6 +61,7 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
         health.components = {
             "keys": lambda: keys.loaded,
             "registry snapshot": lambda: catalog.synced,
+            "models": lambda: catalog.settled,
             "envoy": upstream.connected,
         }
         await asyncio.to_thread(keys.load)
@@ -65,6 +71,8 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
                 asyncio.create_task(disconnects.run()),
                 asyncio.create_task(follow(registry, catalog.update)),
             ]
+            if settings.peers:
+                background.append(asyncio.create_task(follow_peers(settings.peers, limiter)))
             app.router.routes.extend(
                 routes(
                     guard,

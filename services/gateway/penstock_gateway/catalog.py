@@ -28,6 +28,8 @@ log = structlog.get_logger()
 #: Each probe reaches one pod; after this many in a row that say yes, the version is taken as ready.
 _PROBES = 3
 _PROBE_INTERVAL = 0.1
+#: A gateway that starts waits this long for the models to be in effect before it calls itself ready.
+_FIRST_PATIENCE = 15.0
 
 MakeCoalescer = Callable[[str, int, Manifest], Coalescer[Rows, list[bytes]]]
 
@@ -89,12 +91,17 @@ class Catalog:
         self._make_coalescer = make_coalescer
         self._entries: dict[str, _Entry] = {}
         self._probes: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._first: asyncio.Task[None] | None = None
         self.synced = False
+        #: What the first snapshot named is in effect, or has had its time. A gateway that took
+        #: traffic before would refuse what its neighbours answer.
+        self.settled = False
 
     async def close(self) -> None:
-        for probe in self._probes.values():
-            probe.cancel()
-        await asyncio.gather(*self._probes.values(), return_exceptions=True)
+        tasks = [*self._probes.values(), *([self._first] if self._first else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def update(self, snapshot: Snapshot) -> None:
         """Take over a snapshot of the registry."""
@@ -107,6 +114,13 @@ class Catalog:
         self.synced = True
         for entry in entries.values():
             self._settle(entry)
+        if self._first is None:
+            self._first = asyncio.create_task(self._settle_first())
+
+    async def _settle_first(self) -> None:
+        if self._probes:
+            await asyncio.wait(self._probes.values(), timeout=_FIRST_PATIENCE)
+        self.settled = True
 
     def _settle(self, entry: _Entry) -> None:
         """Put into effect what is ready, and probe for what is not."""

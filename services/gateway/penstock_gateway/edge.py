@@ -22,6 +22,7 @@ from prometheus_client import Counter, Histogram
 from penstock_common.errors import PenstockError
 from penstock_common.telemetry import tracer, tracing_enabled
 from penstock_gateway.disconnect import DisconnectWatch
+from penstock_gateway.health import Health
 from penstock_gateway.keys import KeyRing, Principal, credential
 from penstock_gateway.limits import Limiter
 
@@ -77,6 +78,7 @@ class Guard:
 
     keys: KeyRing
     limiter: Limiter
+    health: Health
     disconnects: DisconnectWatch
     timeout_seconds: float
     max_body_bytes: int
@@ -137,6 +139,9 @@ class Edge:
             extra += [(k.lower().encode(), v.encode()) for k, v in problem.headers.items()]
             document = problem.problem() | {"request_id": request_id.decode()}
             reply = Reply(orjson.dumps(document), _PROBLEM, problem.status)
+        if guard.health.draining:
+            # The client's next request then opens a connection, to a gateway that stays.
+            extra = [*extra, (b"connection", b"close")]
         await send(
             {
                 "type": "http.response.start",

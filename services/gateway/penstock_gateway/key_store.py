@@ -1,87 +1,55 @@
-"""API keys at rest: a SQLite file that holds hashes, never keys.
-
-A key's secret has 256 random bits, so it cannot be guessed and a plain SHA-256
-is as strong as a slow password hash, at a cost the request path can bear.
-"""
+"""The administration of API keys in SQLite (a file) or PostgreSQL."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
 
 from penstock_common.errors import PenstockError
+from penstock_common.keys import KeyRecord, new_key, timestamp
 
-PREFIX = "psk_"
-ID_LENGTH = 12
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS keys (
+SELECT = "SELECT id, name, hash, rate, burst, created, revoked FROM penstock_keys ORDER BY created, id"
+_COLUMNS = """
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
-    hash BLOB NOT NULL,
-    rate REAL,
-    burst REAL,
+    hash {blob} NOT NULL,
+    rate DOUBLE PRECISION,
+    burst DOUBLE PRECISION,
     created TEXT NOT NULL,
     revoked TEXT
-)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    id: str
-    name: str
-    hash: bytes
-    rate: float | None
-    burst: float | None
-    created: str
-    revoked: str | None
+class Database(Protocol):
+    """Runs one statement with ``?`` for its parameters."""
 
-
-def key_hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
-
-
-def read_keys(connection: sqlite3.Connection) -> list[KeyRecord]:
-    rows = connection.execute("SELECT id, name, hash, rate, burst, created, revoked FROM keys ORDER BY created, id")
-    return [KeyRecord(*row) for row in rows]
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> tuple[list[tuple[Any, ...]], int]:
+        """Its rows, and how many it changed."""
 
 
 class KeyStore:
-    """Creates, lists and revokes keys in the file at ``path``, which it makes for its owner alone."""
+    """Creates, lists and revokes keys."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        with self._open() as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(_SCHEMA)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def create(self, name: str, rate: float | None = None, burst: float | None = None) -> tuple[KeyRecord, str]:
         """A new key: its record, and the key itself, which nobody can tell again."""
-        if (rate is not None and not 0 < rate < float("inf")) or (burst is not None and not 1 <= burst < float("inf")):
-            raise PenstockError(422, "bad-limit", f"rate {rate} must be above 0 and burst {burst} at least 1.")
-        key_id = secrets.token_hex(ID_LENGTH // 2)
-        key = f"{PREFIX}{key_id}_{secrets.token_urlsafe(32)}"
-        record = KeyRecord(key_id, name, key_hash(key), rate, burst, _now(), None)
-        with self._open() as connection:
-            connection.execute(
-                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (record.id, name, record.hash, rate, burst, record.created, None),
-            )
+        record, key = new_key(name, rate, burst)
+        self._database.execute(
+            "INSERT INTO penstock_keys VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (record.id, name, record.hash, rate, burst, record.created, None),
+        )
         return record, key
 
     def records(self) -> list[KeyRecord]:
-        with self._open() as connection:
-            return read_keys(connection)
+        return [KeyRecord(*row) for row in self._database.execute(SELECT)[0]]
 
     def revoke(self, key_id: str) -> None:
         """Revoke a key for good; doing it twice changes nothing.
@@ -89,12 +57,36 @@ class KeyStore:
         Raises:
             PenstockError: 404 ``unknown-key``.
         """
-        with self._open() as connection:
-            changed = connection.execute(
-                "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?", (_now(), key_id)
-            ).rowcount
+        _, changed = self._database.execute(
+            "UPDATE penstock_keys SET revoked = coalesce(revoked, ?) WHERE id = ?", (timestamp(), key_id)
+        )
         if not changed:
             raise PenstockError(404, "unknown-key", f"There is no key with id '{key_id}'; list them to see the ids.")
+
+
+def open_store(url: str) -> KeyStore:
+    """The store of a ``postgresql://`` URL or of a SQLite file, made where missing."""
+    return KeyStore(PostgresDatabase(url) if is_postgres(url) else SqliteDatabase(Path(url)))
+
+
+def is_postgres(url: str) -> bool:
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+class SqliteDatabase:
+    """A file for its owner alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self.execute("PRAGMA journal_mode=WAL")
+        self.execute(f"CREATE TABLE IF NOT EXISTS penstock_keys ({_COLUMNS.format(blob='BLOB')})")
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> tuple[list[tuple[Any, ...]], int]:
+        with self._open() as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall(), cursor.rowcount
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -106,5 +98,15 @@ class KeyStore:
             connection.close()
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+class PostgresDatabase:
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.execute(f"CREATE TABLE IF NOT EXISTS penstock_keys ({_COLUMNS.format(blob='BYTEA')})")
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> tuple[list[tuple[Any, ...]], int]:
+        try:
+            with psycopg.connect(self._url, connect_timeout=5) as connection:
+                cursor = connection.execute(statement.replace("?", "%s").encode(), parameters)
+                return (cursor.fetchall() if cursor.description else []), cursor.rowcount
+        except psycopg.Error as err:
+            raise PenstockError(503, "key-store-away", f"PostgreSQL: {err}") from None

@@ -20,7 +20,9 @@ import structlog
 from prometheus_client import Counter
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.key_store import ID_LENGTH, PREFIX, KeyRecord, KeyStore, key_hash, read_keys
+from penstock_common.keys import ID_LENGTH, PREFIX, KeyRecord, key_hash, public
+from penstock_gateway.key_sources import KeySource, KeySourceError
+from penstock_gateway.key_store import is_postgres, open_store
 
 REFRESH_SECONDS = 0.5
 _ID_END = len(PREFIX) + ID_LENGTH
@@ -51,13 +53,11 @@ def credential(headers: Sequence[tuple[bytes, bytes]]) -> str:
 class KeyRing:
     """The keys in memory, refreshed from the store within ``REFRESH_SECONDS`` of a change."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, source: KeySource) -> None:
+        self._source = source
         self._keys: dict[str, tuple[bytes, Principal, bool]] = {}
         self._loaded = False
         self._away = False
-        self._connection: sqlite3.Connection | None = None
-        self._seen: tuple[int, int] = (0, 0)  # the file's inode and its data_version
 
     @property
     def loaded(self) -> bool:
@@ -81,47 +81,27 @@ class KeyRing:
     def load(self) -> None:
         """Read the store where it changed; with the store away the last good keys stay."""
         try:
-            self._read()
-        except (OSError, sqlite3.Error) as err:
-            self.close()
+            records = self._source.read()
+        except KeySourceError as err:
             _FAILURES.inc()
             if not self._away:
-                _log.warning("key store away, keeping the last keys", path=str(self._path), error=str(err))
+                _log.warning("key store away, keeping the last keys", error=str(err))
             self._away = True
-        else:
-            if self._away:
-                _log.info("key store is back", path=str(self._path))
-            self._away = False
+            return
+        if self._away:
+            _log.info("key store is back")
+        self._away = False
+        self._loaded = True
+        if records is not None:
+            self._keys = {
+                r.id: (r.hash, Principal(r.id, r.name, r.rate, r.burst), r.revoked is not None) for r in records
+            }
 
     async def refresh_forever(self, interval: float = REFRESH_SECONDS) -> None:
         """Follow the store."""
         while True:
             await asyncio.to_thread(self.load)
             await asyncio.sleep(interval)
-
-    def _read(self) -> None:
-        inode = self._path.stat().st_ino
-        if self._connection is None or inode != self._seen[0]:
-            self.close()
-            # mode=rw: never create a store that is not there.
-            uri = f"{self._path.absolute().as_uri()}?mode=rw"
-            self._connection = sqlite3.connect(uri, uri=True, timeout=1, check_same_thread=False)
-        # Before the rows: a change in between is then read again, not missed.
-        (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        if (inode, data_version) == self._seen:
-            return
-        self._keys = {
-            r.id: (r.hash, Principal(r.id, r.name, r.rate, r.burst), r.revoked is not None)
-            for r in read_keys(self._connection)
-        }
-        self._seen = (inode, data_version)
-        self._loaded = True
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        self._seen = (0, 0)  # data_version only compares within one connection
 
 
 def _refused(presented: str) -> PenstockError:
@@ -136,14 +116,9 @@ def _unauthorized(code: str, detail: str, parameters: str = "") -> PenstockError
     return PenstockError(401, code, detail, headers={"WWW-Authenticate": challenge})
 
 
-def _public(record: KeyRecord) -> dict[str, object]:
-    names = ("id", "name", "rate", "burst", "created", "revoked")
-    return {name: getattr(record, name) for name in names}
-
-
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--db", type=Path, required=True, help="the key store's SQLite file")
+    common.add_argument("--db", required=True, help="the key store: a SQLite file or postgresql://...")
     common.add_argument("--json", action="store_true", help="print JSON")
     parser = argparse.ArgumentParser(
         prog="python -m penstock_gateway.keys",
@@ -164,12 +139,12 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
-        if args.command != "create":
-            args.db.stat()  # a mistyped path is an error, not a new store
-        store = KeyStore(args.db)
+        if args.command != "create" and not is_postgres(args.db):
+            Path(args.db).stat()  # a mistyped path is an error, not a new store
+        store = open_store(args.db)
         if args.command == "create":
             record, key = store.create(args.name, args.rate, args.burst)
-            print(json.dumps({**_public(record), "key": key}) if args.json else key)
+            print(json.dumps({**public(record), "key": key}) if args.json else key)
         elif args.command == "revoke":
             store.revoke(args.id)
             print(json.dumps({"id": args.id, "revoked": True}) if args.json else f"revoked {args.id}")
@@ -183,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print_list(records: Sequence[KeyRecord], as_json: bool) -> None:
     if as_json:
-        print(json.dumps([_public(record) for record in records]))
+        print(json.dumps([public(record) for record in records]))
         return
     for r in records:
         print(f"{r.id}  {r.name}  {f'revoked {r.revoked}' if r.revoked else 'active'}")

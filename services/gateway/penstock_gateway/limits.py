@@ -45,6 +45,8 @@ class Limiter:
             raise ValueError(f"rate {rate} must be above 0 and burst {burst} at least 1")
         self._rate = rate
         self._burst = burst
+        #: gateways that enforce the limits together; each allows its share.
+        self.gateways = 1
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
         self._sweep_at = _SWEEP_AT
@@ -57,6 +59,8 @@ class Limiter:
         now = self._clock()
         rate = self._rate if principal.rate is None else principal.rate
         burst = self._burst if principal.burst is None else principal.burst
+        if self.gateways > 1:
+            rate, burst = rate / self.gateways, max(1.0, burst / self.gateways)
         bucket = self._buckets.get(principal.id)
         if bucket is None:
             bucket = self._add(principal.id, burst, now)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
@@ -13,22 +10,9 @@ from starlette.routing import BaseRoute, Route
 
 from penstock_gateway.catalog import Catalog
 from penstock_gateway.edge import Call, Edge, Guard, Handler, Reply
+from penstock_gateway.health import Health
 from penstock_gateway.oip import OpenInference
 from penstock_gateway.predict import Predict
-
-
-@dataclass
-class Health:
-    """Readiness folds every component and the drain into one answer."""
-
-    components: dict[str, Callable[[], bool]] = field(default_factory=dict)
-    draining: bool = False
-
-    def report(self) -> tuple[bool, dict[str, str]]:
-        parts = {name: "ok" if check() else "not yet" for name, check in self.components.items()}
-        if self.draining:
-            parts["drain"] = "under way"
-        return bool(self.components) and all(v == "ok" for v in parts.values()), parts
 
 
 def routes(guard: Guard, health: Health, catalog: Catalog, predict: Predict, v2: OpenInference) -> list[BaseRoute]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -18,8 +17,10 @@ class GatewaySettings(BaseSettings):
     upstream: str = "127.0.0.1:8082"
     registry_url: str = "http://127.0.0.1:8081"
     registry_token: str = ""
-    #: SQLite file of the API keys.
-    keys_db: Path
+    #: the API keys: a SQLite file, a folder of JSON files (a mounted Secret), or postgresql://...
+    keys_url: str
+    #: name that resolves to the addresses of all ready gateways; each then enforces its share of the limits.
+    peers: str = ""
     #: the model that POST /predict asks.
     default_model: str = "spam"
     #: requests per second of a key that has no rate of its own, and how many may come at once.

@@ -161,3 +161,31 @@ async def test_a_model_that_is_gone_is_unknown() -> None:
     await until_served(c, "spam", "1")
     await c.update(Snapshot("d", []))
     assert refused(c, "spam") == (404, "unknown-model")
+
+
+async def test_a_gateway_settles_once_the_first_models_are_in_effect() -> None:
+    """Not ready before the pods have what the first snapshot names; a later promotion does not take readiness away."""
+    pods = Pods()
+    c = make(pods)
+    await c.update(snapshot({"production": {1: 100}}))
+    await pods.asked.wait()
+    assert not c.settled
+    pods.ready.add(1)
+    await until_served(c, "spam", "1")
+    async with asyncio.timeout(5):
+        while not c.settled:
+            await asyncio.sleep(0.001)
+    await c.update(snapshot({"production": {2: 100}}))
+    assert c.settled
+    await c.close()
+
+
+async def test_a_model_that_never_loads_does_not_keep_a_gateway_out_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its time the gateway serves what there is."""
+    monkeypatch.setattr(catalog_module, "_FIRST_PATIENCE", 0.01)
+    c = make(Pods())
+    await c.update(snapshot({"production": {1: 100}}))
+    async with asyncio.timeout(5):
+        while not c.settled:
+            await asyncio.sleep(0.001)
+    await c.close()

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.key_store import ID_LENGTH, PREFIX, KeyStore
+from penstock_common.keys import ID_LENGTH, PREFIX
+from penstock_gateway.key_sources import open_keys
+from penstock_gateway.key_store import KeyStore, open_store
 from penstock_gateway.keys import KeyRing, credential, main
 
 
@@ -20,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> KeyStore:
-    return KeyStore(path)
+    return open_store(str(path))
 
 
 def refusal(ring: KeyRing, key: str) -> PenstockError:
@@ -33,7 +35,7 @@ def refusal(ring: KeyRing, key: str) -> PenstockError:
 def test_a_key_is_known_by_its_limits(store: KeyStore, path: Path) -> None:
     """A key is answered with its name and limits."""
     record, key = store.create("shop", 10, 20)
-    ring = KeyRing(path)
+    ring = KeyRing(open_keys(str(path)))
     assert not ring.loaded
     ring.load()
     principal = ring.lookup(key)
@@ -44,7 +46,7 @@ def test_a_key_is_known_by_its_limits(store: KeyStore, path: Path) -> None:
 def test_wrong_keys_are_401(store: KeyStore, path: Path) -> None:
     """No key, another key and a key with one character changed are told apart from each other, not in detail."""
     _, key = store.create("shop")
-    ring = KeyRing(path)
+    ring = KeyRing(open_keys(str(path)))
     ring.load()
     assert refusal(ring, "").code == "missing-key"
     for wrong in ("x", "psk_", key[:-1], key + "x", "é" * 40, key.replace("psk_", "PSK_")):
@@ -53,7 +55,7 @@ def test_wrong_keys_are_401(store: KeyStore, path: Path) -> None:
 
 def test_revocation_reaches_a_running_ring(store: KeyStore, path: Path) -> None:
     """The next refresh sees keys made and revoked by another connection."""
-    ring = KeyRing(path)
+    ring = KeyRing(open_keys(str(path)))
     ring.load()
     record, key = store.create("shop")
     ring.load()
@@ -66,7 +68,7 @@ def test_revocation_reaches_a_running_ring(store: KeyStore, path: Path) -> None:
 def test_the_last_keys_stay_while_the_store_is_away(store: KeyStore, path: Path) -> None:
     """With the file gone or broken, known keys keep working; a store put back is read."""
     _, key = store.create("shop")
-    ring = KeyRing(path)
+    ring = KeyRing(open_keys(str(path)))
     ring.load()
     path.unlink()
     ring.load()
@@ -75,7 +77,7 @@ def test_the_last_keys_stay_while_the_store_is_away(store: KeyStore, path: Path)
     ring.load()
     ring.lookup(key)
     path.unlink()
-    _, other = KeyStore(path).create("new")
+    _, other = open_store(str(path)).create("new")
     ring.load()
     ring.lookup(other)
     assert refusal(ring, key).code == "bad-key"
@@ -83,7 +85,7 @@ def test_the_last_keys_stay_while_the_store_is_away(store: KeyStore, path: Path)
 
 def test_a_ring_never_creates_a_store(path: Path) -> None:
     """A store that is not there leaves the ring not loaded and the path untouched."""
-    ring = KeyRing(path)
+    ring = KeyRing(open_keys(str(path)))
     ring.load()
     assert not ring.loaded
     assert not path.exists()
@@ -127,7 +129,7 @@ def test_the_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     """Create prints a key that works, list shows it without the key, revoke ends it."""
     assert main(["create", "--db", str(path), "--name", "shop", "--rate", "5", "--json"]) == 0
     created = json.loads(capsys.readouterr().out)
-    ring = KeyRing(path)
+    ring = KeyRing(open_keys(str(path)))
     ring.load()
     assert ring.lookup(created["key"]).rate == 5
     assert main(["list", "--db", str(path)]) == 0
@@ -143,7 +145,7 @@ def test_the_command_line_explains_errors(path: Path, capsys: pytest.CaptureFixt
     """An unknown id and a missing file are one line on standard error, and make no store."""
     assert main(["list", "--db", str(path)]) == 1
     assert not path.exists()
-    KeyStore(path)
+    open_store(str(path))
     assert main(["revoke", "--db", str(path), "--id", "nope"]) == 1
     assert "no key with id 'nope'" in capsys.readouterr().err
 
@@ -156,12 +158,12 @@ def test_sqlite_is_in_wal_mode(store: KeyStore, path: Path) -> None:
 
 async def test_the_refresh_goes_on_through_an_outage(path: Path) -> None:
     """The refresh survives a store that is away and picks it up when it comes."""
-    ring = KeyRing(path)
+    ring = KeyRing(open_keys(str(path)))
     refresh = asyncio.create_task(ring.refresh_forever(interval=0))
     try:
         await asyncio.sleep(0)
         assert not ring.loaded
-        _, key = KeyStore(path).create("shop")
+        _, key = open_store(str(path)).create("shop")
         async with asyncio.timeout(5):
             while True:
                 await asyncio.sleep(0)
