@@ -6,6 +6,7 @@ import asyncio
 
 import uvicorn
 import uvloop
+from prometheus_client import start_http_server
 
 from penstock_common.settings import load_settings
 from penstock_common.telemetry import configure_logging, configure_tracing
@@ -36,6 +37,8 @@ class _Server(uvicorn.Server):
 async def serve(settings: GatewaySettings) -> None:
     stop_tracing = configure_tracing("gateway")
     health = Health()
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.host)
     config = uvicorn.Config(
         build_app(settings, health),
         host=settings.host,

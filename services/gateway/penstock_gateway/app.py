@@ -45,7 +45,7 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        upstream = Upstream(settings.upstream)
+        upstream = Upstream(settings.upstream, settings.pools)
 
         def make_coalescer(model: str, version: int, manifest: Manifest) -> Coalescer[Rows, list[bytes]]:
             most = min(settings.max_bundle_rows, manifest.batching.max_batch_size)
@@ -80,6 +80,7 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
                     catalog,
                     Predict(catalog, disconnects, settings.default_model),
                     OpenInference(catalog, disconnects),
+                    with_metrics=not settings.metrics_port,
                 )
             )
             app.openapi = lambda: document(catalog, settings.default_model)  # type: ignore[method-assign]

@@ -15,7 +15,9 @@ from penstock_gateway.oip import OpenInference
 from penstock_gateway.predict import Predict
 
 
-def routes(guard: Guard, health: Health, catalog: Catalog, predict: Predict, v2: OpenInference) -> list[BaseRoute]:
+def routes(
+    guard: Guard, health: Health, catalog: Catalog, predict: Predict, v2: OpenInference, *, with_metrics: bool
+) -> list[BaseRoute]:
     def edge(path: str, name: str, handler: Handler, method: str = "POST") -> Route:
         return Route(path, Edge(name, guard, handler), methods=[method])
 
@@ -49,5 +51,5 @@ def routes(guard: Guard, health: Health, catalog: Catalog, predict: Predict, v2:
         Route("/v2/health/ready", readyz),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
-        Route("/metrics", metrics),
+        *([Route("/metrics", metrics)] if with_metrics else []),
     ]

@@ -15,6 +15,8 @@ class GatewaySettings(BaseSettings):
     port: int = 8080
     #: host:port of the gRPC upstream: Envoy.
     upstream: str = "127.0.0.1:8082"
+    #: pools of pods behind Envoy and the models of each (globs; !glob excludes); the first match serves.
+    pools: dict[str, list[str]] = {}
     registry_url: str = "http://127.0.0.1:8081"
     registry_token: str = ""
     #: the API keys: a SQLite file, a folder of JSON files (a mounted Secret), or postgresql://...
@@ -35,6 +37,8 @@ class GatewaySettings(BaseSettings):
     #: time for one request; a client may ask for less with X-Request-Timeout (seconds).
     timeout_seconds: float = Field(default=10.0, gt=0)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
+    #: a port of its own for /metrics; 0 serves them beside the API.
+    metrics_port: int = 0
     #: how long readiness says no before the listener closes.
     drain_seconds: float = Field(default=0.5, ge=0)
     #: which requests are logged.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from penstock_common.contract import inference_pb2 as pb
 from penstock_common.contract import inference_pb2_grpc
 from penstock_common.errors import GRPC_TO_HTTP, PenstockError
 from penstock_common.manifest import Manifest
+from penstock_common.pools import POOL_HEADER, pool_of
 from penstock_common.telemetry import tracer, tracing_enabled
 from penstock_common.tensors import pack_bytes, unpack_bytes
 
@@ -56,9 +57,11 @@ class Upstream:
 
     Args:
         target: ``host:port``.
+        pools: the models of each pool; see ``penstock_common.pools``.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, pools: Mapping[str, Sequence[str]]) -> None:
+        self._pools = pools
         self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
         self._stub = inference_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
@@ -72,10 +75,15 @@ class Upstream:
     async def model_ready(self, model: str, version: int) -> bool:
         """Whether a pod has this version loaded and warm."""
         try:
-            answer = await self._stub.ModelReady(pb.ModelReadyRequest(name=model, version=str(version)), timeout=2.0)
+            request = pb.ModelReadyRequest(name=model, version=str(version))
+            answer = await self._stub.ModelReady(request, timeout=2.0, metadata=self._metadata(model))
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.ready)
+
+    def _metadata(self, model: str) -> list[tuple[str, str]]:
+        pool = pool_of(model, self._pools)
+        return [(POOL_HEADER, pool)] if pool else []
 
     def sender(
         self, model: str, version: int, manifest: Manifest
@@ -85,6 +93,7 @@ class Upstream:
         wanted = [output.name for output in manifest.outputs]
         name, number = model, str(version)
         infer = self._stub.ModelInfer
+        to_pool = self._metadata(model)
 
         async def send(bundle: Sequence[Rows], deadline: float) -> list[list[bytes]]:
             """One ``ModelInfer`` for all rows.
@@ -101,7 +110,7 @@ class Upstream:
                 request.inputs.add(name=input_name, datatype=datatype, shape=[total, *shape])
                 request.raw_input_contents.append(b"".join([rows.inputs[i] for rows in bundle]))
             BUNDLE_ROWS.observe(total)
-            metadata = _trace_metadata(bundle) if tracing_enabled() else None
+            metadata = to_pool + _trace_metadata(bundle) if tracing_enabled() else to_pool
             try:
                 response = await infer(request, timeout=max(0.001, deadline - time.monotonic()), metadata=metadata)
             except grpc.aio.AioRpcError as err:

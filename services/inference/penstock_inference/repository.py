@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import structlog
 
 from penstock_common.errors import PenstockError
+from penstock_common.pools import matches
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION, AliasTarget, Model, Snapshot, Version
 from penstock_inference.batcher import Batcher
@@ -87,7 +87,7 @@ class Repository:
 
     async def update(self, snapshot: Snapshot) -> None:
         """Take over a snapshot of the registry."""
-        self._models = {m.name: m for m in snapshot.models if any(fnmatchcase(m.name, p) for p in self._patterns)}
+        self._models = {m.name: m for m in snapshot.models if matches(m.name, self._patterns)}
         self._reconcile()
         if not self.synced.is_set():
             await asyncio.gather(*[served.settled.wait() for served in self._served.values()])
@@ -98,7 +98,7 @@ class Repository:
         """Read the registry now; its absence changes nothing."""
         with contextlib.suppress(PenstockError):
             snapshot = await self._registry.watch()
-            self._models = {m.name: m for m in snapshot.models if any(fnmatchcase(m.name, p) for p in self._patterns)}
+            self._models = {m.name: m for m in snapshot.models if matches(m.name, self._patterns)}
             self._reconcile()
 
     def _reconcile(self) -> None:

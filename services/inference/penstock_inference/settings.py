@@ -18,7 +18,7 @@ class InferenceSettings(BaseSettings):
     registry_token: str = ""
     #: where artifacts are kept between starts.
     cache_dir: Path
-    #: comma-separated glob patterns of the models that this pool serves.
+    #: comma-separated globs of the models that this pool serves; !glob excludes.
     models: str = "*"
     #: threads of one model's operators.
     threads: int = Field(default=1, ge=1)

@@ -19,6 +19,7 @@ from rich.table import Table
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Format
 from penstock_common.registry_client import RegistryClient
+from penstock_common.registry_models import PRODUCTION
 from penstock_training import digits, price, spam
 from penstock_training.pipeline import Pipeline, Trained, register
 
@@ -53,6 +54,7 @@ def main(
     format: Annotated[FormatName | None, typer.Option(help="File format of the model.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and the training.")] = 0,
     promote: Annotated[bool, typer.Option(help="Point production at it if it beats the present version.")] = True,
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing where production points at a version.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train an example model, evaluate it on held-out data and register it.
@@ -62,6 +64,9 @@ def main(
     console = Console(stderr=as_json)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
+        if if_missing and asyncio.run(_is_served(registry_url, name.value)):
+            console.print(f"{name.value}: {PRODUCTION} points at a version already; nothing to do")
+            return
         with tempfile.TemporaryDirectory() as temporary:
             folder = out or Path(temporary) / name.value
             folder.mkdir(parents=True, exist_ok=True)
@@ -99,8 +104,17 @@ def _train(
         return PIPELINES[name](data, folder, format_, seed, progress)
 
 
+def _client(url: str) -> RegistryClient:
+    return RegistryClient(url, os.environ.get("PENSTOCK_REGISTRY_TOKEN", ""), timeout=60.0)
+
+
+async def _is_served(url: str, model: str) -> bool:
+    async with _client(url) as client:
+        return any(PRODUCTION in m.aliases for m in await client.models() if m.name == model)
+
+
 async def _register(url: str, model: str, folder: Path, trained: Trained, promote: bool) -> tuple[int, str]:
-    async with RegistryClient(url, os.environ.get("PENSTOCK_REGISTRY_TOKEN", ""), timeout=60.0) as client:
+    async with _client(url) as client:
         version, promotion = await register(client, model, folder, trained, promote=promote)
         return version.version, promotion
 

@@ -1,0 +1,26 @@
+"""Which pool of pods serves a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+#: gRPC metadata by which Envoy chooses the pool.
+POOL_HEADER = "penstock-pool"
+
+
+def matches(model: str, patterns: Iterable[str]) -> bool:
+    """Whether some glob names the model and none that begins with ``!`` excludes it."""
+    included = False
+    for pattern in patterns:
+        if pattern.startswith("!"):
+            if fnmatchcase(model, pattern[1:]):
+                return False
+        elif fnmatchcase(model, pattern):
+            included = True
+    return included
+
+
+def pool_of(model: str, pools: Mapping[str, Sequence[str]]) -> str:
+    """The first pool whose patterns match; empty where none does."""
+    return next((name for name, patterns in pools.items() if matches(model, patterns)), "")
