@@ -32,8 +32,6 @@ _OPTIONS = [
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
     ("grpc.keepalive_permit_without_calls", 1),
 ]
-#: In-flight messages may take this long after the listener has closed.
-_GRACE = 20.0
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -114,7 +112,7 @@ async def serve(settings: InferenceSettings) -> None:
         await board.leave()
         # Still answering: the balancers need their health checks' time to look away.
         await asyncio.sleep(settings.drain_seconds)
-        await server.stop(_GRACE)
+        await server.stop(settings.grace_seconds)
         await repository.drain()
     metrics.shutdown()
     stop_tracing()

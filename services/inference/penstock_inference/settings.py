@@ -28,4 +28,6 @@ class InferenceSettings(BaseSettings):
     retain_seconds: float = Field(default=30.0, ge=0)
     #: how long a leaving pod says NOT_SERVING and still answers, so that all balancers notice.
     drain_seconds: float = Field(default=3.0, ge=0)
+    #: how long in-flight messages may take once the listener has closed.
+    grace_seconds: float = Field(default=10.0, ge=0)
     log_level: str = "info"

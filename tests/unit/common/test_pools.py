@@ -7,7 +7,15 @@ from penstock_common.pools import matches, pool_of
 
 @pytest.mark.parametrize(
     ("patterns", "served"),
-    [(["*"], True), (["s*"], True), (["digits"], False), (["*", "!spam"], False), (["!d*", "*"], True), (["!d*"], False), ([], False)],
+    [
+        (["*"], True),
+        (["s*"], True),
+        (["digits"], False),
+        (["*", "!spam"], False),
+        (["!d*", "*"], True),
+        (["!d*"], False),
+        ([], False),
+    ],
 )
 def test_globs_include_and_exclude(patterns: list[str], served: bool) -> None:
     """A model is served where a glob names it and no ``!glob`` excludes it, in any order."""

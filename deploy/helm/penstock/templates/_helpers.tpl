@@ -1,0 +1,159 @@
+{{- define "penstock.fullname" -}}
+{{- if contains "penstock" .Release.Name -}}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{- else -}}{{ printf "%s-penstock" .Release.Name | trunc 50 | trimSuffix "-" }}{{- end -}}
+{{- end }}
+
+{{/* Selector labels of a part: (list $ "gateway") */}}
+{{- define "penstock.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: penstock
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{- define "penstock.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "penstock.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "penstock.image" -}}
+{{- $root := index . 0 -}}
+{{ $root.Values.image.repository }}/{{ index . 1 }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}
+{{- end }}
+
+{{/* What Pod Security "restricted" asks of a pod, and of a container. */}}
+{{- define "penstock.podSecurity" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "penstock.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "penstock.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "penstock.scrapeAnnotations" -}}
+{{- if (index . 0).Values.monitoring.annotations }}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ index . 1 | quote }}
+prometheus.io/path: /metrics
+{{- end }}
+{{- end }}
+
+{{/* One pod a node first, then wherever there is room: (list $ "gateway") */}}
+{{- define "penstock.spread" -}}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{- include "penstock.selector" . | nindent 8 }}
+{{- end }}
+
+{{- define "penstock.registryUrl" -}}
+http://{{ include "penstock.fullname" . }}-registry:8081
+{{- end }}
+
+{{- define "penstock.tokenSecret" -}}
+{{ .Values.auth.existingTokenSecret | default (printf "%s-registry-token" (include "penstock.fullname" .)) }}
+{{- end }}
+
+{{- define "penstock.keySecret" -}}
+{{ .Values.auth.existingKeySecret | default (printf "%s-first-key" (include "penstock.fullname" .)) }}
+{{- end }}
+
+{{- define "penstock.keysSecret" -}}
+{{ .Values.auth.existingKeysSecret | default (printf "%s-keys" (include "penstock.fullname" .)) }}
+{{- end }}
+
+{{- define "penstock.tracingEnv" -}}
+{{- with .Values.tracing.endpoint }}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+
+{{/* A pool's values over poolDefaults, as YAML: (list $ "inference") */}}
+{{- define "penstock.pool" -}}
+{{- $root := index . 0 -}}
+{{- toYaml (mergeOverwrite (deepCopy $root.Values.poolDefaults) (index $root.Values.pools (index . 1) | default dict)) -}}
+{{- end }}
+
+{{- define "penstock.seconds" -}}
+{{- trimSuffix "s" . | float64 -}}
+{{- end }}
+
+{{/* Pieces of NetworkPolicies. */}}
+{{- define "penstock.dns" }}
+- ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+{{- end }}
+
+{{- define "penstock.scrapers" }}
+- from:
+    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ (index . 0).Values.monitoring.namespace }}}}
+  ports: [{{ range $i, $port := index . 1 }}{{ if $i }}, {{ end }}{port: {{ $port }}}{{ end }}]
+{{- end }}
+
+{{- define "penstock.toStore" }}
+{{- if .Values.store.url }}
+- ports: [{{ range $i, $port := .Values.store.ports }}{{ if $i }}, {{ end }}{port: {{ $port }}}{{ end }}]
+{{- end }}
+{{- end }}
+
+{{- define "penstock.toCollector" }}
+{{- with .Values.tracing.endpoint }}
+- ports: [{port: {{ regexFind "[0-9]+/?$" . | trimSuffix "/" | default "4317" }}}]
+{{- end }}
+{{- end }}
+
+{{- define "penstock.toRegistry" }}
+- to:
+    - podSelector: {matchLabels: {{ include "penstock.selector" (list . "registry") | fromYaml | toJson }}}
+  ports: [{port: 8081}]
+{{- end }}
+
+{{- define "penstock.exampleSpec" -}}
+serviceAccountName: {{ include "penstock.fullname" . }}-example
+{{ include "penstock.podSecurity" . }}
+{{- include "penstock.pullSecrets" . }}
+restartPolicy: OnFailure
+containers:
+  {{- range .Values.example.models }}
+  - name: {{ . }}
+    image: {{ include "penstock.image" (list $ "training") }}
+    imagePullPolicy: {{ $.Values.image.pullPolicy }}
+    {{- include "penstock.containerSecurity" $ | nindent 4 }}
+    args: [{{ . }}, --registry-url, {{ include "penstock.registryUrl" $ }}, --if-missing]
+    env:
+      - {name: OMP_NUM_THREADS, value: "1"}
+      - name: PENSTOCK_REGISTRY_TOKEN
+        valueFrom: {secretKeyRef: {name: {{ include "penstock.tokenSecret" $ }}, key: token}}
+    resources: {{- toYaml $.Values.example.resources | nindent 6 }}
+    volumeMounts:
+      - {name: tmp, mountPath: /tmp}
+  {{- end }}
+volumes:
+  - name: tmp
+    emptyDir: {}
+{{- end }}
