@@ -1,0 +1,117 @@
+"""The cluster that ``KUBECONFIG`` names, through kubectl and helm as a user has them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = str(ROOT / "deploy" / "helm" / "penstock")
+
+
+class CommandFailed(AssertionError):
+    pass
+
+
+def run(*command: str, stdin: str | None = None, timeout: float = 300) -> str:
+    """A command's output; its errors are in the exception where it fails."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+    if done.returncode:
+        raise CommandFailed(f"{' '.join(command)} -> {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 180, every: float = 0.5) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, f"waited {seconds} s in vain: {what}"
+        time.sleep(every)
+
+
+class Namespace:
+    """One namespace, labelled so that Pod Security lets only restricted pods in."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def create(self) -> None:
+        document = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": self.name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        }
+        self.apply(document)
+
+    def delete(self) -> None:
+        run("kubectl", "delete", "namespace", self.name, "--ignore-not-found", "--wait", "--timeout=180s")
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 300) -> str:
+        return run("kubectl", "-n", self.name, *arguments, stdin=stdin, timeout=timeout)
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def apply(self, *documents: dict[str, Any]) -> None:
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
+        run("kubectl", "-n", self.name, "apply", "-f", "-", stdin=json.dumps(listed))
+
+    def helm(self, *arguments: str, timeout: float = 400) -> str:
+        return run("helm", "-n", self.name, *arguments, timeout=timeout)
+
+    def rolled_out(self, deployment: str) -> None:
+        self.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=240s")
+
+    def pods(self, component: str) -> list[dict[str, Any]]:
+        """A part's pods that are not leaving."""
+        found = self.get("pods", "-l", f"app.kubernetes.io/component={component}")["items"]
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def ready_pods(self, component: str) -> list[str]:
+        """Their names."""
+        return [
+            pod["metadata"]["name"]
+            for pod in self.pods(component)
+            if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+        ]
+
+    def secret(self, name: str, entry: str) -> str:
+        import base64
+
+        return base64.b64decode(self.get("secret", name)["data"][entry]).decode()
+
+
+RESTRICTED_POD: dict[str, Any] = {
+    "automountServiceAccountToken": False,
+    "enableServiceLinks": False,
+    "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+    "restartPolicy": "Never",
+    "terminationGracePeriodSeconds": 0,
+}
+RESTRICTED_CONTAINER: dict[str, Any] = {
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    },
+    "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+}
+
+
+def python_pod(name: str, image: str, program: str, environment: dict[str, str], labels: dict[str, str]) -> dict[str, Any]:
+    """A pod that runs a Python program in one of our images."""
+    container = RESTRICTED_CONTAINER | {
+        "name": "main",
+        "image": image,
+        "command": ["python", "-u", "-c", program],
+        "env": [{"name": key, "value": value} for key, value in environment.items()],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels},
+        "spec": RESTRICTED_POD | {"containers": [container]},
+    }

@@ -1,0 +1,109 @@
+"""One release in a namespace of its own for all e2e tests; KUBECONFIG chooses the cluster."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.cluster import CHART, CommandFailed, Namespace, run
+from tests.e2e.load import Load
+
+REPOSITORY = os.environ.get("PENSTOCK_IMAGES", "ghcr.io/penstock")
+TAG = os.environ.get("TAG", "dev")
+#: Sets what a machine of two cores can carry; everything else is the chart's default.
+SMALL = """
+image: {tag: "TAG", repository: REPOSITORY}
+gateway:
+  replicas: 2
+  rate: 10000
+  burst: 10000
+  resources: {requests: {cpu: 50m, memory: 160Mi}, limits: {memory: 512Mi}}
+envoy: {resources: {requests: {cpu: 20m, memory: 64Mi}, limits: {memory: 256Mi}}}
+registry: {resources: {requests: {cpu: 20m, memory: 128Mi}, limits: {memory: 512Mi}}}
+poolDefaults:
+  resources: {requests: {cpu: 50m, memory: 400Mi}, limits: {memory: 2Gi}}
+  autoscaling: {enabled: false}
+example: {models: [spam], resources: {requests: {cpu: 50m, memory: 384Mi}, limits: {memory: 2Gi}}}
+""".replace("TAG", TAG).replace("REPOSITORY", REPOSITORY)
+
+
+@dataclass
+class Release:
+    """An installation of the chart."""
+
+    namespace: Namespace
+    values: str  # path of the values file
+
+    url = "http://penstock"
+    image = f"{REPOSITORY}/gateway:{TAG}"
+
+    @property
+    def key(self) -> str:
+        return self.namespace.secret("penstock-first-key", "key")
+
+    def upgrade(self, *options: str) -> None:
+        self.namespace.helm("upgrade", "penstock", CHART, "-f", self.values, "--wait", "--timeout=300s", *options)
+
+    def load(self, **options: object) -> Load:
+        return Load(self.namespace, self.image, self.url, self.key, **options)  # type: ignore[arg-type]
+
+    def model_answers(self) -> None:
+        """Wait until the example's model is in effect."""
+        selector = "app.kubernetes.io/component=example"
+        self.namespace.kubectl("wait", "--for=condition=complete", "job", "-l", selector, "--timeout=240s")
+        self.namespace.helm("test", "penstock", "--timeout=180s")
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """Two gateways, two pods, the example model trained."""
+    for program in ("kubectl", "helm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program} on the PATH")
+    try:
+        run("kubectl", "version", "--request-timeout=10s")
+    except CommandFailed as err:
+        pytest.skip(f"needs a cluster; set KUBECONFIG: {err}")
+    namespace = Namespace("penstock-e2e")
+    namespace.delete()
+    namespace.create()
+    values = tmp_path_factory.mktemp("values") / "values.yaml"
+    values.write_text(SMALL)
+    installed = Release(namespace, str(values))
+    namespace.helm("install", "penstock", CHART, "-f", str(values), "--wait", "--timeout=300s")
+    installed.model_answers()
+    yield installed
+    if not os.environ.get("PENSTOCK_E2E_KEEP"):
+        namespace.delete()
+
+
+#: What the load tests counted: (what happened, sent, failed).
+TABLE: list[tuple[str, int, int]] = []
+
+
+@pytest.fixture
+def nothing_lost(release: Release) -> Callable[[str], AbstractContextManager[Load]]:
+    """A block under steady load after which no request may have failed; its counts go into the table at the end."""
+
+    @contextmanager
+    def block(what: str) -> Iterator[Load]:
+        with release.load() as load:
+            yield load
+            count = load.more(60)
+        TABLE.append((what, count.sent, sum(count.failed.values())))
+        assert not count.failed, count.failed
+
+    return block
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if TABLE:
+        terminalreporter.section("requests under load")
+        terminalreporter.write_line(f"{'sent':>7} {'failed':>7}  what happened")
+        for what, sent, failed in TABLE:
+            terminalreporter.write_line(f"{sent:>7} {failed:>7}  {what}")
