@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 import httpx
 import msgspec
 import structlog
+from prometheus_client import Gauge
 
 from penstock_common.errors import PenstockError
 from penstock_common.registry_models import (
@@ -34,6 +35,8 @@ from penstock_common.registry_models import (
 
 log = structlog.get_logger()
 T = TypeVar("T")
+
+REACHABLE = Gauge("penstock_registry_reachable", "1 while the registry answers this process, 0 while it is away.")
 
 _CHUNK = 1024 * 1024
 _LONG_POLL = 25.0
@@ -222,10 +225,12 @@ async def follow(client: RegistryClient, on_snapshot: Callable[[Snapshot], Await
             if failures:
                 log.info("the registry is back", after_failures=failures)
             failures = 0
+            REACHABLE.set(1)
         except Exception as err:
             if not failures:
                 log.warning("the registry cannot be followed; keeping the last good state", error=str(err))
             failures += 1
+            REACHABLE.set(0)
             await asyncio.sleep(min(5.0, 0.1 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
 
 
