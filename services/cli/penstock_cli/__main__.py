@@ -18,9 +18,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from penstock_cli.cluster_keys import ClusterKeys
 from penstock_cli.local import Local, run_keys
 from penstock_cli.settings import LocalSettings
 from penstock_common.errors import PenstockError
+from penstock_common.keys import public
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION, AliasTarget, Model
 from penstock_common.settings import load_settings
@@ -215,11 +217,19 @@ def predict(
         print(answer.text)
 
 
+OnKubernetes = Annotated[bool, typer.Option("--kubernetes", help="The keys of an installation in a cluster, not of this machine.")]
+InNamespace = Annotated[str, typer.Option(help="With --kubernetes: the installation's namespace.")]
+SecretName = Annotated[str, typer.Option(help="With --kubernetes: the Secret with the keys' hashes.")]
+
+
 @keys_app.command("create", epilog="Example: penstock keys create --name ci --rate 50")
 def keys_create(
     name: Annotated[str, typer.Option(help="Who will use it.")],
     rate: Annotated[float | None, typer.Option(help="Requests a second.")] = None,
     burst: Annotated[float | None, typer.Option(help="Requests at once.")] = None,
+    kubernetes: OnKubernetes = False,
+    namespace: InNamespace = "penstock",
+    secret: SecretName = "penstock-keys",  # noqa: S107 (a name)
     as_json: AsJson = False,
 ) -> None:
     """Make a key; it is shown this once, and kept only as a hash."""
@@ -227,15 +237,28 @@ def keys_create(
     options += [] if rate is None else ["--rate", str(rate)]
     options += [] if burst is None else ["--burst", str(burst)]
     with explained() as settings:
-        created = run_keys(settings, "create", *options)
+        if kubernetes:
+            record, key = ClusterKeys(namespace, secret).create(name, rate, burst)
+            created: dict[str, Any] = {**public(record), "key": key}
+        else:
+            created = run_keys(settings, "create", *options)
         print(json.dumps(created) if as_json else created["key"])
 
 
 @keys_app.command("list", epilog="Example: penstock keys list --json")
-def keys_list(as_json: AsJson = False) -> None:
+def keys_list(
+    kubernetes: OnKubernetes = False,
+    namespace: InNamespace = "penstock",
+    secret: SecretName = "penstock-keys",  # noqa: S107 (a name)
+    as_json: AsJson = False,
+) -> None:
     """The keys, without their secrets."""
     with explained() as settings:
-        found: Any = run_keys(settings, "list")
+        found: Any
+        if kubernetes:
+            found = [public(record) for record in ClusterKeys(namespace, secret).records()]
+        else:
+            found = run_keys(settings, "list")
         if as_json:
             print(json.dumps(found))
         else:
@@ -243,10 +266,18 @@ def keys_list(as_json: AsJson = False) -> None:
 
 
 @keys_app.command("revoke", epilog="Example: penstock keys revoke 0123456789ab")
-def keys_revoke(id: Annotated[str, typer.Argument(help="The key's id, its second part.")]) -> None:
-    """Refuse a key from now on (gateways notice within two seconds)."""
+def keys_revoke(
+    id: Annotated[str, typer.Argument(help="The key's id, its second part.")],
+    kubernetes: OnKubernetes = False,
+    namespace: InNamespace = "penstock",
+    secret: SecretName = "penstock-keys",  # noqa: S107 (a name)
+) -> None:
+    """Refuse a key from now on; gateways notice within seconds."""
     with explained() as settings:
-        run_keys(settings, "revoke", "--id", id)
+        if kubernetes:
+            ClusterKeys(namespace, secret).revoke(id)
+        else:
+            run_keys(settings, "revoke", "--id", id)
         console.print(f"revoked {id}")
 
 

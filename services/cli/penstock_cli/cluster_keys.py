@@ -1,0 +1,81 @@
+"""API keys in a cluster: records in the Secret that every gateway mounts."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+
+from penstock_common.errors import PenstockError
+from penstock_common.keys import KeyRecord, dump_record, load_record, new_key, timestamp
+
+_GATEWAYS = "app.kubernetes.io/name=penstock,app.kubernetes.io/component=gateway"
+
+
+class ClusterKeys:
+    """The Secret ``secret`` of ``namespace``, in the cluster of the current kubeconfig context.
+
+    Raises:
+        PenstockError: 503 ``cluster-unreachable``, of all methods.
+    """
+
+    def __init__(self, namespace: str, secret: str) -> None:
+        # Slow to import, and needed by nobody who stays on one machine.
+        from kubernetes import client, config
+        from kubernetes.config import ConfigException
+
+        try:
+            config.load_kube_config()
+        except ConfigException as err:
+            raise PenstockError(503, "cluster-unreachable", f"{err}; set KUBECONFIG.") from None
+        self._api = client.CoreV1Api()
+        self._namespace = namespace
+        self._secret = secret
+
+    def create(self, name: str, rate: float | None, burst: float | None) -> tuple[KeyRecord, str]:
+        record, key = new_key(name, rate, burst)
+        self._write(record)
+        return record, key
+
+    def records(self) -> list[KeyRecord]:
+        data = self._call(self._api.read_namespaced_secret, self._secret, self._namespace).data or {}
+        found = [load_record(base64.b64decode(value)) for entry, value in data.items() if entry.endswith(".json")]
+        return sorted(found, key=lambda record: (record.created, record.id))
+
+    def revoke(self, key_id: str) -> None:
+        """Raises: PenstockError: 404 ``unknown-key``."""
+        data = self._call(self._api.read_namespaced_secret, self._secret, self._namespace).data or {}
+        for entry, value in data.items():
+            if entry.endswith(".json") and (record := load_record(base64.b64decode(value))).id == key_id:
+                self._write(replace(record, revoked=record.revoked or timestamp()), entry)
+                return
+        raise PenstockError(404, "unknown-key", f"There is no key with id '{key_id}'; list them to see the ids.")
+
+    def _write(self, record: KeyRecord, entry: str = "") -> None:
+        """Merge one entry, so that two who write at once do not undo each other."""
+        encoded = base64.b64encode(dump_record(record)).decode()
+        body = {"data": {entry or f"{record.id}.json": encoded}}
+        try:
+            self._call(self._api.patch_namespaced_secret, self._secret, self._namespace, body)
+        except PenstockError as err:
+            if err.status != 404:
+                raise
+            self._call(self._api.create_namespaced_secret, self._namespace, {"metadata": {"name": self._secret}, **body})
+        self._hurry()
+
+    def _hurry(self) -> None:
+        """Kubelets look at a mounted Secret once a minute, but at once when its pod changes."""
+        patch = {"metadata": {"annotations": {"penstock.dev/keys-changed": timestamp()}}}
+        for pod in self._call(self._api.list_namespaced_pod, self._namespace, label_selector=_GATEWAYS).items:
+            self._call(self._api.patch_namespaced_pod, pod.metadata.name, self._namespace, patch)
+
+    def _call(self, method: object, *arguments: object, **options: object):  # type: ignore[no-untyped-def]
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return method(*arguments, **options)  # type: ignore[operator]
+        except ApiException as err:
+            where = f"secret {self._secret} in namespace {self._namespace}"
+            raise PenstockError(err.status or 503, "cluster-refused", f"{where}: {err.reason}") from None
+        except HTTPError as err:
+            raise PenstockError(503, "cluster-unreachable", f"The cluster cannot be reached: {err}") from None
