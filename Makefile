@@ -8,10 +8,10 @@ SERVICES := common gateway inference registry training cli
 STAMP := $(VENV)/.installed
 PROJECTS := $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
 
-.PHONY: help install up down status test lint types proto proto-check envoy-check bench clean
+.PHONY: help install up down status test lint types proto proto-check envoy-check bench images chart-docs e2e loadtest clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(STAMP) ## virtual environment with all that is needed
 
@@ -54,6 +54,28 @@ envoy-check: install ## Envoy itself reads the configuration
 
 bench: install ## the whole path against plain FastAPI, in ratios of one run (needs wrk)
 	$(BIN)/python -m benchmarks.end_to_end
+
+IMAGES := registry gateway inference training loadtest
+TAG ?= $(shell git rev-parse --short HEAD)
+REPOSITORY ?= ghcr.io/penstock
+BUILDER ?= $(firstword $(foreach b,docker podman buildah,$(if $(shell command -v $(b)),$(b))))
+
+images: ## container images: TAG=..., REPOSITORY=..., BUILDER=docker|podman|buildah, BUILD_ARGS='--build-arg TORCH_INDEX_URL=...'
+	@test -n "$(BUILDER)" || { echo "docker, podman or buildah is needed to build images"; exit 1; }
+	@for s in $(IMAGES); do \
+	  $(BUILDER) build -t $(REPOSITORY)/$$s:$(TAG) -f $$(ls services/$$s/Dockerfile $$s/Dockerfile 2>/dev/null) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_ARGS) . || exit 1; \
+	done
+
+chart-docs: install ## README table and schema of the chart, and the kustomize base
+	$(BIN)/python deploy/helm/chart_docs.py
+	deploy/k8s/render.sh > deploy/k8s/base/penstock.yaml
+
+e2e: install ## tests on the cluster that KUBECONFIG names: TAG=... of the images, NEXT_TAG=... of another build
+	TAG=$(TAG) $(BIN)/python -m pytest -q tests/e2e --timeout 900
+
+loadtest: install ## Locust against URL with KEY: SHAPE=ramp|spike|soak, REPORT=folder
+	cd loadtest && URL=$(URL) KEY=$(KEY) SHAPE=$(or $(SHAPE),ramp) ../$(BIN)/locust -f locustfile.py --headless --only-summary \
+	  --html $(or $(REPORT),/tmp)/penstock-load.html
 
 clean: down ## remove the virtual environment and the installation's state
 	rm -rf $(VENV) .penstock

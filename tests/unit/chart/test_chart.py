@@ -1,0 +1,145 @@
+"""The chart renders in its variants, refuses contradictions with a sentence, and its documents are not stale."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+CHART = ROOT / "deploy" / "helm" / "penstock"
+HELM = shutil.which("helm")
+pytestmark = pytest.mark.skipif(HELM is None, reason="needs helm on the PATH")
+
+
+def helm(*arguments: str, release: str = "penstock") -> subprocess.CompletedProcess[str]:
+    command = [str(HELM), "template", release, str(CHART), "--kube-version", "1.34.0", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def rendered(*arguments: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """Objects by kind and name."""
+    done = helm(*arguments)
+    assert done.returncode == 0, done.stderr
+    return {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(done.stdout) if d}
+
+
+def pods(objects: dict[tuple[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
+    specs = [o["spec"]["template"]["spec"] for (kind, _), o in objects.items() if kind in ("Deployment", "Job")]
+    return specs + [o["spec"] for (kind, _), o in objects.items() if kind == "Pod"]
+
+
+VARIANTS: dict[str, list[str]] = {
+    "default": [],
+    "try": ["-f", str(CHART / "values-try.yaml")],
+    "s3": ["--set", "store.url=s3://models", "--set", "store.credentialsSecret=s3", "--set", "registry.replicas=2"],
+    "postgresql": ["--set", "auth.postgresqlSecret=db"],
+    "gpu": [
+        "--set-json",
+        'pools.gpu={"models":["big*"],"resources":{"limits":{"nvidia.com/gpu":1}},"autoscaling":{"metric":"gpu"}}',
+    ],
+    "executor": ["--set", "poolDefaults.autoscaling.metric=executor"],
+    "doors": [
+        "--set", "ingress.enabled=true", "--set", "ingress.tlsSecret=tls", "--set", "httpRoute.enabled=true",
+        "--set-json", 'httpRoute.parentRefs=[{"name":"main"}]', "--set", "gateway.autoscaling.enabled=true",
+    ],
+    "traces": ["--set", "tracing.endpoint=http://collector.monitoring:4317", "--set", "networkPolicies.enabled=false"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_pod_fits_pod_security_restricted(variant: str) -> None:
+    """Non-root, read-only root, no capabilities, no token, in every container of every variant."""
+    for spec in pods(rendered(*VARIANTS[variant])):
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["seccompProfile"]
+        for container in spec["containers"] + spec.get("initContainers", []):
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"] and security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--set", "registry.replicas=2"], "set store.url"),
+        (["--set", "store.url=ftp://x"], "use s3://bucket"),
+        (["--set", "store.credentialsSecret=x"], "store.url is empty"),
+        (["--set", "poolDefaults.drainSeconds=1"], "set drainSeconds to at least"),
+        (["--set", "poolDefaults.autoscaling.minReplicas=20"], "above maxReplicas"),
+        (["--set", "poolDefaults.autoscaling.metric=gpu"], "nvidia"),
+        (["--set", "pools.inference.models=null"], "models is empty"),
+        (["--set-json", 'pools.gateway={"models":["*"]}'], "taken by another part"),
+        (["--set", "httpRoute.enabled=true"], "parentRefs"),
+        (["--set", "gateway.replica=3"], "replica"),
+        (["--set", "image.pullPolicy=Sometimes"], "pullPolicy"),
+    ],
+)
+def test_contradictions_are_refused_with_what_to_change(options: list[str], words: str) -> None:
+    """Values that cannot work end the rendering, in words."""
+    done = helm(*options)
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
+def test_an_autoscaled_pool_has_no_replicas_of_its_own() -> None:
+    """Nothing but the autoscaler writes the number of pods."""
+    objects = rendered()
+    assert "replicas" not in objects["Deployment", "penstock-inference"]["spec"]
+    assert objects["HorizontalPodAutoscaler", "penstock-inference"]["spec"]["minReplicas"] == 2
+    fixed = rendered("--set", "poolDefaults.autoscaling.enabled=false")
+    assert fixed["Deployment", "penstock-inference"]["spec"]["replicas"] == 2
+
+
+def test_envoy_reads_what_the_chart_renders(tmp_path: Path) -> None:
+    """The one configuration, with a cluster and a route for each pool."""
+    config = rendered(*VARIANTS["gpu"])["ConfigMap", "penstock-envoy"]["data"]["envoy.yaml"]
+    names = [cluster["name"] for cluster in yaml.safe_load(config)["static_resources"]["clusters"]]
+    assert names == ["gpu", "inference", "admin"]
+    path = tmp_path / "envoy.yaml"
+    path.write_text(config)
+    envoy = Path(sys.executable).parent / "envoy"
+    done = subprocess.run([envoy, "--mode", "validate", "-c", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_the_registry_sees_the_stores_credentials() -> None:
+    """With an object store no other pod has them, nor a volume."""
+    objects = rendered(*VARIANTS["s3"])
+    assert ("PersistentVolumeClaim", "penstock-registry") not in objects
+    for (kind, name), document in objects.items():
+        if kind == "Deployment" and name != "penstock-registry":
+            assert "envFrom" not in json.dumps(document)
+
+
+def test_the_first_key_and_its_hash_belong_together() -> None:
+    """What the Secret of hashes holds is the SHA-256 of what the other Secret tells."""
+    import base64
+    import hashlib
+
+    objects = rendered()
+    key = base64.b64decode(objects["Secret", "penstock-first-key"]["data"]["key"])
+    record = json.loads(base64.b64decode(objects["Secret", "penstock-keys"]["data"]["first.json"]))
+    assert record["hash"] == hashlib.sha256(key).hexdigest()
+    assert key.decode().startswith(f"psk_{record['id']}_")
+
+
+def test_documents_are_not_stale() -> None:
+    """README's table and the schema are what values.yaml says."""
+    command = [sys.executable, str(ROOT / "deploy" / "helm" / "chart_docs.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_kustomize_base_is_what_the_chart_renders() -> None:
+    """deploy/k8s/base is not stale."""
+    done = subprocess.run(["bash", str(ROOT / "deploy" / "k8s" / "render.sh")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (ROOT / "deploy" / "k8s" / "base" / "penstock.yaml").read_text()
