@@ -5,22 +5,21 @@ Without REPORT_DIR the table goes to standard output, where a pod's log keeps it
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import gevent
 from locust import events
 from locust.env import Environment
 from locust.runners import WorkerRunner
+from timeline import page, save
 
 NAMESPACE = os.environ.get("NAMESPACE", "")
 COMPONENT = os.environ.get("COMPONENT", "inference")
 REPORT_DIR = os.environ.get("REPORT_DIR", "")
-FIELDS = ["seconds", "users", "requests_per_second", "p95_ms", "failures", "pods", "ready"]
 
 
 def sample(environment: Environment, api: Any, started: float) -> dict[str, float]:
@@ -72,24 +71,3 @@ def watch(environment: Environment, **_: Any) -> None:
         with (folder / "timeline.csv").open("w", newline="") as file:
             save(rows, file)
         (folder / "timeline.html").write_text(page(rows))
-
-
-def save(rows: list[dict[str, float]], file: TextIO) -> None:
-    writer = csv.DictWriter(file, FIELDS)
-    writer.writeheader()
-    writer.writerows(rows)
-
-
-def page(rows: list[dict[str, float]]) -> str:
-    """Each series as a line of its own over the same time axis, scaled to its largest value."""
-    width, height = 900, 110
-    last = max([row["seconds"] for row in rows], default=1) or 1
-    charts = []
-    for field in FIELDS[1:]:
-        top = max([row[field] for row in rows], default=0) or 1
-        points = " ".join(f"{row['seconds'] / last * width:.1f},{height - row[field] / top * (height - 10):.1f}" for row in rows)
-        charts.append(
-            f"<h3>{field} (0 to {top:g})</h3><svg width='{width}' height='{height}' style='border-bottom:1px solid #999'>"
-            f"<polyline points='{points}' fill='none' stroke='#06c' stroke-width='1.5'/></svg>"
-        )
-    return f"<!doctype html><meta charset='utf-8'><title>Load and pods</title><h1>0 to {last:g} s</h1>{''.join(charts)}"

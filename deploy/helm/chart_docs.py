@@ -108,7 +108,10 @@ def _leaf(value: Value) -> dict[str, Any]:
         return out | {"type": "array", "items": {"type": value.type.removeprefix("array of ").removesuffix("s")}}
     if value.type.startswith("object"):
         return out | {"type": "object"}
-    kinds = {bool: "boolean", int: "number", float: "number", str: "string"}
+    if isinstance(value.default, float):
+        # "helm --set" makes strings of fractions.
+        return out | {"type": ["number", "string"], "minimum": 0, "pattern": r"^\d+(\.\d+)?$"}
+    kinds = {bool: "boolean", int: "number", str: "string"}
     out["type"] = kinds[type(value.default)]
     if out["type"] == "number":
         out["minimum"] = 0

@@ -15,10 +15,13 @@ from typing import Annotated, Any, TypeVar
 import httpx
 import msgspec
 import typer
+import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from penstock_cli.cluster_keys import ClusterKeys
+from penstock_cli.kserve import Services, pool_values, service_name
 from penstock_cli.local import Local, run_keys
 from penstock_cli.settings import LocalSettings
 from penstock_common.errors import PenstockError
@@ -31,6 +34,8 @@ T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="Your own AI service, on this machine.", rich_markup_mode="rich")
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of the gateway.")
 app.add_typer(keys_app, name="keys")
+kserve_app = typer.Typer(no_args_is_help=True, help="Models as KServe InferenceServices, in a cluster.")
+app.add_typer(kserve_app, name="kserve")
 
 console = Console()
 errors = Console(stderr=True)
@@ -44,7 +49,7 @@ def explained() -> Iterator[LocalSettings]:
     try:
         yield load_settings(LocalSettings)
     except PenstockError as err:
-        errors.print(f"[red]error:[/red] {err.detail}", highlight=False, soft_wrap=True)
+        errors.print(f"[red]error:[/red] {escape(err.detail)}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("interrupted; what was started has been stopped")
@@ -279,6 +284,53 @@ def keys_revoke(
         else:
             run_keys(settings, "revoke", "--id", id)
         console.print(f"revoked {id}")
+
+
+ServiceNamespace = Annotated[str, typer.Option("--namespace", "-n", help="Where the chart's release is: its registry is used.")]
+
+
+@kserve_app.command("deploy", epilog="Example: penstock kserve deploy spam --namespace penstock --replicas 2")
+def kserve_deploy(
+    model: ModelName,
+    alias: Annotated[str, typer.Option(help="The pods are ready once this alias's version is loaded.")] = PRODUCTION,
+    namespace: ServiceNamespace = "penstock",
+    replicas: Annotated[int, typer.Option(min=1, help="Pods.")] = 1,
+    image: Annotated[str | None, typer.Option(help="The inference image, instead of the runtime's.")] = None,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait until it is ready; 0 does not wait.")] = 300,
+    as_json: AsJson = False,
+) -> None:
+    """Serve a model of the registry by KServe, or change how; prints the chart's values that route requests there."""
+    with explained():
+        services = Services(namespace)
+        services.deploy(model, alias, replicas, image)
+        ready = bool(timeout) and services.wait(model, timeout)["ready"]
+        values = pool_values(model, namespace)
+        if as_json:
+            print(json.dumps({"name": service_name(model), "ready": ready, "values": values}))
+            return
+        console.print(f"{service_name(model)} is {'ready' if ready else 'deployed'}; values of the chart that route to it:")
+        console.print(yaml.safe_dump(values, sort_keys=False), highlight=False, markup=False, soft_wrap=True, end="")
+
+
+@kserve_app.command("status", epilog="Example: penstock kserve status --namespace penstock --json")
+def kserve_status(namespace: ServiceNamespace = "penstock", as_json: AsJson = False) -> None:
+    """Penstock's InferenceServices of a namespace; status 3 where one is not ready."""
+    with explained():
+        rows = Services(namespace).rows()
+        if as_json:
+            print(json.dumps(rows))
+        else:
+            show("inference services", rows)
+        if not all(row["ready"] for row in rows):
+            raise typer.Exit(3)
+
+
+@kserve_app.command("delete", epilog="Example: penstock kserve delete spam --namespace penstock")
+def kserve_delete(model: ModelName, namespace: ServiceNamespace = "penstock") -> None:
+    """Take a model's InferenceService away; the registry keeps the model."""
+    with explained():
+        Services(namespace).delete(model)
+        console.print(f"deleted {service_name(model)}")
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> None:
