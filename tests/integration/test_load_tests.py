@@ -1,0 +1,46 @@
+"""The load tests against a local installation: the exit code says whether the thresholds were met."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.installation import ROOT, Installation
+
+pytestmark = pytest.mark.integration
+
+
+def locust(installation: Installation, key: str, report: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = installation.environment | {"URL": installation.url, "KEY": key, **variables}
+    command = [sys.executable, "-m", "locust", "-f", "locustfile.py", "--headless", "--only-summary", "--html", str(report)]
+    return subprocess.run(command, env=environment, cwd=ROOT / "loadtest", capture_output=True, text=True, check=False)
+
+
+def test_met_thresholds_end_with_status_0(installation: Installation, unlimited_key: str, tmp_path: Path) -> None:
+    """Rows, lists and images are answered, one tenant is refused honestly, and a report is written."""
+    limited = installation.json("keys", "create", "--name", "limited", "--rate", "5", "--burst", "5")["key"]
+    done = locust(
+        installation, unlimited_key, tmp_path / "report.html",
+        SHAPE="soak", SECONDS="6", USERS="8", LIMITED_KEY=limited, MAX_P99_MS="60000", MIN_REQUESTS="30",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "beyond the limit" in done.stdout + done.stderr
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_missed_thresholds_end_with_status_1(installation: Installation, tmp_path: Path) -> None:
+    """Failures beyond what is allowed are named, and the status is 1."""
+    done = locust(installation, "psk_no_such_key", tmp_path / "report.html", SHAPE="spike", SECONDS="4", USERS="4")
+    assert done.returncode == 1
+    assert "THRESHOLD MISSED" in done.stdout
+    assert "requests failed" in done.stdout
+
+
+def test_an_unknown_shape_is_refused(installation: Installation, tmp_path: Path) -> None:
+    """The message names the shapes there are."""
+    done = locust(installation, "", tmp_path / "report.html", SHAPE="pyramid")
+    assert done.returncode == 1
+    assert "ramp, spike, soak" in done.stdout + done.stderr
