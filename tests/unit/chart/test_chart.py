@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(HELM is None, reason="needs helm on the PATH")
 
 
 def helm(*arguments: str, release: str = "penstock") -> subprocess.CompletedProcess[str]:
-    command = [str(HELM), "template", release, str(CHART), "--kube-version", "1.34.0", *arguments]
+    command = [str(HELM), "template", release, str(CHART), "--namespace", "default", "--kube-version", "1.34.0", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -1,0 +1,81 @@
+"""After a load run every query of every dashboard, rule and alert has an answer on the live Prometheus."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.e2e.cluster import ROOT, CommandFailed, run, until
+from tests.e2e.conftest import Release
+from tests.e2e.prometheus import query
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+DASHBOARDS = sorted((ROOT / "deploy" / "helm" / "penstock" / "files" / "dashboards").glob("*.json"))
+
+#: Counters with labels exist only once the thing has happened; that nothing failed is no fault of the query.
+_MAY_BE_EMPTY = ("penstock_inference_load_failures_total", "rate3d", "rate6h")
+
+
+def panels(namespace: str) -> dict[str, str]:
+    """Every dashboard's queries, by panel, with its variables set."""
+    found = {}
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel["targets"]:
+                expression = target["expr"].replace("$namespace", namespace).replace("$model", ".*")
+                found[f"{path.stem}: {panel['title']} {target['refId']}"] = expression
+    return found
+
+
+def rules(release: Release) -> dict[str, str]:
+    """Every rule's expression; an alert's without its last comparison, which is false while all is well."""
+    spec = release.namespace.get("prometheusrule", "penstock")["spec"]
+    found = {}
+    for group in spec["groups"]:
+        for rule in group["rules"]:
+            if "record" in rule:
+                found[rule["record"]] = rule["expr"]
+            else:
+                for i, part in enumerate(re.split(r"\s+(?:and|or)\s+", rule["expr"].replace("\n", " "))):
+                    found[f"{rule['alert']} {i}"] = re.sub(r"\s*(>|==)\s*[\d.e-]+\s*\)*\s*$", "", part.strip()).lstrip("(")
+    return found
+
+
+def test_every_query_has_an_answer(release: Release) -> None:
+    """With monitors and rules on, and after some load, no panel is empty and no rule is without data."""
+    try:
+        run("kubectl", "get", "crd", "podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com")
+    except CommandFailed:
+        pytest.skip("needs the Prometheus operator")
+    options = [f"--set=monitoring.{kind}=true" for kind in ("podMonitors", "rules", "dashboards")]
+    release.upgrade(*options)
+    queries = panels(release.namespace.name) | rules(release)
+    missing: dict[str, str] = {}
+
+    def all_answered() -> bool:
+        missing.clear()
+        missing.update({name: expression for name, expression in queries.items() if not query(expression)})
+        for name in list(missing):
+            if any(word in missing[name] for word in _MAY_BE_EMPTY):
+                del missing[name]
+        return not missing
+
+    with release.load() as load:
+        load.more(300)
+        try:
+            until(all_answered, "every query to have an answer", seconds=180, every=5)
+        except AssertionError:
+            raise AssertionError(f"no data for {json.dumps(missing, indent=1)}") from None
+    assert len(queries) > 40
+    release.upgrade()
+
+
+def test_dashboards_are_where_grafana_looks(release: Release) -> None:
+    """Each is a ConfigMap with the label of Grafana's sidecar, and the same JSON as in the repository."""
+    release.upgrade("--set=monitoring.dashboards=true")
+    found = release.namespace.get("configmaps", "-l", "grafana_dashboard=1")["items"]
+    contents = {name: json.loads(text) for item in found for name, text in item["data"].items()}
+    assert contents == {f"penstock-{path.name}": json.loads(path.read_text()) for path in DASHBOARDS}
+    release.upgrade()
