@@ -24,7 +24,8 @@ def rules() -> dict[str, Any]:
     if helm is None:
         pytest.skip("needs helm on the PATH")
     command = [helm, "template", "penstock", str(CHART), "--namespace", "default", "--kube-version", "1.34.0"]
-    text = subprocess.run([*command, "--set", "monitoring.rules=true", "-s", "templates/monitoring.yaml"], capture_output=True, text=True, check=True).stdout
+    command += ["--set", "monitoring.rules=true", "-s", "templates/monitoring.yaml"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     spec: dict[str, Any] = yaml.safe_load(text)["spec"]
     return spec
 

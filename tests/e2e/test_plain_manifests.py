@@ -1,0 +1,71 @@
+"""Without Helm: kubectl apply -k, keys by the command line, and Locust's master and workers inside the cluster."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from tests.e2e.cluster import ROOT, Namespace, python_pod, run, until
+from tests.e2e.conftest import REPOSITORY, TABLE, TAG, Release
+from tests.e2e.test_autoscaling import sent
+from tests.e2e.test_policies import part
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+def manifests(folder: str, namespace: str) -> str:
+    """A kustomization, in another namespace, with the images under test; as a list for kubectl."""
+    text = run("kubectl", "kustomize", str(ROOT / "deploy" / "k8s" / folder))
+    documents = []
+    for document in yaml.safe_load_all(text):
+        if document["kind"] == "Namespace":
+            document["metadata"]["name"] = namespace
+        else:
+            document["metadata"]["namespace"] = namespace
+        documents.append(document)
+    moved = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
+    return moved.replace("ghcr.io/penstock", REPOSITORY).replace(":0.1.0", f":{TAG}").replace(".penstock.svc", f".{namespace}.svc")
+
+
+@pytest.fixture
+def plain(release: Release) -> Iterator[Namespace]:
+    namespace = Namespace("penstock-e2e-plain")
+    namespace.delete()
+    yield namespace
+    namespace.delete()
+
+
+def test_plain_manifests_serve_and_carry_a_load_test(plain: Namespace) -> None:
+    """The README's steps: apply, make the two Secrets, train, ask; then Locust in the cluster meets its thresholds."""
+    run("kubectl", "apply", "-f", "-", stdin=manifests("overlays/small", plain.name))
+    token = secrets.token_hex(32)
+    plain.kubectl("create", "secret", "generic", "penstock-registry-token", f"--from-literal=token={token}")
+    in_cluster = ["--kubernetes", "--namespace", plain.name]
+    limits = ["--rate", "1000", "--burst", "1000"]
+    key = run(sys.executable, "-m", "penstock_cli", "keys", "create", "--name", "first", *limits, *in_cluster).strip()
+    plain.kubectl("create", "secret", "generic", "penstock-first-key", f"--from-literal=key={key}")
+    for deployment in ("registry", "inference", "gateway"):
+        plain.rolled_out(f"penstock-{deployment}")
+
+    training = python_pod("train", f"{REPOSITORY}/training:{TAG}", "", {"PENSTOCK_REGISTRY_TOKEN": token}, part("example"))
+    container = training["spec"]["containers"][0]
+    container["command"] = ["python", "-m", "penstock_training", "spam", "--registry-url", "http://penstock-registry:8081"]
+    container["resources"]["limits"] = {"memory": "2Gi"}
+    container["volumeMounts"] = [{"name": "tmp", "mountPath": "/tmp"}]
+    training["spec"] |= {"volumes": [{"name": "tmp", "emptyDir": {}}], "restartPolicy": "OnFailure"}
+    plain.apply(training)
+    until(lambda: plain.get("pod", "train")["status"]["phase"] == "Succeeded", "the training", seconds=240)
+
+    load = manifests("loadtest", plain.name).replace('"SECONDS": "120"', '"SECONDS": "30"').replace('"USERS": "20"', '"USERS": "6"')
+    plain.kubectl("apply", "-f", "-", stdin=load)
+    until(
+        lambda: plain.get("job", "loadtest-master")["status"].get("conditions"), "Locust's master", seconds=240, every=2
+    )
+    log = plain.kubectl("logs", "job/loadtest-master")
+    assert plain.get("job", "loadtest-master")["status"].get("succeeded") == 1, log[-3000:]
+    TABLE.append(("Locust's master and workers in the cluster", sent(log), 0))
