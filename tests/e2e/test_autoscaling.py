@@ -48,7 +48,7 @@ def scaled(release: Release) -> Iterator[Release]:
         "--set", "poolDefaults.autoscaling.metric=executor",
         "--set", "poolDefaults.autoscaling.minReplicas=1",
         "--set", "poolDefaults.autoscaling.maxReplicas=4",
-        "--set", "poolDefaults.autoscaling.executor=3",
+        "--set", "poolDefaults.autoscaling.executor=1",
         "--set", "poolDefaults.autoscaling.queueMilliseconds=5000",
         "--set", "poolDefaults.autoscaling.scaleDownSeconds=15",
     )  # fmt: skip
