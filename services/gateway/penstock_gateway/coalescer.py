@@ -1,9 +1,11 @@
 """Natural batching: what waits leaves together, nothing waits for a timer.
 
 At most ``max_outstanding`` calls are under way. An item that finds a free slot
-leaves at once, with whatever else arrived in the same turn of the event loop;
-the others queue and leave together when a slot frees. So an idle system adds
-no latency, and the busier it gets the larger the bundles grow.
+leaves at the end of the event loop's turn. Several in one turn are the head of a
+burst, which is read over several turns and would otherwise be cut into small
+bundles: they leave at the first turn that brings nothing new. The others queue and
+leave together when a slot frees. So an idle system adds no latency, and the busier
+it gets the larger the bundles grow.
 
 What the callers may rely on:
 

@@ -335,3 +335,30 @@ def test_any_mixture_gives_each_its_own_answer(items: list[tuple[str, int]], out
         assert c.queued == 0
 
     asyncio.run(scenario())
+
+
+async def test_a_burst_that_is_read_over_several_turns_leaves_together() -> None:
+    """Two in one turn wait for those of the next turns; the first turn without a new one sends them all."""
+    server = Server()
+    c = coalescer(server, max_outstanding=1)
+    futures = [c.submit(0, 1, later())]
+    for i in range(1, 5):
+        futures.append(c.submit(i, 1, later()))
+        await asyncio.sleep(0)
+    await server.calls(1)
+    assert server.bundles == [[0, 1, 2, 3, 4]]
+    server.let_all_go()
+    assert await asyncio.gather(*futures) == [0, 2, 4, 6, 8]
+
+
+async def test_a_stream_without_end_does_not_hold_a_bundle_back() -> None:
+    """However long new items keep arriving, a bundle leaves after a bounded number of turns."""
+    server = Server()
+    server.open = True
+    c = coalescer(server, max_outstanding=1, max_weight=10_000)
+    futures = [c.submit(0, 1, later())]
+    while not server.bundles:
+        assert len(futures) < 100
+        futures.append(c.submit(len(futures), 1, later()))
+        await asyncio.sleep(0)
+    await asyncio.gather(*futures)
