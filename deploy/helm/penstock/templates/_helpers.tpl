@@ -157,3 +157,14 @@ volumes:
   - name: tmp
     emptyDir: {}
 {{- end }}
+
+{{/* Names of the pools whose pods are the chart's own, as JSON. */}}
+{{- define "penstock.ownPools" -}}
+{{- $own := list }}
+{{- range $pool, $_ := .Values.pools }}
+{{- if not (include "penstock.pool" (list $ $pool) | fromYaml).address }}
+{{- $own = append $own $pool }}
+{{- end }}
+{{- end }}
+{{- toJson $own }}
+{{- end }}
