@@ -47,8 +47,18 @@ def test_an_interrupted_start_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C while it starts: status 130, and no process stays."""
     installation = Installation(tmp_path, workers=1)
     command = [sys.executable, "-m", "penstock_cli", "up", "--workers", "1"]
+
+    def from_a_terminal() -> None:
+        # A shell's background jobs ignore SIGINT, and so would what they start.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     with subprocess.Popen(
-        command, env=installation.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        env=installation.environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=from_a_terminal,
     ) as starting:
         give_up = time.monotonic() + 60
         while len(processes_of(tmp_path)) < 3:  # itself, the registry, a training
