@@ -36,8 +36,9 @@ status: install ## which parts run
 test: install ## all tests
 	$(BIN)/python -m pytest -q
 
-lint: install ## ruff: rules and format of imports
+lint: install ## ruff: rules and format
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 types: install ## mypy --strict
 	$(BIN)/mypy $(foreach s,$(SERVICES),services/$(s)/penstock_$(s))

@@ -89,7 +89,9 @@ def systems(stack_home: Path) -> Iterator[list[System]]:
         off = f"http://127.0.0.1:{off_port}"
         stack.enter_context(process([sys.executable, "-m", "penstock_gateway"], uncoalesced, f"{off}/readyz"))
 
-        artifact = next((stack_home / "cache").glob("*/spam/*"), None) or next(stack_home.rglob("spam/*/model.yaml")).parent
+        artifact = (
+            next((stack_home / "cache").glob("*/spam/*"), None) or next(stack_home.rglob("spam/*/model.yaml")).parent
+        )
         plain = [sys.executable, "-m", "benchmarks.plain_fastapi", str(artifact), str(plain_port)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         stack.enter_context(process(plain, environment, f"http://127.0.0.1:{plain_port}/openapi.json"))
@@ -142,7 +144,16 @@ def median(results: list[Result], field: str) -> float:
 
 def report(results: dict[str, dict[int, list[Result]]], out: Path) -> None:
     table = Table(title="spam, one core for all that serves (medians over the rounds of one run)")
-    for column in ("connections", "system", "requests/s", "p50 ms", "p99 ms", "errors", "x fastapi", "p50 - fastapi ms"):
+    for column in (
+        "connections",
+        "system",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "errors",
+        "x fastapi",
+        "p50 - fastapi ms",
+    ):
         table.add_column(column, justify="right")
     rows = []
     for connections in CONNECTIONS:

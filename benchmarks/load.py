@@ -41,7 +41,18 @@ def wrk(url: str, *, body: str, headers: dict[str, str], connections: int, secon
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write("\n".join(lines) + _REPORT)
         script.flush()
-        command = ["taskset", "-c", str(cpu), program, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script.name, url]
+        command = [
+            "taskset",
+            "-c",
+            str(cpu),
+            program,
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "-s",
+            script.name,
+            url,
+        ]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = re.search(r"RESULT (\d+) (\d+) (\d+) ([\d.]+) ([\d.]+)", output)
     if found is None:

@@ -21,7 +21,9 @@ def page(rows: list[dict[str, float]]) -> str:
     charts = []
     for field in FIELDS[1:]:
         top = max([row[field] for row in rows], default=0) or 1
-        points = " ".join(f"{row['seconds'] / last * width:.1f},{height - row[field] / top * (height - 10):.1f}" for row in rows)
+        points = " ".join(
+            f"{row['seconds'] / last * width:.1f},{height - row[field] / top * (height - 10):.1f}" for row in rows
+        )
         charts.append(
             f"<h3>{field} (0 to {top:g})</h3><svg width='{width}' height='{height}' style='border-bottom:1px solid #999'>"
             f"<polyline points='{points}' fill='none' stroke='#06c' stroke-width='1.5'/></svg>"

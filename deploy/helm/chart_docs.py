@@ -90,7 +90,11 @@ def schema(values: list[Value]) -> dict[str, Any]:
             at = at["properties"][key]
         at["properties"][value.path[-1]] = _leaf(value) if is_leaf(value) else _object()
     pool = json.loads(json.dumps(root["properties"]["poolDefaults"]))
-    pool["properties"]["models"] = {"type": "array", "items": {"type": "string"}, "description": "Globs of the models it serves."}
+    pool["properties"]["models"] = {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "Globs of the models it serves.",
+    }
     root["properties"]["pools"]["additionalProperties"] = pool
     root["properties"]["poolDefaults"]["properties"]["models"] = pool["properties"]["models"]
     return root

@@ -101,7 +101,9 @@ RESTRICTED_CONTAINER: dict[str, Any] = {
 }
 
 
-def python_pod(name: str, image: str, program: str, environment: dict[str, str], labels: dict[str, str]) -> dict[str, Any]:
+def python_pod(
+    name: str, image: str, program: str, environment: dict[str, str], labels: dict[str, str]
+) -> dict[str, Any]:
     """A pod that runs a Python program in one of our images."""
     container = RESTRICTED_CONTAINER | {
         "name": "main",

@@ -72,7 +72,15 @@ class Load:
     """
 
     def __init__(
-        self, namespace: Namespace, image: str, url: str, key: str, *, users: int = 8, pause: float = 0.2, name: str = "load"
+        self,
+        namespace: Namespace,
+        image: str,
+        url: str,
+        key: str,
+        *,
+        users: int = 8,
+        pause: float = 0.2,
+        name: str = "load",
     ) -> None:
         self._namespace = namespace
         self._name = name

@@ -36,7 +36,9 @@ def needs_adapter() -> None:
         run("kubectl", "get", "--raw", "/apis/custom.metrics.k8s.io/v1beta1")
         run("kubectl", "get", "crd", "podmonitors.monitoring.coreos.com")
     except CommandFailed:
-        pytest.skip("needs the Prometheus operator and prometheus-adapter with deploy/k8s/prometheus-adapter/rules.yaml")
+        pytest.skip(
+            "needs the Prometheus operator and prometheus-adapter with deploy/k8s/prometheus-adapter/rules.yaml"
+        )
 
 
 @pytest.fixture
@@ -53,8 +55,10 @@ def scaled(release: Release) -> Iterator[Release]:
         "--set", "poolDefaults.autoscaling.scaleDownSeconds=15",
     )  # fmt: skip
     until(
-        lambda: custom_metric(release.namespace, "penstock_inference_executor_utilisation")
-        and custom_metric(release.namespace, "penstock_inference_queue_wait_seconds"),
+        lambda: (
+            custom_metric(release.namespace, "penstock_inference_executor_utilisation")
+            and custom_metric(release.namespace, "penstock_inference_queue_wait_seconds")
+        ),
         "the adapter to know the pool's metrics; are the rules of deploy/k8s/prometheus-adapter in place?",
         seconds=180,
     )
@@ -98,7 +102,12 @@ def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) 
     container["volumeMounts"] = [{"name": "tmp", "mountPath": "/tmp"}]
     pod["spec"]["volumes"] = [{"name": "tmp", "emptyDir": {}}]
     namespace.apply(*watcher(namespace), pod)
-    until(lambda: namespace.get("pod", "locust")["status"]["phase"] in ("Succeeded", "Failed"), "Locust", seconds=400, every=3)
+    until(
+        lambda: namespace.get("pod", "locust")["status"]["phase"] in ("Succeeded", "Failed"),
+        "Locust",
+        seconds=400,
+        every=3,
+    )
     log = namespace.kubectl("logs", "locust")
     rows = timeline(log)
     write_report(rows)
@@ -209,4 +218,6 @@ def test_a_gpu_pool_scales_to_a_hundred_pods(release: Release) -> None:
         until(lambda: len(namespace.pods("gpu")) == 25, "twenty-five GPU pods", seconds=120, every=2)
     finally:
         release.upgrade()
-        namespace.kubectl("delete", "pod/gpu-exporter", "podmonitor/gpu-exporter", "--ignore-not-found", "--grace-period=0")
+        namespace.kubectl(
+            "delete", "pod/gpu-exporter", "podmonitor/gpu-exporter", "--ignore-not-found", "--grace-period=0"
+        )

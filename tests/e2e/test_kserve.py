@@ -35,7 +35,9 @@ print(json.dumps(versions))
 
 
 def penstock(release: Release, *arguments: str) -> str:
-    return run(sys.executable, "-m", "penstock_cli", "kserve", *arguments, "--namespace", release.namespace.name, timeout=400)
+    return run(
+        sys.executable, "-m", "penstock_cli", "kserve", *arguments, "--namespace", release.namespace.name, timeout=400
+    )
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,11 @@ def settled(release: Release, gateways: int = 2, pods: int = 2) -> None:
     """Wait until the installation is whole again."""
     namespace = release.namespace
     until(
-        lambda: (len(namespace.ready_pods("gateway")), len(namespace.ready_pods("inference"))) == (gateways, pods)
-        and len(namespace.pods("gateway")) == gateways
-        and len(namespace.pods("inference")) == pods,
+        lambda: (
+            (len(namespace.ready_pods("gateway")), len(namespace.ready_pods("inference"))) == (gateways, pods)
+            and len(namespace.pods("gateway")) == gateways
+            and len(namespace.pods("inference")) == pods
+        ),
         f"{gateways} gateways and {pods} pods",
     )
 
@@ -96,7 +98,10 @@ def test_a_scale_in(release: Release, nothing_lost: Block) -> None:
     with nothing_lost("scale-in from 3 pods to 1"):
         namespace.kubectl("scale", "deployment/penstock-inference", "--replicas=1")
         settled(release, pods=1)
-        until(lambda: len(namespace.get("pods", "-l", "app.kubernetes.io/component=inference")["items"]) == 1, "leaving pods")
+        until(
+            lambda: len(namespace.get("pods", "-l", "app.kubernetes.io/component=inference")["items"]) == 1,
+            "leaving pods",
+        )
     namespace.kubectl("scale", "deployment/penstock-inference", "--replicas=2")
     settled(release)
 

@@ -29,7 +29,11 @@ def manifests(folder: str, namespace: str) -> str:
             document["metadata"]["namespace"] = namespace
         documents.append(document)
     moved = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
-    return moved.replace("ghcr.io/penstock", REPOSITORY).replace(":0.1.0", f":{TAG}").replace(".penstock.svc", f".{namespace}.svc")
+    return (
+        moved.replace("ghcr.io/penstock", REPOSITORY)
+        .replace(":0.1.0", f":{TAG}")
+        .replace(".penstock.svc", f".{namespace}.svc")
+    )
 
 
 @pytest.fixture
@@ -52,16 +56,29 @@ def test_plain_manifests_serve_and_carry_a_load_test(plain: Namespace) -> None:
     for deployment in ("registry", "inference", "gateway"):
         plain.rolled_out(f"penstock-{deployment}")
 
-    training = python_pod("train", f"{REPOSITORY}/training:{TAG}", "", {"PENSTOCK_REGISTRY_TOKEN": token}, part("example"))
+    training = python_pod(
+        "train", f"{REPOSITORY}/training:{TAG}", "", {"PENSTOCK_REGISTRY_TOKEN": token}, part("example")
+    )
     container = training["spec"]["containers"][0]
-    container["command"] = ["python", "-m", "penstock_training", "spam", "--registry-url", "http://penstock-registry:8081"]
+    container["command"] = [
+        "python",
+        "-m",
+        "penstock_training",
+        "spam",
+        "--registry-url",
+        "http://penstock-registry:8081",
+    ]
     container["resources"]["limits"] = {"memory": "2Gi"}
     container["volumeMounts"] = [{"name": "tmp", "mountPath": "/tmp"}]
     training["spec"] |= {"volumes": [{"name": "tmp", "emptyDir": {}}], "restartPolicy": "OnFailure"}
     plain.apply(training)
     until(lambda: plain.get("pod", "train")["status"]["phase"] == "Succeeded", "the training", seconds=240)
 
-    load = manifests("loadtest", plain.name).replace('"SECONDS": "120"', '"SECONDS": "30"').replace('"USERS": "20"', '"USERS": "6"')
+    load = (
+        manifests("loadtest", plain.name)
+        .replace('"SECONDS": "120"', '"SECONDS": "30"')
+        .replace('"USERS": "20"', '"USERS": "6"')
+    )
     plain.kubectl("apply", "-f", "-", stdin=load)
     until(
         lambda: plain.get("job", "loadtest-master")["status"].get("conditions"), "Locust's master", seconds=240, every=2

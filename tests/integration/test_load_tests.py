@@ -15,7 +15,17 @@ pytestmark = pytest.mark.integration
 
 def locust(installation: Installation, key: str, report: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = installation.environment | {"URL": installation.url, "KEY": key, **variables}
-    command = [sys.executable, "-m", "locust", "-f", "locustfile.py", "--headless", "--only-summary", "--html", str(report)]
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        "locustfile.py",
+        "--headless",
+        "--only-summary",
+        "--html",
+        str(report),
+    ]
     return subprocess.run(command, env=environment, cwd=ROOT / "loadtest", capture_output=True, text=True, check=False)
 
 

@@ -38,7 +38,9 @@ def s3(tmp_path: Path) -> Iterator[dict[str, str]]:
     (port,) = free_ports(1)
     environment = {"ROOT_ACCESS_KEY": "access", "ROOT_SECRET_KEY": "secretsecret"}
     command = [program, "--port", f"127.0.0.1:{port}", "posix", str(tmp_path / "s3")]
-    server = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         wait_for(f"http://127.0.0.1:{port}/", 403)
         yield {

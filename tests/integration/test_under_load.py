@@ -137,7 +137,9 @@ async def test_a_leaving_worker_costs_no_request(installation: Installation, unl
     assert set(load.statuses) == {200}, load.statuses
 
 
-async def test_a_leaving_gateway_finishes_and_sends_its_clients_away(installation: Installation, tmp_path: Path) -> None:
+async def test_a_leaving_gateway_finishes_and_sends_its_clients_away(
+    installation: Installation, tmp_path: Path
+) -> None:
     """SIGTERM: readiness says no at once, answers carry ``Connection: close``, no request is cut off, the status is 0."""
     (port,) = free_ports(1)
     environment = installation.environment | {

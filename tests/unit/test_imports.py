@@ -45,7 +45,9 @@ def test_a_service_does_without_what_is_not_its_own(service: str) -> None:
     assert not imports(service) & FORBIDDEN[service]
 
 
-@pytest.mark.parametrize(("module", "absent"), [("penstock_gateway.app", "torch"), ("penstock_inference.server", "fastapi")])
+@pytest.mark.parametrize(
+    ("module", "absent"), [("penstock_gateway.app", "torch"), ("penstock_inference.server", "fastapi")]
+)
 def test_nothing_comes_in_by_the_back_door(module: str, absent: str) -> None:
     """What a service imports does not import the forbidden either."""
     code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"

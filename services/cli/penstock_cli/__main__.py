@@ -127,7 +127,9 @@ def push(
         if as_json:
             print(json.dumps({"model": model, "version": version.version}))
         else:
-            console.print(f"{model} version {version.version} is registered; penstock promote {model} {version.version}")
+            console.print(
+                f"{model} version {version.version} is registered; penstock promote {model} {version.version}"
+            )
 
 
 @app.command(epilog="Example: penstock models")
@@ -169,7 +171,9 @@ def promote(
                 present = (await client.model(model)).aliases.get(alias, [])
                 if len(present) != 1:
                     raise PenstockError(
-                        409, "no-single-target", f"{model}@{alias} points at {len(present)} versions; a canary needs one."
+                        409,
+                        "no-single-target",
+                        f"{model}@{alias} points at {len(present)} versions; a canary needs one.",
                     )
                 targets = [AliasTarget(present[0].version, 100 - weight), AliasTarget(version, weight)]
                 seen = present[0].version if expect is None else expect
@@ -222,7 +226,9 @@ def predict(
         print(answer.text)
 
 
-OnKubernetes = Annotated[bool, typer.Option("--kubernetes", help="The keys of an installation in a cluster, not of this machine.")]
+OnKubernetes = Annotated[
+    bool, typer.Option("--kubernetes", help="The keys of an installation in a cluster, not of this machine.")
+]
 InNamespace = Annotated[str, typer.Option(help="With --kubernetes: the installation's namespace.")]
 SecretName = Annotated[str, typer.Option(help="With --kubernetes: the Secret with the keys' hashes.")]
 
@@ -286,7 +292,9 @@ def keys_revoke(
         console.print(f"revoked {id}")
 
 
-ServiceNamespace = Annotated[str, typer.Option("--namespace", "-n", help="Where the chart's release is: its registry is used.")]
+ServiceNamespace = Annotated[
+    str, typer.Option("--namespace", "-n", help="Where the chart's release is: its registry is used.")
+]
 
 
 @kserve_app.command("deploy", epilog="Example: penstock kserve deploy spam --namespace penstock --replicas 2")
@@ -308,7 +316,9 @@ def kserve_deploy(
         if as_json:
             print(json.dumps({"name": service_name(model), "ready": ready, "values": values}))
             return
-        console.print(f"{service_name(model)} is {'ready' if ready else 'deployed'}; values of the chart that route to it:")
+        console.print(
+            f"{service_name(model)} is {'ready' if ready else 'deployed'}; values of the chart that route to it:"
+        )
         console.print(yaml.safe_dump(values, sort_keys=False), highlight=False, markup=False, soft_wrap=True, end="")
 
 

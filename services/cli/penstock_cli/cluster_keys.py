@@ -59,7 +59,9 @@ class ClusterKeys:
         except PenstockError as err:
             if err.status != 404:
                 raise
-            self._call(self._api.create_namespaced_secret, self._namespace, {"metadata": {"name": self._secret}, **body})
+            self._call(
+                self._api.create_namespaced_secret, self._namespace, {"metadata": {"name": self._secret}, **body}
+            )
         self._hurry()
 
     def _hurry(self) -> None:

@@ -79,7 +79,12 @@ def inference_service(model: str, alias: str, replicas: int, image: str | None) 
 
 def _startup_probe(model: str, alias: str) -> dict[str, Any]:
     if alias == PRODUCTION:  # what the health service means by a model's name
-        return {"grpc": {"port": _PORT, "service": model}, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 900}
+        return {
+            "grpc": {"port": _PORT, "service": model},
+            "periodSeconds": 2,
+            "timeoutSeconds": 2,
+            "failureThreshold": 900,
+        }
     command = ["python", "-c", _ALIAS_READY, model, alias]
     return {"exec": {"command": command}, "periodSeconds": 5, "timeoutSeconds": 10, "failureThreshold": 360}
 
@@ -87,11 +92,20 @@ def _startup_probe(model: str, alias: str) -> dict[str, Any]:
 def pods_service(created: dict[str, Any]) -> dict[str, Any]:
     """A headless Service, for an Envoy that balances request by request; it goes with its InferenceService."""
     metadata = created["metadata"]
-    owner = {"apiVersion": created["apiVersion"], "kind": created["kind"], "name": metadata["name"], "uid": metadata["uid"]}
+    owner = {
+        "apiVersion": created["apiVersion"],
+        "kind": created["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": f"{metadata['name']}-pods", "namespace": metadata["namespace"], "ownerReferences": [owner]},
+        "metadata": {
+            "name": f"{metadata['name']}-pods",
+            "namespace": metadata["namespace"],
+            "ownerReferences": [owner],
+        },
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,  # Envoy's own health checks say whether to use an address
@@ -228,7 +242,9 @@ class Services:
         """Raises: PenstockError: 404 ``no-service``; 409 ``not-ours``, for one that somebody made by other means."""
         found = next((service for service in self._all() if service["metadata"]["name"] == name), None)
         if found is None:
-            raise PenstockError(404, "no-service", f"There is no InferenceService {name!r} in namespace {self._namespace!r}.")
+            raise PenstockError(
+                404, "no-service", f"There is no InferenceService {name!r} in namespace {self._namespace!r}."
+            )
         if not row(found)["model"]:
             raise PenstockError(
                 409, "not-ours", f"InferenceService {name!r} is not Penstock's: it has no annotation {ANNOTATION}."

@@ -49,7 +49,11 @@ class Local:
         parts += [plan.worker(self._settings, i) for i in range(workers)]
         parts += [plan.envoy(self._settings, workers), plan.gateway(self._settings)]
         self._check_ports(parts)
-        columns = (SpinnerColumn(finished_text="[green]ok[/green]"), TextColumn("{task.description}"), TimeElapsedColumn())
+        columns = (
+            SpinnerColumn(finished_text="[green]ok[/green]"),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+        )
         try:
             with Progress(*columns, console=self._console) as bar:
 
@@ -118,7 +122,14 @@ class Local:
         running = {}
         for name in names:
             with self._processes.log_path(f"train-{name}").open("wb") as log:
-                command = [sys.executable, "-m", "penstock_training", name, "--registry-url", self._settings.registry_url]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "penstock_training",
+                    name,
+                    "--registry-url",
+                    self._settings.registry_url,
+                ]
                 running[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603
         try:
             for name, process in running.items():
@@ -143,7 +154,9 @@ class Local:
                 answer = httpx.get(f"{self._settings.gateway_url}/v1/models", headers=headers, timeout=5)
             except httpx.HTTPError:
                 return False
-            return answer.status_code == 200 and {m["name"] for m in answer.json()["models"] if m["ready"]} >= set(EXAMPLES)
+            return answer.status_code == 200 and {m["name"] for m in answer.json()["models"] if m["ready"]} >= set(
+                EXAMPLES
+            )
 
         self._wait("gateway", ready)
 

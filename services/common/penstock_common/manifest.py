@@ -115,7 +115,9 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         if self.task is Task.CLASSIFICATION and len(self.labels) < 2:
             raise ValueError("labels: a classification model names at least two labels")
         if self.task is Task.CLASSIFICATION and self.outputs[0].datatype not in ("FP16", "FP32", "FP64"):
-            raise ValueError(f"outputs.{self.outputs[0].name}.datatype: a classification's first output is its probabilities, FP32")
+            raise ValueError(
+                f"outputs.{self.outputs[0].name}.datatype: a classification's first output is its probabilities, FP32"
+            )
         if self.file.startswith("/") or ".." in Path(self.file).parts:
             raise ValueError(f"file: {self.file!r} must lie inside the artifact")
         if self.schema_version != 1:

@@ -75,7 +75,9 @@ def image(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: Mappin
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
                 if opened.width * opened.height > 50_000_000:
                     raise PenstockError(
-                        422, "invalid-input", f"{field.name}: the image has more than 50 million pixels; send it smaller."
+                        422,
+                        "invalid-input",
+                        f"{field.name}: the image has more than 50 million pixels; send it smaller.",
                     )
                 flat = opened.convert("RGBA")
             ground = Image.new("RGBA", flat.size, (255, 255, 255, 255))

@@ -121,7 +121,9 @@ class RegistryClient:
         return await self._call("DELETE", f"/v1/models/{model}/aliases/{alias}", Model)
 
     async def retire(self, model: str, version: int, *, by: str = "", why: str = "") -> Model:
-        return await self._call("POST", f"/v1/models/{model}/versions/{version}/retire", Model, body=RetireRequest(by, why))
+        return await self._call(
+            "POST", f"/v1/models/{model}/versions/{version}/retire", Model, body=RetireRequest(by, why)
+        )
 
     async def fetch(self, version: Version, folder: Path) -> None:
         """Download an artifact into ``folder``, which appears whole, with all digests verified, or not at all."""

@@ -95,5 +95,3 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
                 await upstream.close()
 
     return FastAPI(title="Penstock", lifespan=lifespan, redoc_url=None)
-
-

@@ -248,5 +248,3 @@ def _loading(name: str, what: str) -> PenstockError:
     return PenstockError(
         503, "model-loading", f"{what}: {name!r} cannot answer yet; try again shortly.", headers={"Retry-After": "1"}
     )
-
-

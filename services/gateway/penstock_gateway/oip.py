@@ -36,9 +36,7 @@ class OpenInference:
         headers = [(b"x-model-version", route.version.encode())]
         if json_length is None:
             return Reply(body, headers=headers)
-        return Reply(
-            body, b"application/octet-stream", headers=[*headers, (_LENGTH_HEADER, str(json_length).encode())]
-        )
+        return Reply(body, b"application/octet-stream", headers=[*headers, (_LENGTH_HEADER, str(json_length).encode())])
 
     async def metadata(self, call: Call) -> Reply:
         """``GET /v2/models/{model}[/versions/{version}]``."""

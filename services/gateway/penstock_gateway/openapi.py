@@ -24,7 +24,10 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
     """OpenAPI 3.1 of what the gateway serves now."""
     paths: dict[str, Any] = {
         "/v1/models": {
-            "get": {"summary": "The models and what their aliases point at", "responses": _responses({"type": "object"})}
+            "get": {
+                "summary": "The models and what their aliases point at",
+                "responses": _responses({"type": "object"}),
+            }
         }
     }
     for route in catalog.production_routes():

@@ -197,4 +197,3 @@ def translate(err: grpc.aio.AioRpcError, model: str) -> PenstockError:
     if status == 404:
         return PenstockError(404, "unknown-model", f"No pod serves {model!r}.")
     return PenstockError(500, "upstream-error", f"Model {model!r} failed on this input.")
-

@@ -76,11 +76,15 @@ class LoadedModel:
         outputs = self._runner(preprocess(self.manifest, inputs))
         if len(outputs) != len(self.manifest.outputs):
             raise PenstockError(
-                500, "bad-model-answer", f"The model gave {len(outputs)} outputs, its manifest names {len(self.manifest.outputs)}."
+                500,
+                "bad-model-answer",
+                f"The model gave {len(outputs)} outputs, its manifest names {len(self.manifest.outputs)}.",
             )
         for output, spec in zip(outputs, self.manifest.outputs, strict=True):
             if output.ndim == 0 or len(output) != rows:
-                raise PenstockError(500, "bad-model-answer", f"Output {spec.name!r} has not one row for each input row.")
+                raise PenstockError(
+                    500, "bad-model-answer", f"Output {spec.name!r} has not one row for each input row."
+                )
         return outputs
 
 

@@ -164,9 +164,7 @@ class Repository:
         await self._registry.fetch(version, folder)
         loop = asyncio.get_running_loop()
         # In the thread that will run it: what a backend keeps per thread is warm too.
-        model = await loop.run_in_executor(
-            served.executor, LoadedModel.load, version.manifest, folder, self._threads
-        )
+        model = await loop.run_in_executor(served.executor, LoadedModel.load, version.manifest, folder, self._threads)
         served.model = model
         served.batcher = Batcher(
             model,
@@ -216,7 +214,9 @@ class Repository:
             if name not in self._models:
                 raise PenstockError(404, "unknown-model", f"This pool does not serve a model {name!r}.")
             raise PenstockError(
-                404, "unknown-version", f"Version {version or PRODUCTION!r} of {name!r} is not served; no alias names it."
+                404,
+                "unknown-version",
+                f"Version {version or PRODUCTION!r} of {name!r} is not served; no alias names it.",
             )
         if served.state is State.LOADING:
             await served.settled.wait()

@@ -84,9 +84,7 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
                 empty = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
                 yield pb.ModelStreamInferResponse(error_message=err.detail, infer_response=empty)
 
-    async def RepositoryIndex(
-        self, request: pb.RepositoryIndexRequest, context: Context
-    ) -> pb.RepositoryIndexResponse:
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:
         entry = pb.RepositoryIndexResponse.ModelIndex
         rows = [
             entry(name=name, version=version, state=state, reason=reason)

@@ -39,7 +39,9 @@ def api(registry: Registry) -> APIRouter:
     async def put_blob(digest: str, request: Request) -> Response:
         _check_digest(digest)
         if registry.blobs.presigns:
-            raise PenstockError(409, "presigned", "This store takes bytes directly; PUT them to the upload target's URL.")
+            raise PenstockError(
+                409, "presigned", "This store takes bytes directly; PUT them to the upload target's URL."
+            )
         created = await registry.blobs.write(digest, request.stream())
         return Response(status_code=201 if created else 200)
 

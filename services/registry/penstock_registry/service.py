@@ -96,10 +96,14 @@ class Registry:
         by_path = {file.path: file for file in files}
         file = by_path.get(MANIFEST_FILE)
         if file is None or file.size > _MAX_MANIFEST:
-            raise PenstockError(422, "bad-manifest", f"The files lack {MANIFEST_FILE} (of at most {_MAX_MANIFEST} bytes).")
+            raise PenstockError(
+                422, "bad-manifest", f"The files lack {MANIFEST_FILE} (of at most {_MAX_MANIFEST} bytes)."
+            )
         manifest = parse_manifest(b"".join([chunk async for chunk in self.blobs.read(file.sha256, 0, file.size)]))
         if manifest.file not in by_path:
-            raise PenstockError(422, "bad-manifest", f"{MANIFEST_FILE}: file: {manifest.file!r} is not among the files.")
+            raise PenstockError(
+                422, "bad-manifest", f"{MANIFEST_FILE}: file: {manifest.file!r} is not among the files."
+            )
         return manifest
 
     async def set_alias(self, name: str, alias: str, request: AliasRequest, expect: int | None) -> Model:
@@ -149,7 +153,9 @@ class Registry:
             users = [a for a, targets in model.aliases.items() if number in {t.version for t in targets}]
             if users:
                 raise PenstockError(
-                    409, "version-in-use", f"Version {number} of {name!r} is what {', '.join(users)} points at; move it first."
+                    409,
+                    "version-in-use",
+                    f"Version {number} of {name!r} is what {', '.join(users)} points at; move it first.",
                 )
             return LogEntry(0, "retired", "", request.by, request.why, retired=number)
 
@@ -170,7 +176,9 @@ def check_name(what: str, name: str) -> None:
         msgspec.convert(name, Name)
     except msgspec.ValidationError:
         raise PenstockError(
-            422, "bad-name", f"{what} {name[:80]!r}: use 1 to 63 of a-z, 0-9, '.', '_', '-', a letter or digit at each end."
+            422,
+            "bad-name",
+            f"{what} {name[:80]!r}: use 1 to 63 of a-z, 0-9, '.', '_', '-', a letter or digit at each end.",
         ) from None
 
 
@@ -189,4 +197,6 @@ def _check_files(files: list[FileRef]) -> None:
     for path in paths:
         clean = posixpath.normpath(path)
         if path != clean or clean.startswith(("/", "..")) or "\\" in path or "\0" in path or clean == ".":
-            raise PenstockError(422, "bad-request", f"files: path {path[:80]!r} must be relative and lie inside the artifact.")
+            raise PenstockError(
+                422, "bad-request", f"files: path {path[:80]!r} must be relative and lie inside the artifact."
+            )

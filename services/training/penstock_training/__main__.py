@@ -54,7 +54,9 @@ def main(
     format: Annotated[FormatName | None, typer.Option(help="File format of the model.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and the training.")] = 0,
     promote: Annotated[bool, typer.Option(help="Point production at it if it beats the present version.")] = True,
-    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing where production points at a version.")] = False,
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Do nothing where production points at a version.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train an example model, evaluate it on held-out data and register it.
@@ -91,10 +93,13 @@ def main(
         console.print(f"registered as version {result['version']}; {result['promotion']}")
 
 
-def _train(
-    name: str, data: Path | None, folder: Path, format_: Format | None, seed: int, console: Console
-) -> Trained:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("loss {task.fields[loss]:.4f}"), TimeElapsedColumn())
+def _train(name: str, data: Path | None, folder: Path, format_: Format | None, seed: int, console: Console) -> Trained:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(f"train {name}", total=None, loss=0.0)
 

@@ -99,7 +99,9 @@ def _manifest(format_: Format, example: str) -> Manifest:
         format=format_,
         file=FILES[format_],
         task=Task.CLASSIFICATION,
-        inputs=[Field("image", FieldKind.IMAGE, "BYTES", description="One handwritten digit, dark on light, filling it.")],
+        inputs=[
+            Field("image", FieldKind.IMAGE, "BYTES", description="One handwritten digit, dark on light, filling it.")
+        ],
         outputs=[Output("probabilities", "FP32", [10], "Of the digits 0 to 9.")],
         labels=LABELS,
         preprocess=Preprocess("image", {"mode": "L", "size": [8, 8], "invert": True}),

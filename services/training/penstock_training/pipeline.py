@@ -80,7 +80,10 @@ async def register(
     mine, theirs = metrics[trained.primary], (current.metrics.get(trained.primary) if current else None)
     if theirs is not None and not (mine > theirs if trained.higher_is_better else mine < theirs):
         assert current is not None
-        return registered, f"not promoted: {trained.primary} {mine:.4f} does not beat version {current.version}'s {theirs:.4f}"
+        return (
+            registered,
+            f"not promoted: {trained.primary} {mine:.4f} does not beat version {current.version}'s {theirs:.4f}",
+        )
     try:
         await client.set_alias(
             model,

@@ -19,7 +19,17 @@ pytestmark = pytest.mark.skipif(HELM is None, reason="needs helm on the PATH")
 
 
 def helm(*arguments: str, release: str = "penstock") -> subprocess.CompletedProcess[str]:
-    command = [str(HELM), "template", release, str(CHART), "--namespace", "default", "--kube-version", "1.34.0", *arguments]
+    command = [
+        str(HELM),
+        "template",
+        release,
+        str(CHART),
+        "--namespace",
+        "default",
+        "--kube-version",
+        "1.34.0",
+        *arguments,
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -140,6 +150,8 @@ def test_documents_are_not_stale() -> None:
 
 def test_the_kustomize_base_is_what_the_chart_renders() -> None:
     """deploy/k8s/base is not stale."""
-    done = subprocess.run(["bash", str(ROOT / "deploy" / "k8s" / "render.sh")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", str(ROOT / "deploy" / "k8s" / "render.sh")], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == (ROOT / "deploy" / "k8s" / "base" / "penstock.yaml").read_text()

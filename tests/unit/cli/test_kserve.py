@@ -151,7 +151,9 @@ def test_status_as_json(fake: Fake) -> None:
     fake.services["other"] = {"metadata": {"name": "other", "generation": 1}}
     done = CliRunner().invoke(app, ["kserve", "status", "--json"])
     assert done.exit_code == 0
-    assert [(row["name"], row["model"], row["ready"]) for row in json.loads(done.stdout)] == [("spam", "spam@production", True)]
+    assert [(row["name"], row["model"], row["ready"]) for row in json.loads(done.stdout)] == [
+        ("spam", "spam@production", True)
+    ]
     fake.services["spam"]["metadata"]["generation"] = 3
     assert CliRunner().invoke(app, ["kserve", "status"]).exit_code == 3
 

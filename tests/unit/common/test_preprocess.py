@@ -14,7 +14,9 @@ from penstock_common.preprocess import preprocess
 
 
 def manifest(fields: list[Field], name: str, **params: object) -> Manifest:
-    return Manifest(Format.ONNX, "m.onnx", Task.TENSOR, fields, [Output("y", "FP32")], preprocess=Preprocess(name, dict(params)))
+    return Manifest(
+        Format.ONNX, "m.onnx", Task.TENSOR, fields, [Output("y", "FP32")], preprocess=Preprocess(name, dict(params))
+    )
 
 
 def column(*values: bytes) -> np.ndarray:

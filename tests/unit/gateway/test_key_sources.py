@@ -68,7 +68,16 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Ca
     options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
 
     def control(action: str) -> None:
-        run(found, action, "-D", str(data), "-w", "-l", str(home / "log"), *(["-o", options] if action == "start" else []))
+        run(
+            found,
+            action,
+            "-D",
+            str(data),
+            "-w",
+            "-l",
+            str(home / "log"),
+            *(["-o", options] if action == "start" else []),
+        )
 
     control("start")
     yield f"postgresql://penstock@127.0.0.1:{port}/postgres", control
