@@ -7,10 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from penstock_common.garbage import spare_what_stays
 from penstock_common.manifest import Manifest
 from penstock_common.registry_client import RegistryClient, follow
+from penstock_common.telemetry import tracing_enabled
 from penstock_gateway.catalog import Catalog
 from penstock_gateway.coalescer import Coalescer
 from penstock_gateway.disconnect import DisconnectWatch
@@ -23,7 +25,7 @@ from penstock_gateway.oip import OpenInference
 from penstock_gateway.openapi import document
 from penstock_gateway.peers import follow_peers
 from penstock_gateway.predict import Predict
-from penstock_gateway.routes import routes
+from penstock_gateway.routes import PROBES, routes
 from penstock_gateway.settings import GatewaySettings
 from penstock_gateway.upstream import Rows, Upstream, row_could_be_to_blame
 
@@ -94,4 +96,12 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
                 await catalog.close()
                 await upstream.close()
 
-    return FastAPI(title="Penstock", lifespan=lifespan, redoc_url=None)
+    # FastAPI makes each request's span itself; metrics and logs are the edge's.
+    telemetry: TelemetryConfig = {
+        "tracing": tracing_enabled(),
+        "operation_spans": False,
+        "metrics": False,
+        "logs": False,
+        "exclude": lambda scope: scope["path"] in PROBES,
+    }
+    return FastAPI(title="Penstock", lifespan=lifespan, redoc_url=None, telemetry=telemetry)

@@ -16,11 +16,9 @@ from typing import Any
 
 import orjson
 import structlog
-from opentelemetry import propagate, trace
 from prometheus_client import Counter, Histogram
 
 from penstock_common.errors import PenstockError
-from penstock_common.telemetry import tracer, tracing_enabled
 from penstock_gateway.disconnect import DisconnectWatch
 from penstock_gateway.health import Health
 from penstock_gateway.keys import KeyRing, Principal, credential
@@ -58,7 +56,6 @@ class Call:
     principal: Principal
     deadline: float
     receive: Receive
-    span: trace.Span | None = None
 
 
 @dataclass(slots=True)
@@ -107,7 +104,6 @@ class Edge:
         request_id = _request_id(headers.get(b"x-request-id"))
         extra: list[tuple[bytes, bytes]] = []
         guard = self._guard
-        span = _start_span(self._route, headers) if tracing_enabled() else None
         problem: PenstockError | None = None
         try:
             principal = guard.keys.lookup(credential(raw_headers))
@@ -117,7 +113,7 @@ class Edge:
                 raise guard.limiter.refusal(state)
             deadline = started + _timeout(headers.get(b"x-request-timeout"), guard.timeout_seconds)
             body = await _read_body(headers, receive, guard.max_body_bytes, deadline)
-            call = Call(scope.get("path_params", {}), headers, body, principal, deadline, receive, span)
+            call = Call(scope.get("path_params", {}), headers, body, principal, deadline, receive)
             reply = await self._handler(call)
         except PenstockError as err:
             problem = err
@@ -130,9 +126,6 @@ class Edge:
         except Exception:
             log.exception("unhandled", route=self._route, request_id=request_id.decode())
             problem = PenstockError(500, "internal", "The gateway failed on this request; its log has the request id.")
-        finally:
-            if span is not None:
-                span.end()
         if problem is not None:
             # A refusal that has its own Retry-After replaces the limiter's.
             extra = [(k, v) for k, v in extra if k.decode() not in {h.lower() for h in problem.headers}]
@@ -229,8 +222,3 @@ def _too_large(limit: int) -> PenstockError:
         f"The body is larger than {limit} bytes; send fewer rows or a smaller file.",
         extra={"limit": limit},
     )
-
-
-def _start_span(route: str, headers: Mapping[bytes, bytes]) -> trace.Span:
-    carrier = {k: headers[k.encode()].decode("latin-1") for k in ("traceparent", "tracestate") if k.encode() in headers}
-    return tracer().start_span(route, context=propagate.extract(carrier), kind=trace.SpanKind.SERVER)

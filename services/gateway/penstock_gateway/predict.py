@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from opentelemetry import trace
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -17,7 +18,7 @@ from penstock_gateway.upstream import Rows
 
 async def infer(route: Route, inputs: list[bytes], rows: int, call: Call, disconnects: DisconnectWatch) -> list[bytes]:
     """Raw tensor data per output, in the order of the signature."""
-    future = route.coalescer.submit(Rows(inputs, rows, call.span), rows, call.deadline)
+    future = route.coalescer.submit(Rows(inputs, rows, trace.get_current_span()), rows, call.deadline)
     return await disconnects.wait(future, call.receive)
 
 

@@ -14,6 +14,9 @@ from penstock_gateway.health import Health
 from penstock_gateway.oip import OpenInference
 from penstock_gateway.predict import Predict
 
+# Answered to anyone, and left out of the traces.
+PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+
 
 def routes(
     guard: Guard, health: Health, catalog: Catalog, predict: Predict, v2: OpenInference, *, with_metrics: bool

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +46,11 @@ def row_could_be_to_blame(err: Exception) -> bool:
 
 @dataclass(slots=True)
 class Rows:
-    """What one request adds to a bundle: raw tensor data per input, ``count`` rows each."""
+    """What one request adds to a bundle: raw tensor data per input, ``count`` rows each, and the request's span."""
 
     inputs: list[bytes]
     count: int
-    span: trace.Span | None = None
+    span: trace.Span = trace.INVALID_SPAN
 
 
 class Upstream:
@@ -110,9 +111,11 @@ class Upstream:
                 request.inputs.add(name=input_name, datatype=datatype, shape=[total, *shape])
                 request.raw_input_contents.append(b"".join([rows.inputs[i] for rows in bundle]))
             BUNDLE_ROWS.observe(total)
-            metadata = to_pool + _trace_metadata(bundle) if tracing_enabled() else to_pool
             try:
-                response = await infer(request, timeout=max(0.001, deadline - time.monotonic()), metadata=metadata)
+                with _bundle_span(bundle) as trace_context:
+                    response = await infer(
+                        request, timeout=max(0.001, deadline - time.monotonic()), metadata=to_pool + trace_context
+                    )
             except grpc.aio.AioRpcError as err:
                 CALLS.labels(err.code().name).inc()
                 raise translate(err, name) from None
@@ -122,18 +125,19 @@ class Upstream:
         return send
 
 
-def _trace_metadata(bundle: Sequence[Rows]) -> list[tuple[str, str]]:
-    """A bundle's span belongs to its first row's trace and links to the others."""
-    spans = [rows.span for rows in bundle if rows.span is not None]
-    if not spans:
-        return []
-    links = [trace.Link(span.get_span_context()) for span in spans[1:]]
+@contextmanager
+def _bundle_span(bundle: Sequence[Rows]) -> Iterator[list[tuple[str, str]]]:
+    """A bundle's span is a child of its first row's and links to the others; gives the metadata that carry it on."""
+    if not tracing_enabled():
+        yield []
+        return
+    links = [trace.Link(rows.span.get_span_context()) for rows in bundle[1:]]
     with tracer().start_as_current_span(
-        "bundle", context=trace.set_span_in_context(spans[0]), links=links, attributes={"rows": len(bundle)}
+        "bundle", context=trace.set_span_in_context(bundle[0].span), links=links, attributes={"rows": len(bundle)}
     ):
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
-    return list(carrier.items())
+        yield list(carrier.items())
 
 
 def _split(

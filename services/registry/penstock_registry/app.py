@@ -7,8 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
-from penstock_registry.routes import add_edges, api
+from penstock_common.telemetry import tracing_enabled
+from penstock_registry.routes import OPEN, add_edges, api
 from penstock_registry.service import Registry
 from penstock_registry.settings import RegistrySettings
 from penstock_registry.store import open_store
@@ -26,7 +28,15 @@ def build_app(settings: RegistrySettings) -> FastAPI:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
 
-    app = FastAPI(title="Penstock registry", lifespan=lifespan, redoc_url=None)
+    # FastAPI makes each request's span itself; metrics and logs are ours.
+    telemetry: TelemetryConfig = {
+        "tracing": tracing_enabled(),
+        "operation_spans": False,
+        "metrics": False,
+        "logs": False,
+        "exclude": lambda scope: scope["path"] in OPEN,
+    }
+    app = FastAPI(title="Penstock registry", lifespan=lifespan, redoc_url=None, telemetry=telemetry)
     add_edges(app, "" if settings.allow_anonymous else settings.token)
     app.include_router(api(registry))
     return app

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 REQUESTS = Counter("penstock_registry_requests_total", "Requests, by route and status.", ["route", "status"])
 
 _MAX_JSON = 1024 * 1024
-_OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
+OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 _LONGEST_WAIT = 60.0
 T = TypeVar("T")
 
@@ -127,7 +127,7 @@ def add_edges(app: FastAPI, token: str) -> None:
 
     async def edges(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         try:
-            if token and request.url.path not in _OPEN:
+            if token and request.url.path not in OPEN:
                 _authenticate(request.headers.get("authorization", ""), token)
             response = await call_next(request)
         except PenstockError as err:
