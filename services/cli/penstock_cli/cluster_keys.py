@@ -15,7 +15,7 @@ class ClusterKeys:
     """The Secret ``secret`` of ``namespace``, in the cluster of the current kubeconfig context.
 
     Raises:
-        PenstockError: 503 ``cluster-unreachable``, of all methods.
+        PenstockError: 503 ``cluster-unreachable`` or 404 ``unknown-secret``, of all methods.
     """
 
     def __init__(self, namespace: str, secret: str) -> None:
@@ -37,31 +37,27 @@ class ClusterKeys:
         return record, key
 
     def records(self) -> list[KeyRecord]:
-        data = self._call(self._api.read_namespaced_secret, self._secret, self._namespace).data or {}
+        data = self._read()
         found = [load_record(base64.b64decode(value)) for entry, value in data.items() if entry.endswith(".json")]
         return sorted(found, key=lambda record: (record.created, record.id))
 
     def revoke(self, key_id: str) -> None:
         """Raises: PenstockError: 404 ``unknown-key``."""
-        data = self._call(self._api.read_namespaced_secret, self._secret, self._namespace).data or {}
+        data = self._read()
         for entry, value in data.items():
             if entry.endswith(".json") and (record := load_record(base64.b64decode(value))).id == key_id:
                 self._write(replace(record, revoked=record.revoked or timestamp()), entry)
                 return
         raise PenstockError(404, "unknown-key", f"There is no key with id '{key_id}'; list them to see the ids.")
 
+    def _read(self) -> dict[str, str]:
+        return self._call(self._api.read_namespaced_secret, self._secret, self._namespace).data or {}
+
     def _write(self, record: KeyRecord, entry: str = "") -> None:
         """Merge one entry, so that two who write at once do not undo each other."""
         encoded = base64.b64encode(dump_record(record)).decode()
         body = {"data": {entry or f"{record.id}.json": encoded}}
-        try:
-            self._call(self._api.patch_namespaced_secret, self._secret, self._namespace, body)
-        except PenstockError as err:
-            if err.status != 404:
-                raise
-            self._call(
-                self._api.create_namespaced_secret, self._namespace, {"metadata": {"name": self._secret}, **body}
-            )
+        self._call(self._api.patch_namespaced_secret, self._secret, self._namespace, body)
         self._hurry()
 
     def _hurry(self) -> None:
@@ -78,6 +74,10 @@ class ClusterKeys:
             return method(*arguments, **options)  # type: ignore[operator]
         except ApiException as err:
             where = f"secret {self._secret} in namespace {self._namespace}"
+            if err.status == 404:
+                remedy = "name them with --namespace and --secret; where the keys live in PostgreSQL, "
+                remedy += "run `python -m penstock_gateway.keys` in a gateway"
+                raise PenstockError(404, "unknown-secret", f"There is no {where}; {remedy}.") from None
             raise PenstockError(err.status or 503, "cluster-refused", f"{where}: {err.reason}") from None
         except HTTPError as err:
             raise PenstockError(503, "cluster-unreachable", f"The cluster cannot be reached: {err}") from None

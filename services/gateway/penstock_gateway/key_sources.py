@@ -109,6 +109,8 @@ class PostgresKeys:
             if self._connection is None:
                 self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=2)
             return [KeyRecord(*row) for row in self._connection.execute(SELECT)]
+        except psycopg.errors.UndefinedTable:
+            return []  # the first key makes the table
         except psycopg.Error as err:
             self.close()
             raise KeySourceError(f"PostgreSQL: {err}") from err

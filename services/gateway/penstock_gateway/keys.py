@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import hmac
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -118,7 +119,13 @@ def _unauthorized(code: str, detail: str, parameters: str = "") -> PenstockError
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--db", required=True, help="the key store: a SQLite file or postgresql://...")
+    here = os.environ.get("PENSTOCK_GATEWAY_KEYS_URL")
+    common.add_argument(
+        "--db",
+        default=here,
+        required=here is None,
+        help="the key store: a SQLite file or postgresql://...; PENSTOCK_GATEWAY_KEYS_URL where absent",
+    )
     common.add_argument("--json", action="store_true", help="print JSON")
     parser = argparse.ArgumentParser(
         prog="python -m penstock_gateway.keys",

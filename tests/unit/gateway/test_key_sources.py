@@ -87,6 +87,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Ca
 def test_keys_in_postgresql(postgres: tuple[str, Callable[[str], None]]) -> None:
     """Created, listed and revoked there; with the server away known keys keep working, and it is found again."""
     url, control = postgres
+    early = KeyRing(open_keys(url))
+    early.load()
+    assert early.loaded  # an empty database holds no keys; it is not an outage
     store = open_store(url)
     record, key = store.create("shop", burst=7)
     ring = KeyRing(open_keys(url))
