@@ -26,6 +26,14 @@ def test_the_committed_configuration_is_valid() -> None:
     validate(COMMITTED)
 
 
+def test_with_a_collector_the_rendered_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spans' cluster has the collector's address."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:14317")
+    path = render_envoy(LocalSettings(home=tmp_path), 1)
+    validate(path)
+    assert "14317" in path.read_text()
+
+
 @pytest.mark.parametrize("workers", [1, 5])
 def test_the_rendered_configuration_is_valid_and_names_the_workers(tmp_path: Path, workers: int) -> None:
     """Rendering changes ports and endpoints and nothing else."""

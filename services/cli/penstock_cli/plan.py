@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import yaml
@@ -96,7 +97,8 @@ def gateway(settings: LocalSettings) -> Part:
 
 def render_envoy(settings: LocalSettings, workers: int) -> Path:
     """Write the installation's Envoy configuration; its path."""
-    config: dict[str, Any] = yaml.safe_load((settings.source / "deploy" / "envoy" / "envoy.yaml").read_text())
+    folder = settings.source / "deploy" / "envoy"
+    config: dict[str, Any] = yaml.safe_load((folder / "envoy.yaml").read_text())
     config["admin"]["address"]["socket_address"]["port_value"] = settings.envoy_admin_port
     resources = config["static_resources"]
     resources["listeners"][0]["address"]["socket_address"]["port_value"] = settings.envoy_port
@@ -104,6 +106,14 @@ def render_envoy(settings: LocalSettings, workers: int) -> Path:
         {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": settings.worker_port + i}}}}
         for i in range(workers)
     ]
+    collector = urlsplit(settings.collector)
+    if collector.scheme == "http":
+        added = yaml.safe_load((folder / "envoy-tracing.yaml").read_text())
+        manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+        manager |= added["connection_manager"]
+        endpoint = added["cluster"]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+        endpoint["address"]["socket_address"] = {"address": collector.hostname, "port_value": collector.port or 4317}
+        resources["clusters"].append(added["cluster"])
     path = settings.home / "envoy.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path

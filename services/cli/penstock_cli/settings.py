@@ -22,6 +22,8 @@ class LocalSettings(BaseSettings):
     #: gRPC and metrics ports of the first worker; the others follow.
     worker_port: int = 9100
     worker_metrics_port: int = 9200
+    #: where traces go; none where empty.
+    collector: str = Field(default="", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     #: the source tree, for Envoy's configuration.
     source: Path = Field(default=Path(__file__).resolve().parents[3])
 

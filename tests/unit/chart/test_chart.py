@@ -108,11 +108,16 @@ def test_an_autoscaled_pool_has_no_replicas_of_its_own() -> None:
     assert fixed["Deployment", "penstock-inference"]["spec"]["replicas"] == 2
 
 
-def test_envoy_reads_what_the_chart_renders(tmp_path: Path) -> None:
-    """The one configuration, with a cluster and a route for each pool."""
-    config = rendered(*VARIANTS["gpu"])["ConfigMap", "penstock-envoy"]["data"]["envoy.yaml"]
-    names = [cluster["name"] for cluster in yaml.safe_load(config)["static_resources"]["clusters"]]
-    assert names == ["gpu", "inference", "admin"]
+@pytest.mark.parametrize(
+    ("variant", "clusters"),
+    [("gpu", ["gpu", "inference", "admin"]), ("traces", ["inference", "admin", "collector"])],
+)
+def test_envoy_reads_what_the_chart_renders(tmp_path: Path, variant: str, clusters: list[str]) -> None:
+    """The one configuration, with a cluster and a route for each pool, and the collector where traces leave."""
+    config = rendered(*VARIANTS[variant])["ConfigMap", "penstock-envoy"]["data"]["envoy.yaml"]
+    resources = yaml.safe_load(config)["static_resources"]
+    assert [cluster["name"] for cluster in resources["clusters"]] == clusters
+    assert ("collector.monitoring" in config) == (variant == "traces")
     path = tmp_path / "envoy.yaml"
     path.write_text(config)
     envoy = Path(sys.executable).parent / "envoy"
