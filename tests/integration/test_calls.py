@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 
 import httpx
@@ -48,6 +49,15 @@ def test_an_image_may_be_the_body_or_base64(client: httpx.Client) -> None:
     inside = client.post("/v1/models/digits/predict", json={"image": base64.b64encode(SEVEN).decode()})
     assert bare.status_code == inside.status_code == 200, bare.text + inside.text
     assert bare.json() == inside.json()
+
+
+def test_the_documentation_page_needs_no_internet(installation: Installation) -> None:
+    """All that /docs loads comes from the gateway itself, without a key."""
+    page = httpx.get(f"{installation.url}/docs").text
+    loaded = re.findall(r"""(?:src|href|url)(?:=|: )["']([^"']+)""", page)
+    assert {path.rpartition(".")[2] for path in loaded} >= {"js", "css", "json"}, page
+    for path in loaded:
+        assert httpx.get(installation.url + path).status_code == 200, path
 
 
 def test_the_default_model_and_the_documented_examples_answer(client: httpx.Client) -> None:

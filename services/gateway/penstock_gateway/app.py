@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
+from fastapi_offline import FastAPIOffline
 
 from penstock_common.garbage import spare_what_stays
 from penstock_common.manifest import Manifest
@@ -104,4 +105,6 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
         "logs": False,
         "exclude": lambda scope: scope["path"] in PROBES,
     }
-    return FastAPI(title="Penstock", lifespan=lifespan, redoc_url=None, telemetry=telemetry)
+    return FastAPIOffline(
+        title="Penstock", lifespan=lifespan, redoc_url=None, static_url="/docs/assets", telemetry=telemetry
+    )
