@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -13,29 +14,23 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
+#: Below the ranges from which the kernel takes ports of outgoing connections and Kubernetes its node ports, which could
+#: otherwise take a port between its choice here and its use.
+_PORTS = range(10_000, 30_000)
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
-
-
-def _run_of_free_ports(length: int) -> int:
-    """The first of ``length`` consecutive free ports."""
+    """Consecutive ports of 127.0.0.1 that nobody listens on."""
     while True:
-        (first,) = free_ports(1)
+        first = random.choice(_PORTS[:-count])
+        ports = list(range(first, first + count))
         try:
-            for port in range(first, first + length):
+            for port in ports:
                 with socket.socket() as s:
                     s.bind(("127.0.0.1", port))
-            return first
-        except (OSError, OverflowError):
+        except OSError:
             continue
+        return ports
 
 
 class Installation:
@@ -54,15 +49,15 @@ class Installation:
         self.home = home
         self.workers = workers
         self._prefix = prefix
-        gateway, registry, envoy, admin = free_ports(4)
+        gateway, registry, envoy, admin, *ports = free_ports(4 + 2 * workers)
         self.environment = os.environ | {
             "PENSTOCK_HOME": str(home),
             "PENSTOCK_GATEWAY_PORT": str(gateway),
             "PENSTOCK_REGISTRY_PORT": str(registry),
             "PENSTOCK_ENVOY_PORT": str(envoy),
             "PENSTOCK_ENVOY_ADMIN_PORT": str(admin),
-            "PENSTOCK_WORKER_PORT": str(_run_of_free_ports(workers)),
-            "PENSTOCK_WORKER_METRICS_PORT": str(_run_of_free_ports(workers)),
+            "PENSTOCK_WORKER_PORT": str(ports[0]),
+            "PENSTOCK_WORKER_METRICS_PORT": str(ports[workers]),
             "OMP_NUM_THREADS": "1",
             "COLUMNS": "160",
             **(environment or {}),
