@@ -68,6 +68,7 @@ images: ## container images: TAG=..., REPOSITORY=..., BUILDER=docker|podman|buil
 	done
 
 chart-docs: install ## README table and schema of the chart, and the kustomize base
+	@command -v helm >/dev/null || { echo "helm is needed to render the chart"; exit 1; }
 	$(BIN)/python deploy/helm/chart_docs.py
 	deploy/k8s/render.sh > deploy/k8s/base/penstock.yaml
 
