@@ -72,6 +72,25 @@ def test_the_default_model_and_the_documented_examples_answer(client: httpx.Clie
         assert answer.json()["model"] == model
 
 
+def test_the_protocols_tensors_are_documented(client: httpx.Client) -> None:
+    """/openapi.json has the names and datatypes that the protocol's metadata has, and the paths that name a version."""
+    paths = client.get("/openapi.json").json()["paths"]
+    for model in ("spam", "digits", "price"):
+        metadata = client.get(f"/v2/models/{model}").json()
+        operation = paths[f"/v2/models/{model}/infer"]["post"]
+        request = operation["requestBody"]["content"]["application/json"]["schema"]
+        answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        for schema, side in ((request, "inputs"), (answer, "outputs")):
+            tensors = [tensor["properties"] for tensor in schema["properties"][side]["items"]["oneOf"]]
+            documented = [(tensor["name"]["const"], tensor["datatype"]["const"]) for tensor in tensors]
+            assert documented == [(tensor["name"], tensor["datatype"]) for tensor in metadata[side]]
+        for path in (
+            f"/v1/models/{model}/versions/{{version}}/predict",
+            f"/v2/models/{model}/versions/{{version}}/infer",
+        ):
+            assert paths[path]["post"]["parameters"][0]["name"] == "version"
+
+
 def test_a_list_in_is_a_list_out(client: httpx.Client) -> None:
     """Rows come back in their order."""
     texts = [SPAM, {"text": "See you at lunch tomorrow?"}, SPAM]
@@ -146,6 +165,8 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
     ),
     "cut image": (post("digits", files={"image": ("x.png", SEVEN[:60], "image/png")}), 422, "", "image"),
     "wrong media type": (post(content=b"<x/>", headers={"Content-Type": "text/xml"}), 415, "unsupported-media-type", ""),
+    "unknown path": (lambda c: c.get("/v1/nothing"), 404, "unknown-path", "/v1/nothing"),
+    "wrong method": (lambda c: c.get("/v1/models/spam/predict"), 405, "bad-method", "POST"),
     "unknown model": (post("nosuch", json=SPAM), 404, "unknown-model", "nosuch"),
     "unknown version": (
         lambda c: c.post("/v1/models/spam/versions/99/predict", json=SPAM), 404, "unknown-version", "99",

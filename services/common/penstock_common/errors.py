@@ -18,7 +18,7 @@ class PenstockError(Exception):
     """An error meant for the caller.
 
     Args:
-        status: HTTP status code (400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 499, 503, 504, 500).
+        status: HTTP status code (400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 429, 499, 503, 504, 500).
         code: stable machine-readable name in kebab case, e.g. ``unknown-model``.
         detail: one or two sentences for the caller; names field, value and remedy.
         headers: extra HTTP response headers, e.g. ``Retry-After``.
@@ -61,6 +61,17 @@ def _title(status: int) -> str:
     return "Client Closed Request" if status == 499 else HTTPStatus(status).phrase
 
 
+def no_such_call(status: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> PenstockError:
+    """What a router refuses: 404 ``unknown-path``, or 405 ``bad-method`` with the methods of the header ``Allow``."""
+    where = f"{method[:20]} {path[:120]}"
+    if status == 405:
+        allowed = (headers or {}).get("Allow", "another method")
+        return PenstockError(405, "bad-method", f"There is no {where}; this path takes {allowed}.", headers=headers)
+    return PenstockError(
+        status, "unknown-path", f"There is no {where}; check the path against the API's documentation.", headers=headers
+    )
+
+
 #: HTTP status -> gRPC status, after google/rpc/code.proto.
 HTTP_TO_GRPC: Mapping[int, grpc.StatusCode] = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -86,7 +97,8 @@ GRPC_TO_HTTP: Mapping[grpc.StatusCode, int] = {
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.FAILED_PRECONDITION: 412,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 503,
-    grpc.StatusCode.CANCELLED: 499,
+    # Told by the upstream while the caller still waits: it was not the caller who went away.
+    grpc.StatusCode.CANCELLED: 503,
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
 
 from penstock_common.garbage import spare_what_stays
 from penstock_common.manifest import Manifest
@@ -17,7 +18,7 @@ from penstock_common.telemetry import tracing_enabled
 from penstock_gateway.catalog import Catalog
 from penstock_gateway.coalescer import Coalescer
 from penstock_gateway.disconnect import DisconnectWatch
-from penstock_gateway.edge import Guard
+from penstock_gateway.edge import Guard, no_route
 from penstock_gateway.health import Health
 from penstock_gateway.key_sources import open_keys
 from penstock_gateway.keys import KeyRing
@@ -106,5 +107,11 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
         "exclude": lambda scope: scope["path"] in PROBES,
     }
     return FastAPIOffline(
-        title="Penstock", lifespan=lifespan, redoc_url=None, static_url="/docs/assets", telemetry=telemetry
+        title="Penstock",
+        lifespan=lifespan,
+        redoc_url=None,
+        static_url="/docs/assets",
+        telemetry=telemetry,
+        redirect_slashes=False,
+        exception_handlers={HTTPException: no_route},
     )

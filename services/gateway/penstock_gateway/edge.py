@@ -17,8 +17,11 @@ from typing import Any
 import orjson
 import structlog
 from prometheus_client import Counter, Histogram
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
-from penstock_common.errors import PenstockError
+from penstock_common.errors import PenstockError, no_such_call
 from penstock_gateway.disconnect import DisconnectWatch
 from penstock_gateway.health import Health
 from penstock_gateway.keys import KeyRing, Principal, credential
@@ -165,6 +168,17 @@ class Edge:
                 ms=round(elapsed * 1000, 2),
                 request_id=request_id.decode(),
             )
+
+
+async def no_route(request: Request, err: Exception) -> Response:
+    """The router's own refusals as problem documents."""
+    assert isinstance(err, HTTPException)
+    refusal = no_such_call(err.status_code, request.method, request.url.path, err.headers)
+    REQUESTS.labels("none", str(refusal.status)).inc()
+    request_id = _request_id(dict(request.scope["headers"]).get(b"x-request-id")).decode()
+    document = orjson.dumps(refusal.problem() | {"request_id": request_id})
+    headers = {**refusal.headers, "X-Request-ID": request_id}
+    return Response(document, refusal.status, headers, media_type=_PROBLEM.decode())
 
 
 def _request_id(given: bytes | None) -> bytes:

@@ -10,11 +10,13 @@ from typing import TypeVar
 import msgspec
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
+from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import RedirectResponse, StreamingResponse
 
-from penstock_common.errors import PenstockError
+from penstock_common.errors import PenstockError, no_such_call
 from penstock_common.registry_models import AliasRequest, RegisterRequest, RetireRequest, UploadRequest
 from penstock_registry.service import Registry
 
@@ -144,6 +146,16 @@ def add_edges(app: FastAPI, token: str) -> None:
     @app.exception_handler(PenstockError)
     async def handle(_: Request, err: PenstockError) -> Response:
         return problem(err)
+
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, err: HTTPException) -> Response:
+        return problem(no_such_call(err.status_code, request.method, request.url.path, err.headers))
+
+    @app.exception_handler(RequestValidationError)
+    async def bad_parameter(_: Request, err: RequestValidationError) -> Response:
+        first = err.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return problem(PenstockError(422, "bad-request", f"{where}: {first['msg']}."))
 
 
 def problem(err: PenstockError) -> Response:

@@ -191,3 +191,20 @@ async def test_bad_bodies_are_told_apart(client: httpx.AsyncClient) -> None:
     assert (await client.post(url, content=b"{")).status_code == 400
     assert (await client.post(url, json={"fils": []})).status_code == 422
     assert (await client.post(url, content=b" " * 1_100_000)).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/nothing", 404, "unknown-path"),
+        ("PATCH", "/v1/models/spam", 405, "bad-method"),
+        ("GET", "/v1/watch?wait=long", 422, "bad-request"),
+    ],
+)
+async def test_what_no_route_takes_is_a_problem_too(
+    client: httpx.AsyncClient, method: str, path: str, status: int, code: str
+) -> None:
+    """A wrong path, method or parameter is refused with a problem document."""
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
