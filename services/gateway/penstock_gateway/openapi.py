@@ -31,16 +31,20 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
         }
     }
     for route in catalog.production_routes():
-        paths[f"/v1/models/{route.model}/predict"] = {"post": _operation(route)}
-        if route.model == default_model:
-            paths["/predict"] = {"post": _operation(route) | {"operationId": "predict_default"}}
+        model, predict, infer = route.model, _predict(route), _infer(route)
+        paths[f"/v1/models/{model}/predict"] = {"post": predict}
+        paths[f"/v1/models/{model}/versions/{{version}}/predict"] = {"post": _of_a_version(predict)}
+        paths[f"/v2/models/{model}/infer"] = {"post": infer}
+        paths[f"/v2/models/{model}/versions/{{version}}/infer"] = {"post": _of_a_version(infer)}
+        if model == default_model:
+            paths["/predict"] = {"post": predict | {"operationId": "predict_default"}}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Penstock",
             "version": "0.1.0",
-            "description": "Predictions from this installation's models. "
-            "The Open Inference Protocol v2 is served below /v2.",
+            "description": "Predictions from this installation's models, "
+            "as fields (/v1) or as tensors of the Open Inference Protocol (/v2).",
         },
         "paths": paths,
         "security": [{"ApiKey": []}, {"Bearer": []}],
@@ -67,7 +71,7 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
     }
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _predict(route: Route) -> dict[str, Any]:
     row = route.decoder.json_schema()
     content: dict[str, Any] = {
         "application/json": {"schema": {"oneOf": [row, {"type": "array", "items": row, "minItems": 1}]}}
@@ -85,6 +89,73 @@ def _operation(route: Route) -> dict[str, Any]:
         "description": route.manifest.description,
         "requestBody": {"required": True, "content": content},
         "responses": _responses({"oneOf": [answer, {"type": "array", "items": answer}]}),
+    }
+
+
+def _of_a_version(operation: dict[str, Any]) -> dict[str, Any]:
+    """The same operation where the path names the version."""
+    version = {
+        "name": "version",
+        "in": "path",
+        "required": True,
+        "description": "A version that an alias points at.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    }
+    operation_id = f"{operation['operationId']}_version"
+    return operation | {"operationId": operation_id, "parameters": [version]}
+
+
+def _infer(route: Route) -> dict[str, Any]:
+    """The Open Inference Protocol's call, with the names and types of this model's tensors."""
+    manifest = route.manifest
+    inputs = [_tensor(f.name, f.datatype, f.shape) for f in manifest.inputs]
+    outputs = [_tensor(o.name, o.datatype, o.shape) for o in manifest.outputs]
+    request = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "parameters": {"type": "object"},
+            "inputs": {"type": "array", "items": {"oneOf": inputs}, "minItems": len(inputs), "maxItems": len(inputs)},
+            "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+        },
+    }
+    answer = {
+        "type": "object",
+        "properties": {
+            "model_name": {"type": "string"},
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+            "outputs": {"type": "array", "items": {"oneOf": outputs}},
+        },
+    }
+    return {
+        "operationId": f"infer_{route.model}",
+        "tags": [route.model],
+        "summary": f"Ask {route.model} (Open Inference Protocol v2)",
+        "description": "Binary tensors are sent and answered as in Triton's binary tensor data extension.",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "responses": _responses(answer),
+    }
+
+
+def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
+    """One tensor in JSON; the number of rows comes first in its shape."""
+    rest = "".join(f", {size}" for size in shape)
+    return {
+        "type": "object",
+        "required": ["name", "datatype", "shape", "data"],
+        "properties": {
+            "name": {"const": name},
+            "datatype": {"const": datatype},
+            "shape": {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 1},
+                "minItems": 1 + len(shape),
+                "description": f"[rows{rest}]",
+            },
+            "data": {"type": "array"},
+        },
     }
 
 
