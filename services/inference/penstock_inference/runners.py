@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from torch.export.passes import move_to_device_pass
 
 from penstock_common.manifest import Format, Manifest
 
@@ -21,16 +22,17 @@ class Runner(Protocol):
 
 
 class TorchRunner:
-    """A ``torch.export`` program or a TorchScript module."""
+    """A ``torch.export`` program or a TorchScript module, which lies on ``device``."""
 
-    def __init__(self, module: Callable[..., Any]) -> None:
+    def __init__(self, module: Callable[..., Any], device: torch.device) -> None:
         self._module = module
+        self._device = device
 
     def __call__(self, tensors: list[NDArray[Any]]) -> list[NDArray[Any]]:
         with torch.inference_mode():
-            answer = self._module(*[torch.from_numpy(array) for array in tensors])
+            answer = self._module(*[torch.from_numpy(array).to(self._device) for array in tensors])
         outputs = [answer] if isinstance(answer, torch.Tensor) else list(answer)
-        return [output.numpy() for output in outputs]
+        return [output.cpu().numpy() for output in outputs]
 
 
 class OnnxRunner:
@@ -47,11 +49,16 @@ class OnnxRunner:
 
 
 def load_runner(manifest: Manifest, folder: Path, threads: int) -> Runner:
-    """Load a model's file. Raises whatever the format's library raises."""
+    """Load a model's file. Raises whatever the format's library raises.
+
+    PyTorch's formats run on the GPU where the pod has one, ONNX always on the CPU.
+    """
     path = folder / manifest.file
-    if manifest.format is Format.TORCH_EXPORT:
-        return TorchRunner(torch.export.load(path).module())
+    if manifest.format is Format.ONNX:
+        return OnnxRunner(path, threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if manifest.format is Format.TORCHSCRIPT:
-        module = torch.jit.load(path, map_location="cpu")
-        return TorchRunner(module.eval())
-    return OnnxRunner(path, threads)
+        return TorchRunner(torch.jit.load(path, map_location=device).eval(), device)
+    # The devices are written into a program's graph: those of the machine that exported it.
+    program = move_to_device_pass(torch.export.load(path), device)
+    return TorchRunner(program.module(), device)

@@ -41,6 +41,19 @@ def test_each_format_gives_the_modules_answer_at_every_batch_size(format_: Forma
         assert np.allclose(model.run({"x": x})[0], x.sum(axis=1) * 2 + 1, atol=1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("format_", [Format.TORCH_EXPORT, Format.TORCHSCRIPT])
+def test_a_gpu_is_used_where_there_is_one(format_: Format, tmp_path: Path) -> None:
+    """A model that was saved on the CPU runs on the GPU, and answers the same."""
+    m = manifest(format_)
+    save(tmp_path, Affine(), m, (torch.zeros(2, 3),), ({0: torch.export.Dim("batch", min=1, max=4096)},))
+    model = LoadedModel.load(m, tmp_path, threads=1)
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    torch.cuda.reset_peak_memory_stats()
+    assert np.allclose(model.run({"x": x})[0], x.sum(axis=1) * 2 + 1)
+    assert torch.cuda.max_memory_allocated() > 0
+
+
 @pytest.mark.parametrize(
     ("inputs", "named"),
     [
