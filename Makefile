@@ -59,7 +59,8 @@ bench: install ## the whole path against plain FastAPI, in ratios of one run (ne
 IMAGES := registry gateway inference training loadtest
 TAG ?= $(shell git rev-parse --short HEAD)
 REPOSITORY ?= ghcr.io/penstock
-BUILDER ?= $(firstword $(foreach b,docker podman buildah,$(if $(shell command -v $(b)),$(b))))
+# The first that works: a docker without its engine is no builder.
+BUILDER ?= $(firstword $(foreach b,docker podman buildah,$(shell $(b) info >/dev/null 2>&1 && echo $(b))))
 
 images: ## container images: TAG=..., REPOSITORY=..., BUILDER=docker|podman|buildah, BUILD_ARGS='--build-arg TORCH_INDEX_URL=...'
 	@test -n "$(BUILDER)" || { echo "docker, podman or buildah is needed to build images"; exit 1; }
