@@ -12,7 +12,7 @@ from typing import Protocol
 import psycopg
 
 from penstock_common.keys import KeyRecord, load_record
-from penstock_gateway.key_store import SELECT, is_postgres
+from penstock_gateway.key_store import SELECT, connect_postgres, is_postgres
 
 
 class KeySourceError(Exception):
@@ -107,7 +107,7 @@ class PostgresKeys:
     def read(self) -> list[KeyRecord] | None:
         try:
             if self._connection is None:
-                self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=2)
+                self._connection = connect_postgres(self._url)
             return [KeyRecord(*row) for row in self._connection.execute(SELECT)]
         except psycopg.errors.UndefinedTable:
             return []  # the first key makes the table

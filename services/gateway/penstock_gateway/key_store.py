@@ -98,6 +98,23 @@ class SqliteDatabase:
             connection.close()
 
 
+def connect_postgres(url: str) -> psycopg.Connection:
+    """A connection in autocommit mode.
+
+    Raises:
+        psycopg.Error: where there is none within seconds.
+    """
+    return psycopg.connect(
+        url,
+        autocommit=True,
+        connect_timeout=2,
+        # A server that vanished without a word is noticed within seconds, not after TCP's quarter of an hour.
+        tcp_user_timeout=3000,
+        # From a database in SQL_ASCII, texts would otherwise come as bytes.
+        client_encoding="UTF8",
+    )
+
+
 class PostgresDatabase:
     def __init__(self, url: str) -> None:
         self._url = url
@@ -105,7 +122,7 @@ class PostgresDatabase:
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> tuple[list[tuple[Any, ...]], int]:
         try:
-            with psycopg.connect(self._url, connect_timeout=5) as connection:
+            with connect_postgres(self._url) as connection:
                 cursor = connection.execute(statement.replace("?", "%s").encode(), parameters)
                 return (cursor.fetchall() if cursor.description else []), cursor.rowcount
         except psycopg.Error as err:

@@ -64,7 +64,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Ca
     def run(*command: str) -> None:
         subprocess.run(command, check=True, cwd=home, stdout=subprocess.DEVNULL, **user)  # type: ignore[call-overload]
 
-    run(str(Path(found).with_name("initdb")), "-D", str(data), "-U", "penstock", "-A", "trust")
+    # SQL_ASCII, the encoding of a database that was made without a locale, says nothing of what its texts are.
+    initdb = str(Path(found).with_name("initdb"))
+    run(initdb, "-D", str(data), "-U", "penstock", "-A", "trust", "-E", "SQL_ASCII", "--locale=C")
     options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
 
     def control(action: str) -> None:
