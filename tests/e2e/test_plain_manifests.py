@@ -45,7 +45,7 @@ def plain(release: Release) -> Iterator[Namespace]:
 
 
 def test_plain_manifests_serve_and_carry_a_load_test(plain: Namespace) -> None:
-    """The README's steps: apply, make the two Secrets, train, ask; then Locust in the cluster meets its thresholds."""
+    """The README's steps: apply, make the token and a key, train, ask; then Locust in the cluster meets its thresholds."""
     run("kubectl", "apply", "-f", "-", stdin=manifests("overlays/small", plain.name))
     token = secrets.token_hex(32)
     plain.kubectl("create", "secret", "generic", "penstock-registry-token", f"--from-literal=token={token}")
