@@ -47,6 +47,7 @@ async def serve(settings: GatewaySettings) -> None:
         access_log=False,
         log_config=None,
         lifespan="on",
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,

@@ -7,9 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 
 from penstock_common.garbage import spare_what_stays
 from penstock_common.manifest import Manifest
@@ -77,15 +79,14 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
             ]
             if settings.peers:
                 background.append(asyncio.create_task(follow_peers(settings.peers, limiter)))
-            app.router.routes.extend(
-                routes(
-                    guard,
-                    health,
-                    catalog,
-                    Predict(catalog, disconnects, settings.default_model),
-                    OpenInference(catalog, disconnects),
-                    with_metrics=not settings.metrics_port,
-                )
+            # Before FastAPI's own: routes are tried in turn.
+            app.router.routes[:0] = routes(
+                guard,
+                health,
+                catalog,
+                Predict(catalog, disconnects, settings.default_model),
+                OpenInference(catalog, disconnects),
+                with_metrics=not settings.metrics_port,
             )
             app.openapi = lambda: document(catalog, settings.default_model)  # type: ignore[method-assign]
             spare_what_stays()
@@ -106,12 +107,15 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
         "logs": False,
         "exclude": lambda scope: scope["path"] in PROBES,
     }
-    return FastAPIOffline(
+    app = FastAPIOffline(
         title="Penstock",
         lifespan=lifespan,
         redoc_url=None,
         static_url="/docs/assets",
         telemetry=telemetry,
         redirect_slashes=False,
-        exception_handlers={HTTPException: no_route},
     )
+    # The edges answer for their errors, bodies and metrics themselves, and FastAPI's middlewares for these would be a
+    # sixth of the gateway's work. What is left serves the router's own refusals and /docs; spans are made outside of it.
+    app.middleware_stack = ExceptionMiddleware(AsyncExitStackMiddleware(app.router), handlers={HTTPException: no_route})
+    return app
