@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,29 +98,12 @@ def input_arrays(request: pb.ModelInferRequest) -> dict[str, NDArray[np.generic]
     Raises:
         PenstockError: 400 ``bad-tensor``.
     """
-    return _arrays(request.inputs, request.raw_input_contents, "input")
-
-
-def output_arrays(response: pb.ModelInferResponse) -> dict[str, NDArray[np.generic]]:
-    """The outputs of a response by name.
-
-    Raises:
-        PenstockError: 400 ``bad-tensor``.
-    """
-    return _arrays(response.outputs, response.raw_output_contents, "output")
-
-
-def _arrays(
-    tensors: Iterable[Any],  # InferInputTensor or InferOutputTensor, alike in all that is read here
-    raw: Sequence[bytes],
-    side: str,
-) -> dict[str, NDArray[np.generic]]:
-    tensors = list(tensors)
+    tensors, raw = request.inputs, request.raw_input_contents
     if raw and len(raw) != len(tensors):
-        raise _bad(side, f"{len(tensors)} tensors but {len(raw)} raw contents; send raw contents for all or none")
+        raise _bad("input", f"{len(tensors)} tensors but {len(raw)} raw contents; send raw contents for all or none")
     arrays: dict[str, NDArray[np.generic]] = {}
     for i, tensor in enumerate(tensors):
-        where = f"{side} {tensor.name!r}"
+        where = f"input {tensor.name!r}"
         if tensor.name in arrays:
             raise _bad(where, "is given twice")
         shape = list(tensor.shape)

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
+from prometheus_client import REGISTRY
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 
@@ -29,6 +30,7 @@ from penstock_gateway.oip import OpenInference
 from penstock_gateway.openapi import document
 from penstock_gateway.peers import follow_peers
 from penstock_gateway.predict import Predict
+from penstock_gateway.queue_metrics import Queues
 from penstock_gateway.routes import PROBES, routes
 from penstock_gateway.settings import GatewaySettings
 from penstock_gateway.upstream import Rows, Upstream, row_could_be_to_blame
@@ -89,10 +91,13 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
                 with_metrics=not settings.metrics_port,
             )
             app.openapi = lambda: document(catalog, settings.default_model)  # type: ignore[method-assign]
+            queues = Queues(catalog)
+            REGISTRY.register(queues)
             spare_what_stays()
             try:
                 yield
             finally:
+                REGISTRY.unregister(queues)
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)

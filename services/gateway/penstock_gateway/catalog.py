@@ -234,6 +234,10 @@ class Catalog:
             for name, entry in sorted(self._entries.items())
         ]
 
+    def routes(self) -> list[Route]:
+        """Every version that gets traffic. Also called by the thread that answers Prometheus."""
+        return [route for entry in list(self._entries.values()) for route in list(entry.routes.values())]
+
     def production_routes(self) -> list[Route]:
         """One route for each model that serves, for the documentation."""
         return [e.aliases[PRODUCTION].routes[0] for _, e in sorted(self._entries.items()) if PRODUCTION in e.aliases]

@@ -123,14 +123,6 @@ class Coalescer(Generic[T, R]):
             self._set_alarm(loop, deadline)
         return entry.future
 
-    async def drain(self) -> None:
-        """Wait until nothing is queued or under way."""
-        while self._calls or self._queue:
-            if self._calls:
-                await asyncio.wait(self._calls)
-            else:
-                await asyncio.sleep(0)
-
     def _flush_soon(self) -> None:
         if not self._flush_due:
             self._flush_due = True

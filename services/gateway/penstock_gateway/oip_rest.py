@@ -54,7 +54,6 @@ class OipRequest:
 
     id: str
     inputs: dict[str, NDArray[Any]]
-    datatypes: dict[str, str]
     outputs: list[tuple[str, bool]]  # the outputs asked for, and whether as binary; empty: all of them
     parameters: dict[str, Any]
     binary_output: bool  # the default of `binary_data`
@@ -97,7 +96,6 @@ def decode(body: bytes, inference_header_content_length: int | None) -> OipReque
     return OipRequest(
         request.id,
         inputs,
-        {tensor.name: tensor.datatype for tensor in request.inputs},
         [(output.name, _flag(output.parameters, "binary_data", binary_output)) for output in request.outputs],
         request.parameters,
         binary_output,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Manifest
-from penstock_common.tensors import NUMPY_DTYPES, from_raw
+from penstock_common.tensors import NUMPY_DTYPES
 from penstock_gateway.bytes_checks import CategoryCheck, ImageCheck, TextCheck
 from penstock_gateway.field_check import FieldCheck, shown
 from penstock_gateway.json_body import decode_json
@@ -65,15 +64,6 @@ class RowDecoder:
                 raise PenstockError(err.status, err.code, f"Row {i}: {err.detail}", extra=err.extra) from None
         columns = zip(*rows, strict=True)
         return [pack(column) for pack, column in zip(self._packs, columns, strict=True)], len(rows), True
-
-    def rows(self, body: bytes) -> tuple[list[NDArray[np.generic]], int, bool]:
-        """The same as arrays of shape ``[rows, *shape]``."""
-        raw, count, was_list = self.encode(body)
-        arrays = [
-            from_raw(data, field.datatype, [count, *field.shape], where=field.name)
-            for data, field in zip(raw, self._manifest.inputs, strict=True)
-        ]
-        return arrays, count, was_list
 
     def fields(self, values: Mapping[str, str | bytes]) -> list[bytes]:
         """One row from a multipart form: texts are parsed by kind, files are bytes."""

@@ -41,7 +41,6 @@ def test_json_data_flat_or_nested(data: Any) -> None:
     assert decoded.id == "7"
     assert decoded.inputs["x"].dtype == np.float32
     assert decoded.inputs["x"].tolist() == [[1, 2], [3, 4.5]]
-    assert decoded.datatypes == {"x": "FP32"}
 
 
 def test_strings_are_bytes() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
-from penstock_common.tensors import pack_bytes
+from penstock_common.tensors import from_raw, pack_bytes
 from penstock_gateway.validation import MAX_ROWS, RowDecoder
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
@@ -42,6 +42,15 @@ WORDS = Field("words", FieldKind.TENSOR, "BYTES", shape=[2])
 HOUSE = decoder(AREA, ROOMS, CITY, GARDEN)
 
 
+def columns(fields: list[Field], body: bytes) -> list[Any]:
+    """The rows of a body that is a list, as nested lists per field."""
+    raw, rows, was_list = decoder(*fields).encode(body)
+    assert was_list
+    return [
+        from_raw(data, field.datatype, [rows, *field.shape]).tolist() for data, field in zip(raw, fields, strict=True)
+    ]
+
+
 def refused(call: Any, *args: Any) -> PenstockError:
     with pytest.raises(PenstockError) as caught:
         call(*args)
@@ -56,16 +65,14 @@ def test_one_object_is_one_row() -> None:
 def test_a_list_is_rows_in_order() -> None:
     """A list of objects becomes columns in signature order; an absent optional field takes its default."""
     body = b'[{"rooms":3,"area":1.5,"city":"c1"},{"garden":true,"city":"c2","area":2,"rooms":-4}]'
-    arrays, rows, was_list = HOUSE.rows(body)
-    assert (rows, was_list) == (2, True)
-    assert [a.tolist() for a in arrays] == [[1.5, 2.0], [3, -4], [b"c1", b"c2"], [False, True]]
+    expected = [[1.5, 2.0], [3, -4], [b"c1", b"c2"], [False, True]]
+    assert columns([AREA, ROOMS, CITY, GARDEN], body) == expected
 
 
 def test_tensors_keep_their_shape() -> None:
     """Nested lists become [rows, *shape], row-major; strings become BYTES."""
-    arrays, _, _ = decoder(GRID, WORDS).rows(b'{"grid":[[1,2],[3,4.5]],"words":["a","b"]}')
-    assert arrays[0].tolist() == [[[1, 2], [3, 4.5]]]
-    assert arrays[1].tolist() == [[b"a", b"b"]]
+    found = columns([GRID, WORDS], b'[{"grid":[[1,2],[3,4.5]],"words":["a","b"]}]')
+    assert found == [[[[1, 2], [3, 4.5]]], [[b"a", b"b"]]]
 
 
 @pytest.mark.parametrize(
@@ -267,9 +274,8 @@ def test_the_schema_tells_the_signature() -> None:
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=5))
 def test_any_text_comes_through_whole(texts: list[str]) -> None:
     """Every text reaches the tensor as its UTF-8 bytes."""
-    arrays, rows, _ = decoder(TEXT).rows(msgspec.json.encode([{"text": text} for text in texts]))
-    assert rows == len(texts)
-    assert arrays[0].tolist() == [text.encode() for text in texts]
+    body = msgspec.json.encode([{"text": text} for text in texts])
+    assert columns([TEXT], body) == [[text.encode() for text in texts]]
 
 
 @given(st.binary(max_size=60))
