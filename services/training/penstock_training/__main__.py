@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import tempfile
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from penstock_common.registry_models import PRODUCTION
 from penstock_training import digits, price, spam
 from penstock_training.pipeline import Pipeline, Trained, register
 
+_PATIENCE = 60.0
 PIPELINES: dict[str, Pipeline] = {"spam": spam.train, "digits": digits.train, "price": price.train}
 
 
@@ -114,8 +116,16 @@ def _client(url: str) -> RegistryClient:
 
 
 async def _is_served(url: str, model: str) -> bool:
+    """Waits a while for the registry, which in a new installation may start later than this."""
+    give_up = time.monotonic() + _PATIENCE
     async with _client(url) as client:
-        return any(PRODUCTION in m.aliases for m in await client.models() if m.name == model)
+        while True:
+            try:
+                return any(PRODUCTION in m.aliases for m in await client.models() if m.name == model)
+            except PenstockError as err:
+                if err.code != "registry-unreachable" or time.monotonic() > give_up:
+                    raise
+                await asyncio.sleep(0.5)
 
 
 async def _register(url: str, model: str, folder: Path, trained: Trained, promote: bool) -> tuple[int, str]:
