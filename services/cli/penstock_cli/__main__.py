@@ -71,7 +71,9 @@ def up(workers: Annotated[int, typer.Option(min=1, max=16, help="Inference proce
     with explained() as settings:
         Local(settings, console).up(workers)
         key, url = settings.secret("key"), settings.gateway_url
-        console.print(f"\n[bold]Penstock answers at {url}[/bold] (documentation: {url}/docs)\n", highlight=False)
+        console.print(
+            f"\n[bold]Penstock answers at {url}[/bold] (documentation: {url}/docs)\n", highlight=False, soft_wrap=True
+        )
         for line in (
             f"export KEY={key}",
             f"""curl -s {url}/v1/models/spam/predict -H "API-Key: $KEY" -d '{{"text": "WINNER!! Claim your free prize now"}}'""",
