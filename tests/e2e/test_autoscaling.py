@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,10 +122,11 @@ def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) 
 
 
 def timeline(log: str) -> list[dict[str, str]]:
+    """The table in a pod's log, between whose lines the log may have put others, of standard error."""
     lines = log.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("seconds,users,"))
-    end = next((i for i in range(start + 1, len(lines)) if not lines[i][:1].isdigit()), len(lines))
-    return list(csv.DictReader(io.StringIO("\n".join(lines[start:end]))))
+    rows = [line for line in lines[start + 1 :] if re.fullmatch(r"[\d.]+(,[\d.]+){6}", line)]
+    return list(csv.DictReader(io.StringIO("\n".join([lines[start], *rows]))))
 
 
 def sent(log: str) -> int:
