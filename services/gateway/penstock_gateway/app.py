@@ -120,7 +120,7 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
         telemetry=telemetry,
         redirect_slashes=False,
     )
-    # The edges answer for their errors, bodies and metrics themselves, and FastAPI's middlewares for these would be a
-    # sixth of the gateway's work. What is left serves the router's own refusals and /docs; spans are made outside of it.
+    # The edges answer for their errors, bodies and metrics themselves, and FastAPI's middlewares for these would add a
+    # tenth to the gateway's work. What is left serves the router's own refusals and /docs; spans are made outside of it.
     app.middleware_stack = ExceptionMiddleware(AsyncExitStackMiddleware(app.router), handlers={HTTPException: no_route})
     return app
