@@ -78,6 +78,7 @@ def test_one_request_is_one_trace(tmp_path: Path, collector: tuple[Collector, st
     finally:
         installation.down()
     spans = {(service, span.name): span for service, span in found()}
+    assert len(found()) == len(CHAIN)
     assert sorted(spans) == sorted(CHAIN)
     assert spans[CHAIN[0]].parent_span_id.hex() == parent
     for outer, inner in pairwise(spans[name] for name in CHAIN):

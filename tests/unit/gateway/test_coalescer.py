@@ -297,6 +297,16 @@ async def test_cancelled_items_give_their_place_back() -> None:
     assert await c.submit(4, 1, later()) == 8
 
 
+async def test_everything_submitted_is_answered_in_the_end() -> None:
+    """Once nothing is queued or under way, every future is done."""
+    server = Server()
+    server.open = True
+    c = coalescer(server, max_outstanding=1, max_weight=2)
+    futures = [c.submit(n, 1, later()) for n in range(7)]
+    await idle(c)
+    assert all(f.done() for f in futures)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

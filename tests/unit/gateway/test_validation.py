@@ -42,13 +42,13 @@ WORDS = Field("words", FieldKind.TENSOR, "BYTES", shape=[2])
 HOUSE = decoder(AREA, ROOMS, CITY, GARDEN)
 
 
-def columns(fields: list[Field], body: bytes) -> list[Any]:
-    """The rows of a body that is a list, as nested lists per field."""
+def columns(fields: list[Field], body: bytes) -> tuple[list[Any], int, bool]:
+    """What ``encode`` gives, its raw tensors as nested lists."""
     raw, rows, was_list = decoder(*fields).encode(body)
-    assert was_list
-    return [
+    lists = [
         from_raw(data, field.datatype, [rows, *field.shape]).tolist() for data, field in zip(raw, fields, strict=True)
     ]
+    return lists, rows, was_list
 
 
 def refused(call: Any, *args: Any) -> PenstockError:
@@ -65,14 +65,16 @@ def test_one_object_is_one_row() -> None:
 def test_a_list_is_rows_in_order() -> None:
     """A list of objects becomes columns in signature order; an absent optional field takes its default."""
     body = b'[{"rooms":3,"area":1.5,"city":"c1"},{"garden":true,"city":"c2","area":2,"rooms":-4}]'
-    expected = [[1.5, 2.0], [3, -4], [b"c1", b"c2"], [False, True]]
-    assert columns([AREA, ROOMS, CITY, GARDEN], body) == expected
+    lists, rows, was_list = columns([AREA, ROOMS, CITY, GARDEN], body)
+    assert (rows, was_list) == (2, True)
+    assert lists == [[1.5, 2.0], [3, -4], [b"c1", b"c2"], [False, True]]
 
 
 def test_tensors_keep_their_shape() -> None:
     """Nested lists become [rows, *shape], row-major; strings become BYTES."""
-    found = columns([GRID, WORDS], b'[{"grid":[[1,2],[3,4.5]],"words":["a","b"]}]')
-    assert found == [[[[1, 2], [3, 4.5]]], [[b"a", b"b"]]]
+    lists, _, _ = columns([GRID, WORDS], b'{"grid":[[1,2],[3,4.5]],"words":["a","b"]}')
+    assert lists[0] == [[[1, 2], [3, 4.5]]]
+    assert lists[1] == [[b"a", b"b"]]
 
 
 @pytest.mark.parametrize(
@@ -274,8 +276,9 @@ def test_the_schema_tells_the_signature() -> None:
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=5))
 def test_any_text_comes_through_whole(texts: list[str]) -> None:
     """Every text reaches the tensor as its UTF-8 bytes."""
-    body = msgspec.json.encode([{"text": text} for text in texts])
-    assert columns([TEXT], body) == [[text.encode() for text in texts]]
+    lists, rows, _ = columns([TEXT], msgspec.json.encode([{"text": text} for text in texts]))
+    assert rows == len(texts)
+    assert lists[0] == [text.encode() for text in texts]
 
 
 @given(st.binary(max_size=60))
