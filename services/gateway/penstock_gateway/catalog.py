@@ -235,7 +235,7 @@ class Catalog:
         ]
 
     def routes(self) -> list[Route]:
-        """Every version that gets traffic. Also called by the thread that answers Prometheus."""
+        """Every version that has one. Also called by the thread that answers Prometheus."""
         return [route for entry in list(self._entries.values()) for route in list(entry.routes.values())]
 
     def production_routes(self) -> list[Route]:

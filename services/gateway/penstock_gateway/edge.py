@@ -133,8 +133,7 @@ class Edge:
             # A refusal that has its own Retry-After replaces the limiter's.
             extra = [(k, v) for k, v in extra if k.decode() not in {h.lower() for h in problem.headers}]
             extra += [(k.lower().encode(), v.encode()) for k, v in problem.headers.items()]
-            document = problem.problem() | {"request_id": request_id.decode()}
-            reply = Reply(orjson.dumps(document), _PROBLEM, problem.status)
+            reply = Reply(_document(problem, request_id), _PROBLEM, problem.status)
         if guard.health.draining:
             # The client's next request then opens a connection, to a gateway that stays.
             extra = [*extra, (b"connection", b"close")]
@@ -175,10 +174,13 @@ async def no_route(request: Request, err: Exception) -> Response:
     assert isinstance(err, HTTPException)
     refusal = no_such_call(err.status_code, request.method, request.url.path, err.headers)
     REQUESTS.labels("none", str(refusal.status)).inc()
-    request_id = _request_id(dict(request.scope["headers"]).get(b"x-request-id")).decode()
-    document = orjson.dumps(refusal.problem() | {"request_id": request_id})
-    headers = {**refusal.headers, "X-Request-ID": request_id}
-    return Response(document, refusal.status, headers, media_type=_PROBLEM.decode())
+    request_id = _request_id(dict(request.scope["headers"]).get(b"x-request-id"))
+    headers = {**refusal.headers, "X-Request-ID": request_id.decode()}
+    return Response(_document(refusal, request_id), refusal.status, headers, media_type=_PROBLEM.decode())
+
+
+def _document(problem: PenstockError, request_id: bytes) -> bytes:
+    return orjson.dumps(problem.problem() | {"request_id": request_id.decode()})
 
 
 def _request_id(given: bytes | None) -> bytes:

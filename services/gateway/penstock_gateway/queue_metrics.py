@@ -13,7 +13,7 @@ _LABELS = ["model", "version"]
 
 
 class Queues(Collector):
-    """The coalescers of the versions that get traffic; a version that gets none any more has no series."""
+    """The coalescers of the versions that have a route; a version that has none any more has no series."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
