@@ -121,9 +121,14 @@ http://{{ include "penstock.fullname" . }}-registry:8081
 {{- end }}
 {{- end }}
 
+{{/* The port of tracing.endpoint; OTLP/gRPC's own where it names none. */}}
+{{- define "penstock.collectorPort" -}}
+{{- regexFind ":[0-9]+(/|$)" .Values.tracing.endpoint | trimPrefix ":" | trimSuffix "/" | default "4317" -}}
+{{- end }}
+
 {{- define "penstock.toCollector" }}
-{{- with .Values.tracing.endpoint }}
-- ports: [{port: {{ regexFind "[0-9]+/?$" . | trimSuffix "/" | default "4317" }}}]
+{{- if .Values.tracing.endpoint }}
+- ports: [{port: {{ include "penstock.collectorPort" . }}}]
 {{- end }}
 {{- end }}
 
