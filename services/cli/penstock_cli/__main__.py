@@ -56,10 +56,15 @@ def explained() -> Iterator[LocalSettings]:
         raise typer.Exit(130) from None
 
 
+def registry_access(settings: LocalSettings) -> tuple[str, str]:
+    """URL and token of the registry: the environment's, or else those of this machine's installation."""
+    token = os.environ.get("PENSTOCK_REGISTRY_TOKEN") or settings.secret("registry-token")
+    return os.environ.get("PENSTOCK_REGISTRY_URL", settings.registry_url), token
+
+
 def registry(settings: LocalSettings, call: Callable[[RegistryClient], Awaitable[T]]) -> T:
     async def run() -> T:
-        token = os.environ.get("PENSTOCK_REGISTRY_TOKEN") or settings.secret("registry-token")
-        async with RegistryClient(os.environ.get("PENSTOCK_REGISTRY_URL", settings.registry_url), token) as client:
+        async with RegistryClient(*registry_access(settings)) as client:
             return await call(client)
 
     return asyncio.run(run())
@@ -110,8 +115,8 @@ def status(as_json: AsJson = False) -> None:
 def train(context: typer.Context, name: Annotated[str, typer.Argument(help="spam, digits or price.")]) -> None:
     """Train an example and register it; options go on to the training (--data, --seed, --format, --json)."""
     with explained() as settings:
-        os.environ["PENSTOCK_REGISTRY_TOKEN"] = settings.secret("registry-token")
-        command = [sys.executable, "-m", "penstock_training", name, "--registry-url", settings.registry_url]
+        url, os.environ["PENSTOCK_REGISTRY_TOKEN"] = registry_access(settings)
+        command = [sys.executable, "-m", "penstock_training", name, "--registry-url", url]
         sys.stdout.flush()
         os.execv(sys.executable, [*command, *context.args])  # noqa: S606 (our own command)
 
