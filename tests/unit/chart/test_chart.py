@@ -88,6 +88,7 @@ def test_every_pod_fits_pod_security_restricted(variant: str) -> None:
         (["--set", "pools.inference.models=null"], "models is empty"),
         (["--set-json", 'pools.gateway={"models":["*"]}'], "taken by another part"),
         (["--set", "httpRoute.enabled=true"], "parentRefs"),
+        (["--set", "tracing.endpoint=http://10.0.0.5"], "names no port"),
         (["--set", "gateway.replica=3"], "replica"),
         (["--set", "image.pullPolicy=Sometimes"], "pullPolicy"),
     ],

@@ -121,9 +121,9 @@ http://{{ include "penstock.fullname" . }}-registry:8081
 {{- end }}
 {{- end }}
 
-{{/* The port of tracing.endpoint; OTLP/gRPC's own where it names none. */}}
+{{/* The port of tracing.endpoint; checks.yaml sees to it that there is one. */}}
 {{- define "penstock.collectorPort" -}}
-{{- regexFind ":[0-9]+(/|$)" .Values.tracing.endpoint | trimPrefix ":" | trimSuffix "/" | default "4317" -}}
+{{- regexFind ":[0-9]+(/|$)" .Values.tracing.endpoint | trimPrefix ":" | trimSuffix "/" -}}
 {{- end }}
 
 {{- define "penstock.toCollector" }}
