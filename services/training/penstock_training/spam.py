@@ -23,7 +23,7 @@ from penstock_training.pipeline import Trained, digest
 
 LABELS = ["ham", "spam"]
 ORDERS = (2, 3, 4)
-BUCKETS = 1 << 16
+BUCKETS = 1 << 16  # a power of two
 EPOCHS = 15
 WEIGHT = 0.5
 MAX_BYTES = 512
@@ -54,20 +54,18 @@ class NgramClassifier(nn.Module):
 
     def log_odds(self, text: Tensor) -> Tensor:
         """``float32 [N]`` before calibration."""
-        width = text.shape[1]
-        longest = max(ORDERS)
-        codes = nn.functional.pad(self.lower[text.long()], (0, longest))
-        hashed = codes[:, :width]
-        grams, real = [], []
-        for order in range(2, longest + 1):
-            last = codes[:, order - 1 : order - 1 + width]
-            hashed = (hashed * 131 + last) & 0x7FFFFFFF
+        codes = self.lower[text.long()]
+        hashed = codes
+        grams, last = [], []
+        for order in range(2, max(ORDERS) + 1):
+            hashed = hashed[:, :-1] * 131 + codes[:, order - 1 :]
             if order in ORDERS:
-                grams.append(((hashed * 40503) >> 7) % BUCKETS)
-                real.append(last > 0)
-        mask = torch.cat(real, dim=1).to(torch.float32)
-        total = (self.evidence[torch.cat(grams, dim=1)] * mask).sum(dim=1)
-        return total / mask.sum(dim=1).clamp(min=1.0).sqrt() + self.bias
+                grams.append(hashed)
+                last.append(codes[:, order - 1 :])
+        buckets = (torch.cat(grams, dim=1) * 40503 >> 7) & (BUCKETS - 1)
+        real = (torch.cat(last, dim=1) > 0).to(torch.float32)
+        total = (self.evidence[buckets] * real).sum(dim=1)
+        return total / real.sum(dim=1).clamp(min=1.0).sqrt() + self.bias
 
     def forward(self, text: Tensor) -> Tensor:
         spam = torch.sigmoid(self.log_odds(text) * self.scale + self.shift)
