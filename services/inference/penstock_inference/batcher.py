@@ -23,6 +23,9 @@ from penstock_inference.model import Arrays, LoadedModel
 
 Outputs = list[NDArray[Any]]
 
+#: A run this short happens on the event loop, which it holds up less than a thread that contends for the interpreter.
+_SHORT_SECONDS = 0.001
+
 
 class _Message:
     __slots__ = ("arrived", "deadline", "future", "inputs", "rows")
@@ -40,7 +43,7 @@ class Batcher:
 
     Args:
         model: runs batches; called in ``executor``, one batch at a time.
-        executor: a thread; PyTorch lets go of the interpreter's lock while it computes.
+        executor: a thread for all but the shortest runs; PyTorch lets go of the interpreter's lock while it computes.
         max_queue_rows: rows that may wait.
     """
 
@@ -54,6 +57,7 @@ class Batcher:
         self._queued_rows = 0
         self._worker: asyncio.Task[None] | None = None
         self._seconds_per_row = 0.0
+        self._last_seconds = 0.0
 
     def submit(self, inputs: Arrays, rows: int, deadline: float) -> asyncio.Future[Outputs]:
         """Queue a message whose inputs were checked.
@@ -115,10 +119,14 @@ class Batcher:
 
     async def _run(self, batch: list[_Message]) -> None:
         started = time.monotonic()
-        loop = asyncio.get_running_loop()
         rows = sum([m.rows for m in batch])
+        inputs = [m.inputs for m in batch]
         try:
-            outputs = await loop.run_in_executor(self._executor, self._execute, [m.inputs for m in batch], rows)
+            if self._is_short(rows):
+                outputs = self._execute(inputs, rows)
+            else:
+                loop = asyncio.get_running_loop()
+                outputs = await loop.run_in_executor(self._executor, self._execute, inputs, rows)
         except Exception as err:
             if len(batch) == 1:
                 if not batch[0].future.done():
@@ -131,6 +139,7 @@ class Batcher:
         elapsed = time.monotonic() - started
         # A moving average: what the queue costs, for refusing early what it cannot finish.
         self._seconds_per_row += 0.2 * (elapsed / rows - self._seconds_per_row)
+        self._last_seconds = elapsed
         self._gauges.batch_rows.observe(rows)
         at = 0
         for message in batch:
@@ -138,8 +147,11 @@ class Batcher:
                 message.future.set_result([output[at : at + message.rows] for output in outputs])
             at += message.rows
 
+    def _is_short(self, rows: int) -> bool:
+        """Whether a run will be short: the last one was, and so many rows should be; the first never counts as such."""
+        return 0.0 < max(self._last_seconds, rows * self._seconds_per_row) < _SHORT_SECONDS
+
     def _execute(self, messages: list[Arrays], rows: int) -> Outputs:
-        """Runs in the executor's thread."""
         started = time.perf_counter()
         try:
             inputs = messages[0]

@@ -64,11 +64,12 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         )
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        remaining = context.time_remaining()
-        seconds = _LONGEST if remaining is None else min(remaining, _LONGEST)
+        seconds = context.time_remaining()
         try:
             with _span(request, context):
-                return await self._infer(request, seconds)
+                if seconds is None:
+                    return await self._infer_in_time(request)
+                return await self._infer(request, seconds)  # gRPC cancels it at its deadline
         except PenstockError as err:
             await _abort(context, err)
 
@@ -78,7 +79,7 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         """Each message is answered in its turn; an error is that message's alone."""
         async for request in request_iterator:
             try:
-                answer = await self._infer(request, _LONGEST)
+                answer = await self._infer_in_time(request)
                 yield pb.ModelStreamInferResponse(infer_response=answer)
             except PenstockError as err:
                 empty = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
@@ -108,28 +109,32 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         await self._repository.unload(name)
         return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
 
+    async def _infer_in_time(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        """``_infer`` for a message that nobody else ends."""
+        try:
+            async with asyncio.timeout(_LONGEST):
+                return await self._infer(request, _LONGEST)
+        except TimeoutError:
+            raise PenstockError(504, "deadline-exceeded", "The model did not answer in time.") from None
+
     async def _infer(self, request: pb.ModelInferRequest, seconds: float) -> pb.ModelInferResponse:
         """Raises: PenstockError of any kind; what else went wrong is logged and told as 500."""
+        deadline = time.monotonic() + seconds
         code = "OK"
         version = request.model_version
         known = False
         try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                deadline = time.monotonic() + seconds
-                served = await self._repository.find(request.model_name, request.model_version)
-                version, known = str(served.version.version), True
-                assert served.model is not None and served.batcher is not None
-                inputs, rows = served.model.check(input_arrays(request))
-                outputs = await served.batcher.submit(inputs, rows, deadline)
-                return _response(request, served, outputs, rows)
-        except TimeoutError:
-            code = "DEADLINE_EXCEEDED"
-            raise PenstockError(504, "deadline-exceeded", "The model did not answer in time.") from None
+            served = await self._repository.find(request.model_name, request.model_version)
+            version, known = str(served.version.version), True
+            assert served.model is not None and served.batcher is not None
+            inputs, rows = served.model.check(input_arrays(request))
+            outputs = await served.batcher.submit(inputs, rows, deadline)
+            return _response(request, served, outputs, rows)
         except PenstockError as err:
             code = err.grpc_code.name
             raise
         except asyncio.CancelledError:
-            code = "CANCELLED"
+            code = "CANCELLED" if time.monotonic() < deadline else "DEADLINE_EXCEEDED"
             raise
         except Exception:
             code = "INTERNAL"

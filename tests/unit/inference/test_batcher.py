@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Task
+from penstock_inference import batcher as batching
 from penstock_inference.batcher import Batcher
 from penstock_inference.metrics import gauges
 from penstock_inference.model import Arrays, LoadedModel
@@ -34,12 +35,14 @@ class Doubler:
 
     def __init__(self) -> None:
         self.batches: list[list[float]] = []
+        self.threads: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
 
     def __call__(self, tensors: list[NDArray[Any]]) -> list[NDArray[Any]]:
         self.batches.append(tensors[0].tolist())
+        self.threads.append(threading.get_ident())
         self.entered.set()
         assert self.gate.wait(10)
         if (tensors[0] < 0).any():
@@ -144,3 +147,27 @@ async def test_drain_waits_for_all(batcher: Batcher) -> None:
     futures = [batcher.submit(rows(n), 1, later()) for n in range(6)]
     await asyncio.wait_for(batcher.drain(), 10)
     assert all(f.done() for f in futures)
+
+
+@pytest.mark.parametrize(("short", "here"), [(3600.0, [False, True, True]), (0.0, [False, False, False])])
+async def test_short_runs_need_no_thread(
+    batcher: Batcher, runner: Doubler, monkeypatch: pytest.MonkeyPatch, short: float, here: list[bool]
+) -> None:
+    """Once a run has shown to be short, the next ones happen on the event loop; longer ones never do."""
+    monkeypatch.setattr(batching, "_SHORT_SECONDS", short)
+    for n in range(3):
+        assert (await batcher.submit(rows(n), 1, later()))[0].tolist() == [2 * n]
+    assert [thread == threading.get_ident() for thread in runner.threads] == here
+
+
+async def test_a_bad_message_fails_alone_in_a_short_run(
+    batcher: Batcher, runner: Doubler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What holds for the executor's runs holds for those on the event loop."""
+    monkeypatch.setattr(batching, "_SHORT_SECONDS", 3600.0)
+    await batcher.submit(rows(1), 1, later())
+    waiting = [batcher.submit(rows(n), 1, later()) for n in (2, -3, 4)]
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(answers[1], PenstockError)
+    assert [a[0].tolist() for a in (answers[0], answers[2])] == [[4], [8]]  # type: ignore[index]
+    assert runner.batches == [[1], [2, -3, 4], [2], [-3], [4]]
