@@ -183,7 +183,8 @@ class Coalescer(Generic[T, R]):
             task = asyncio.current_task()
             assert task is not None
             self._calls.discard(task)
-            self._flush_soon()
+            if self._queue:
+                self._flush_soon()
 
     def _settle_failure(self, bundle: list[_Entry[T, R]], err: Exception) -> None:
         now = self._clock()
