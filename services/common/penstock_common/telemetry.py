@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 
 import structlog
 from opentelemetry import trace
@@ -57,7 +58,9 @@ def _add_service(service: str) -> structlog.typing.Processor:
     return add
 
 
+@cache
 def tracing_enabled() -> bool:
+    """Whether the environment names a collector; asked once for each process."""
     return bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
 
 

@@ -8,7 +8,7 @@ deadline, the handler, the answer; any error becomes a problem document.
 from __future__ import annotations
 
 import asyncio
-import secrets
+import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -187,7 +187,7 @@ def _request_id(given: bytes | None) -> bytes:
     """The caller's id where it is short and harmless in a header and a log line, else a new one."""
     if given and len(given) <= 128 and given.isascii() and given.decode("ascii").isprintable():
         return given
-    return secrets.token_hex(8).encode()
+    return b"%016x" % random.getrandbits(64)
 
 
 def _timeout(given: bytes | None, longest: float) -> float:

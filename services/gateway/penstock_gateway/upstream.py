@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ _CHANNEL_OPTIONS = [
 ]
 
 _ROW_COULD_BE_TO_BLAME = frozenset({400, 413, 415, 422, 500})
+
+_UNTRACED: nullcontext[list[tuple[str, str]]] = nullcontext([])
 
 
 def row_could_be_to_blame(err: Exception) -> bool:
@@ -95,6 +97,7 @@ class Upstream:
         name, number = model, str(version)
         infer = self._stub.ModelInfer
         to_pool = self._metadata(model)
+        answered = CALLS.labels("OK")
 
         async def send(bundle: Sequence[Rows], deadline: float) -> list[list[bytes]]:
             """One ``ModelInfer`` for all rows.
@@ -112,14 +115,14 @@ class Upstream:
                 request.raw_input_contents.append(b"".join([rows.inputs[i] for rows in bundle]))
             BUNDLE_ROWS.observe(total)
             try:
-                with _bundle_span(bundle) as trace_context:
+                with _bundle_span(bundle) if tracing_enabled() else _UNTRACED as trace_context:
                     response = await infer(
                         request, timeout=max(0.001, deadline - time.monotonic()), metadata=to_pool + trace_context
                     )
             except grpc.aio.AioRpcError as err:
                 CALLS.labels(err.code().name).inc()
                 raise translate(err, name) from None
-            CALLS.labels("OK").inc()
+            answered.inc()
             return _split(response, wanted, [rows.count for rows in bundle], total)
 
         return send
@@ -128,9 +131,6 @@ class Upstream:
 @contextmanager
 def _bundle_span(bundle: Sequence[Rows]) -> Iterator[list[tuple[str, str]]]:
     """A bundle's span is a child of its first row's and links to the others; gives the metadata that carry it on."""
-    if not tracing_enabled():
-        yield []
-        return
     links = [trace.Link(rows.span.get_span_context()) for rows in bundle[1:]]
     with tracer().start_as_current_span(
         "bundle", context=trace.set_span_in_context(bundle[0].span), links=links, attributes={"rows": len(bundle)}

@@ -26,6 +26,8 @@ log = structlog.get_logger()
 #: For callers that set no deadline.
 _LONGEST = 60.0
 
+_UNTRACED = nullcontext()
+
 Context = grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]
 
 
@@ -66,7 +68,7 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         seconds = context.time_remaining()
         try:
-            with _span(request, context):
+            with _span(request, context) if tracing_enabled() else _UNTRACED:
                 if seconds is None:
                     return await self._infer_in_time(request)
                 return await self._infer(request, seconds)  # gRPC cancels it at its deadline
@@ -168,8 +170,6 @@ def _response(request: pb.ModelInferRequest, served: Served, outputs: Outputs, r
 
 
 def _span(request: pb.ModelInferRequest, context: Context) -> AbstractContextManager[object]:
-    if not tracing_enabled():
-        return nullcontext()
     carrier = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
     return tracer().start_as_current_span(
         "ModelInfer",
