@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -137,6 +138,36 @@ async def test_a_leaving_worker_costs_no_request(installation: Installation, unl
     assert set(load.statuses) == {200}, load.statuses
 
 
+async def test_a_worker_that_stalls_costs_no_request(installation: Installation, tmp_path: Path) -> None:
+    """The only worker stands still until it has failed Envoy's checks: all is answered once it goes on."""
+    shutil.copytree(installation.home / "store", tmp_path / "store")  # trained already
+    alone = Installation(tmp_path, workers=1)
+    try:
+        alone.up()
+        key = alone.json("keys", "create", "--name", "load", "--rate", "1000000", "--burst", "1000000")["key"]
+        stalled = worker(alone, 0)
+        async with async_client(alone, key) as client:
+            await until(lambda: _knows_its_key(client))
+            load = Load(client)
+            async with load.running():
+                await load.answered(100)
+                stalled.suspend()
+                await until(lambda: _is(healthy(alone), 0))
+                stalled.resume()
+                await load.answered(100)
+                await until(lambda: _is(healthy(alone), 1))
+        assert set(load.statuses) == {200}, load.statuses
+    finally:
+        alone.down()
+
+
+async def healthy(installation: Installation) -> int:
+    """Workers that pass Envoy's checks."""
+    async with httpx.AsyncClient(base_url=installation.envoy_admin_url) as client:
+        stats = await client.get("/stats", params={"filter": r"^cluster\.inference\.membership_healthy$"})
+    return int(stats.text.rpartition(":")[2])
+
+
 async def test_a_leaving_gateway_finishes_and_sends_its_clients_away(
     installation: Installation, tmp_path: Path
 ) -> None:
@@ -180,6 +211,10 @@ async def test_a_leaving_gateway_finishes_and_sends_its_clients_away(
                 closing += 1
         assert gateway.wait(30) == 0
     assert closing > 5
+
+
+async def _knows_its_key(client: httpx.AsyncClient) -> bool:
+    return (await client.get("/v1/models")).status_code == 200
 
 
 async def _is(awaitable: Awaitable[int], value: int) -> bool:
