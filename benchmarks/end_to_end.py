@@ -74,8 +74,7 @@ def systems(stack_home: Path) -> Iterator[list[System]]:
     with ExitStack() as stack:
         stack.callback(installation.down)
         installation.up()
-        key = installation.json("keys", "create", "--name", "bench", "--rate", "1000000", "--burst", "1000000")["key"]
-        headers = {"API-Key": key, "Content-Type": "application/json"}
+        headers = {"API-Key": installation.unlimited_key(), "Content-Type": "application/json"}
 
         off_port, plain_port = free_ports(2)
         uncoalesced = installation.environment | {

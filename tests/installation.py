@@ -8,8 +8,11 @@ import random
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -84,6 +87,14 @@ class Installation:
 
     def down(self) -> None:
         self.penstock("down")
+
+    def unlimited_key(self) -> str:
+        """A new key whose limit nothing reaches, once the gateway knows it."""
+        key = str(self.json("keys", "create", "--name", "unlimited", "--rate", "1000000", "--burst", "1000000")["key"])
+        give_up = time.monotonic() + 30
+        while httpx.get(f"{self.url}/v1/models", headers={"API-Key": key}).status_code == 401:
+            assert time.monotonic() < give_up, "the gateway never noticed the new key"
+        return key
 
     @property
     def key(self) -> str:

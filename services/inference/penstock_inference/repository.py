@@ -163,7 +163,7 @@ class Repository:
         folder = self._cache / version.model / str(version.version)
         await self._registry.fetch(version, folder)
         loop = asyncio.get_running_loop()
-        # In the thread that will run it: what a backend keeps per thread is warm too.
+        # In the thread of its longer runs: what a backend keeps per thread is warm there too.
         model = await loop.run_in_executor(served.executor, LoadedModel.load, version.manifest, folder, self._threads)
         served.model = model
         served.batcher = Batcher(

@@ -26,7 +26,7 @@ class Runner(Protocol):
     def __call__(self, tensors: list[NDArray[Any]]) -> list[NDArray[Any]]: ...
 
 
-class ExportedRunner:
+class ExportedFunction:
     """A ``torch.export`` program as a function of tensors that gives its outputs as a flat sequence.
 
     As PyTorch runs it, a small program spends more time in Python than in its
@@ -109,4 +109,4 @@ def load_runner(manifest: Manifest, folder: Path, threads: int) -> Runner:
         return TorchRunner(torch.jit.load(path, map_location=device).eval(), device)
     # The devices are written into a program's graph: those of the machine that exported it.
     program = move_to_device_pass(torch.export.load(path), device)
-    return TorchRunner(ExportedRunner(program), device)
+    return TorchRunner(ExportedFunction(program), device)

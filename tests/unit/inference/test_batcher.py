@@ -14,20 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.manifest import Manifest
 from penstock_inference import batcher as batching
 from penstock_inference.batcher import Batcher
 from penstock_inference.metrics import gauges
 from penstock_inference.model import Arrays, LoadedModel
-
-MANIFEST = Manifest(
-    format=Format.ONNX,
-    file="m.onnx",
-    task=Task.REGRESSION,
-    inputs=[Field("x", FieldKind.NUMBER, "FP32")],
-    outputs=[Output("y", "FP32")],
-    batching=Batching(max_batch_size=4),
-)
 
 
 class Doubler:
@@ -56,9 +47,9 @@ def runner() -> Doubler:
 
 
 @pytest.fixture
-def batcher(runner: Doubler) -> Iterator[Batcher]:
+def batcher(regression: Manifest, runner: Doubler) -> Iterator[Batcher]:
     with ThreadPoolExecutor(1) as executor:
-        yield Batcher(LoadedModel(MANIFEST, runner), executor, max_queue_rows=8, gauges=gauges("m", 1))
+        yield Batcher(LoadedModel(regression, runner), executor, max_queue_rows=8, gauges=gauges("m", 1))
         runner.gate.set()
 
 

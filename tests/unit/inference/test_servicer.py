@@ -16,19 +16,12 @@ from numpy.typing import NDArray
 
 from penstock_common.contract import inference_pb2 as pb
 from penstock_common.contract import inference_pb2_grpc
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.manifest import Manifest
 from penstock_inference import servicer as transport
 from penstock_inference.batcher import Batcher
 from penstock_inference.metrics import REQUESTS, gauges
 from penstock_inference.model import LoadedModel
 
-MANIFEST = Manifest(
-    format=Format.ONNX,
-    file="m.onnx",
-    task=Task.REGRESSION,
-    inputs=[Field("x", FieldKind.NUMBER, "FP32")],
-    outputs=[Output("y", "FP32")],
-)
 REQUEST = pb.ModelInferRequest(
     model_name="m",
     inputs=[pb.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[1])],
@@ -47,7 +40,7 @@ def gate() -> Iterator[threading.Event]:
 
 
 @pytest.fixture
-async def stub(gate: threading.Event) -> AsyncIterator[Stub]:
+async def stub(regression: Manifest, gate: threading.Event) -> AsyncIterator[Stub]:
     """A client of a pod that serves one version, ``m`` 1."""
 
     def run(tensors: list[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -55,9 +48,9 @@ async def stub(gate: threading.Event) -> AsyncIterator[Stub]:
         return tensors
 
     with ThreadPoolExecutor(1) as executor:
-        model = LoadedModel(MANIFEST, run)
+        model = LoadedModel(regression, run)
         batcher = Batcher(model, executor, max_queue_rows=8, gauges=gauges("m", 1))
-        served = SimpleNamespace(version=SimpleNamespace(version=1, manifest=MANIFEST), model=model, batcher=batcher)
+        served = SimpleNamespace(version=SimpleNamespace(version=1, manifest=regression), model=model, batcher=batcher)
 
         async def find(name: str, version: str) -> Any:
             return served
