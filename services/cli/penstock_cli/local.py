@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from penstock_cli import plan
-from penstock_cli.processes import Processes, port_holder
+from penstock_cli.processes import Processes, port_holder, uninterrupted
 from penstock_cli.settings import LocalSettings
 from penstock_common.errors import PenstockError
 from penstock_common.registry_models import PRODUCTION
@@ -119,19 +119,12 @@ class Local:
             "PENSTOCK_REGISTRY_TOKEN": self._settings.secret("registry-token"),
             "OMP_NUM_THREADS": "1",
         }
+        command = [sys.executable, "-m", "penstock_training", "--registry-url", self._settings.registry_url]
         running = {}
-        for name in names:
-            with self._processes.log_path(f"train-{name}").open("wb") as log:
-                command = [
-                    sys.executable,
-                    "-m",
-                    "penstock_training",
-                    name,
-                    "--registry-url",
-                    self._settings.registry_url,
-                ]
-                running[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603
         try:
+            for name in names:
+                with self._processes.log_path(f"train-{name}").open("wb") as log, uninterrupted():
+                    running[name] = subprocess.Popen([*command, name], env=environment, stdout=log, stderr=log)  # noqa: S603
             for name, process in running.items():
                 if process.wait():
                     raise PenstockError(

@@ -8,11 +8,26 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C takes effect at the end of the block, so that a process just started is not lost sight of."""
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 class Processes:
@@ -47,7 +62,7 @@ class Processes:
         """Start in a session of its own, so that the terminal's signals do not reach it."""
         self._run.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
-        with self.log_path(name).open("ab") as log:
+        with self.log_path(name).open("ab") as log, uninterrupted():
             child = subprocess.Popen(  # noqa: S603 (our own commands)
                 command,
                 env={**os.environ, **environment},
@@ -56,8 +71,8 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        record = {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
-        (self._run / f"{name}.json").write_text(json.dumps(record))
+            record = {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
+            (self._run / f"{name}.json").write_text(json.dumps(record))
 
     def stop(self, names: Sequence[str], patience: float = 30.0) -> list[str]:
         """SIGTERM to all, SIGKILL to who outlasts ``patience`` seconds; the names that were running."""
