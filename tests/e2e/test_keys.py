@@ -119,7 +119,7 @@ def test_keys_live_in_postgresql(on_postgresql: Release) -> None:
     namespace = on_postgresql.namespace
 
     def in_a_gateway(*arguments: str) -> str:
-        command = ["python", "-m", "penstock_gateway.keys", *arguments]
+        command = ["python", "-m", "penstock_gateway.auth.key_ring", *arguments]
         return namespace.kubectl("exec", "deploy/penstock-gateway", "-c", "gateway", "--", *command)
 
     shop, other = (json.loads(in_a_gateway("create", "--name", name, "--json")) for name in ("shop", "other"))

@@ -11,7 +11,7 @@ from prometheus_client import start_http_server
 from penstock_common.settings import load_settings
 from penstock_common.telemetry import configure_logging, configure_tracing
 from penstock_gateway.app import build_app
-from penstock_gateway.health import Health
+from penstock_gateway.edge.health import Health
 from penstock_gateway.settings import GatewaySettings
 
 

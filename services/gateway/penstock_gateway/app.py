@@ -18,22 +18,22 @@ from penstock_common.garbage import spare_what_stays
 from penstock_common.manifest import Manifest
 from penstock_common.registry_client import RegistryClient, follow
 from penstock_common.telemetry import tracing_enabled
-from penstock_gateway.catalog import Catalog
-from penstock_gateway.coalescer import Coalescer
-from penstock_gateway.disconnect import DisconnectWatch
-from penstock_gateway.edge import Guard, no_route
-from penstock_gateway.health import Health
-from penstock_gateway.key_sources import open_keys
-from penstock_gateway.keys import KeyRing
-from penstock_gateway.limits import Limiter
-from penstock_gateway.oip import OpenInference
-from penstock_gateway.openapi import document
-from penstock_gateway.peers import follow_peers
-from penstock_gateway.predict import Predict
-from penstock_gateway.queue_metrics import Queues
+from penstock_gateway.auth.key_ring import KeyRing
+from penstock_gateway.auth.key_sources import open_keys
+from penstock_gateway.dataplane.catalog import Catalog
+from penstock_gateway.dataplane.coalescer import Coalescer
+from penstock_gateway.dataplane.queue_metrics import Queues
+from penstock_gateway.dataplane.upstream import Rows, Upstream, row_could_be_to_blame
+from penstock_gateway.edge.disconnect import DisconnectWatch
+from penstock_gateway.edge.endpoint import Guard, no_route
+from penstock_gateway.edge.health import Health
+from penstock_gateway.limits.local import Limiter
+from penstock_gateway.limits.peers import follow_peers
+from penstock_gateway.protocols.oip import OpenInference
+from penstock_gateway.protocols.openapi import document
+from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.routes import PROBES, routes
 from penstock_gateway.settings import GatewaySettings
-from penstock_gateway.upstream import Rows, Upstream, row_could_be_to_blame
 
 
 def build_app(settings: GatewaySettings, health: Health) -> FastAPI:

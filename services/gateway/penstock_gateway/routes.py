@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from penstock_gateway.catalog import Catalog
-from penstock_gateway.edge import Call, Edge, Guard, Handler, Reply
-from penstock_gateway.health import Health
-from penstock_gateway.oip import OpenInference
-from penstock_gateway.predict import Predict
+from penstock_gateway.dataplane.catalog import Catalog
+from penstock_gateway.edge.endpoint import Call, Edge, Guard, Handler, Reply
+from penstock_gateway.edge.health import Health
+from penstock_gateway.protocols.oip import OpenInference
+from penstock_gateway.protocols.predict import Predict
 
 # Answered to anyone, and left out of the traces.
 PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})

@@ -10,9 +10,9 @@ import pytest
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
-from penstock_gateway import catalog as catalog_module
-from penstock_gateway.catalog import Catalog
-from penstock_gateway.coalescer import Coalescer
+from penstock_gateway.dataplane import catalog as catalog_module
+from penstock_gateway.dataplane.catalog import Catalog
+from penstock_gateway.dataplane.coalescer import Coalescer
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.coalescer import Coalescer
+from penstock_gateway.dataplane.coalescer import Coalescer
 
 
 class Server:

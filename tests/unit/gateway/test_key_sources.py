@@ -13,9 +13,9 @@ import pytest
 
 from penstock_common.errors import PenstockError
 from penstock_common.keys import dump_record, new_key
-from penstock_gateway.key_sources import open_keys
-from penstock_gateway.key_store import open_store
-from penstock_gateway.keys import KeyRing
+from penstock_gateway.auth.key_ring import KeyRing
+from penstock_gateway.auth.key_sources import open_keys
+from penstock_gateway.auth.key_store import open_store
 from tests.installation import free_ports
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from penstock_gateway.keys import Principal
-from penstock_gateway.limits import Limiter
-from penstock_gateway.peers import follow_peers
+from penstock_gateway.auth.key_ring import Principal
+from penstock_gateway.limits.local import Limiter
+from penstock_gateway.limits.peers import follow_peers
 
 ANN = Principal("ann", "Ann")
 

@@ -6,9 +6,9 @@ import asyncio
 import time
 from typing import cast
 
-from penstock_gateway.catalog import Catalog
-from penstock_gateway.coalescer import Coalescer
-from penstock_gateway.queue_metrics import Queues
+from penstock_gateway.dataplane.catalog import Catalog
+from penstock_gateway.dataplane.coalescer import Coalescer
+from penstock_gateway.dataplane.queue_metrics import Queues
 
 
 class Routes:

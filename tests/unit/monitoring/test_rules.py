@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from penstock_gateway.edge import SECONDS
+from penstock_gateway.edge.endpoint import SECONDS
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "deploy" / "helm" / "penstock"

@@ -10,7 +10,7 @@ import pytest
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.tensors import pack_bytes
-from penstock_gateway.friendly import Presenter
+from penstock_gateway.signature.presenter import Presenter
 
 
 def presenter(task: Task, *outputs: Output) -> Presenter:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.tensors import NUMPY_DTYPES, from_raw, to_raw
-from penstock_gateway.json_body import bad_json
+from penstock_gateway.edge.json_body import bad_json
 
 # Bounded, so that no shape makes numpy reserve more than the body holds.
 _Shape = Annotated[list[Annotated[int, msgspec.Meta(ge=1)]], msgspec.Meta(max_length=16)]

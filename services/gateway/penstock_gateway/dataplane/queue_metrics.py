@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from penstock_gateway.catalog import Catalog
+from penstock_gateway.dataplane.catalog import Catalog
 
 _LABELS = ["model", "version"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.keys import Principal
+from penstock_gateway.auth.key_ring import Principal
 
 POLICY = "default"
 _SWEEP_AT = 1024

@@ -10,10 +10,10 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import FieldKind
-from penstock_gateway.catalog import Catalog, Route
-from penstock_gateway.disconnect import DisconnectWatch
-from penstock_gateway.edge import Call, Reply
-from penstock_gateway.upstream import Rows
+from penstock_gateway.dataplane.catalog import Catalog, Route
+from penstock_gateway.dataplane.upstream import Rows
+from penstock_gateway.edge.disconnect import DisconnectWatch
+from penstock_gateway.edge.endpoint import Call, Reply
 
 
 async def infer(route: Route, inputs: list[bytes], rows: int, call: Call, disconnects: DisconnectWatch) -> list[bytes]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
 from penstock_common.tensors import pack_bytes
-from penstock_gateway.field_check import FieldCheck, invalid, shown
+from penstock_gateway.signature.field_check import FieldCheck, invalid, shown
 
 MAX_IMAGE_BYTES = 10_000_000
 _LENGTH = struct.Struct("<I")

@@ -22,8 +22,8 @@ from prometheus_client import Counter
 
 from penstock_common.errors import PenstockError
 from penstock_common.keys import ID_LENGTH, PREFIX, KeyRecord, key_hash, public
-from penstock_gateway.key_sources import KeySource, KeySourceError
-from penstock_gateway.key_store import is_postgres, open_store
+from penstock_gateway.auth.key_sources import KeySource, KeySourceError
+from penstock_gateway.auth.key_store import is_postgres, open_store
 
 REFRESH_SECONDS = 0.5
 _ID_END = len(PREFIX) + ID_LENGTH

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from penstock_common.manifest import FieldKind, Task
-from penstock_gateway.catalog import Catalog, Route
+from penstock_gateway.dataplane.catalog import Catalog, Route
 
 _PROBLEM_STATUSES = {
     "400": "The body is not readable.",

@@ -18,10 +18,10 @@ import structlog
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_common.registry_models import PRODUCTION, AliasTarget, Model, Snapshot, Version
-from penstock_gateway.coalescer import Coalescer
-from penstock_gateway.friendly import Presenter
-from penstock_gateway.upstream import Rows
-from penstock_gateway.validation import RowDecoder
+from penstock_gateway.dataplane.coalescer import Coalescer
+from penstock_gateway.dataplane.upstream import Rows
+from penstock_gateway.signature.presenter import Presenter
+from penstock_gateway.signature.row_decoder import RowDecoder
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ import socket
 
 import structlog
 
-from penstock_gateway.limits import Limiter
+from penstock_gateway.limits.local import Limiter
 
 log = structlog.get_logger()
 _INTERVAL = 1.0

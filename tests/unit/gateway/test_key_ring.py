@@ -10,9 +10,9 @@ import pytest
 
 from penstock_common.errors import PenstockError
 from penstock_common.keys import ID_LENGTH, PREFIX
-from penstock_gateway.key_sources import open_keys
-from penstock_gateway.key_store import KeyStore, open_store
-from penstock_gateway.keys import KeyRing, credential, main
+from penstock_gateway.auth.key_ring import KeyRing, credential, main
+from penstock_gateway.auth.key_sources import open_keys
+from penstock_gateway.auth.key_store import KeyStore, open_store
 
 
 @pytest.fixture

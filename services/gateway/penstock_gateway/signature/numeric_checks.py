@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
 from penstock_common.tensors import NUMPY_DTYPES, pack_bytes, to_raw
-from penstock_gateway.bytes_checks import TextCheck
-from penstock_gateway.field_check import FieldCheck, invalid, shown
+from penstock_gateway.signature.bytes_checks import TextCheck
+from penstock_gateway.signature.field_check import FieldCheck, invalid, shown
 
 _STRUCT_CODES = {
     "BOOL": "?", "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q",

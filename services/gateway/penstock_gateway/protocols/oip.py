@@ -6,11 +6,11 @@ import orjson
 
 from penstock_common.errors import PenstockError
 from penstock_common.tensors import from_raw
-from penstock_gateway import oip_rest
-from penstock_gateway.catalog import Catalog
-from penstock_gateway.disconnect import DisconnectWatch
-from penstock_gateway.edge import Call, Reply
-from penstock_gateway.predict import infer
+from penstock_gateway.dataplane.catalog import Catalog
+from penstock_gateway.edge.disconnect import DisconnectWatch
+from penstock_gateway.edge.endpoint import Call, Reply
+from penstock_gateway.protocols import oip_json
+from penstock_gateway.protocols.predict import infer
 
 _LENGTH_HEADER = b"inference-header-content-length"
 
@@ -25,14 +25,14 @@ class OpenInference:
     async def infer(self, call: Call) -> Reply:
         """``POST /v2/models/{model}[/versions/{version}]/infer``."""
         route = self._catalog.resolve(call.path["model"], call.path.get("version", ""))
-        request = oip_rest.decode(call.body, _header_length(call))
+        request = oip_json.decode(call.body, _header_length(call))
         inputs, rows = route.decoder.check_arrays(request.inputs)
         outputs = await infer(route, inputs, rows, call, self._disconnects)
         arrays = {
             spec.name: (spec.datatype, from_raw(raw, spec.datatype, [rows, *spec.shape]))
             for spec, raw in zip(route.manifest.outputs, outputs, strict=True)
         }
-        body, json_length = oip_rest.encode(request, route.model, route.version, arrays)
+        body, json_length = oip_json.encode(request, route.model, route.version, arrays)
         headers = [(b"x-model-version", route.version.encode())]
         if json_length is None:
             return Reply(body, headers=headers)

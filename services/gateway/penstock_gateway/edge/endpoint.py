@@ -22,10 +22,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from penstock_common.errors import PenstockError, no_such_call
-from penstock_gateway.disconnect import DisconnectWatch
-from penstock_gateway.health import Health
-from penstock_gateway.keys import KeyRing, Principal, credential
-from penstock_gateway.limits import Limiter
+from penstock_gateway.auth.key_ring import KeyRing, Principal, credential
+from penstock_gateway.edge.disconnect import DisconnectWatch
+from penstock_gateway.edge.health import Health
+from penstock_gateway.limits.local import Limiter
 
 log = structlog.get_logger()
 

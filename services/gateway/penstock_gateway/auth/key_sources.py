@@ -12,7 +12,7 @@ from typing import Protocol
 import psycopg
 
 from penstock_common.keys import KeyRecord, load_record
-from penstock_gateway.key_store import SELECT, connect_postgres, is_postgres
+from penstock_gateway.auth.key_store import SELECT, connect_postgres, is_postgres
 
 
 class KeySourceError(Exception):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_gateway.keys import Principal
-from penstock_gateway.limits import Limiter
+from penstock_gateway.auth.key_ring import Principal
+from penstock_gateway.limits.local import Limiter
 
 
 class Clock:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.tensors import from_raw, pack_bytes
-from penstock_gateway.validation import MAX_ROWS, RowDecoder
+from penstock_gateway.signature.row_decoder import MAX_ROWS, RowDecoder
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.tensors import pack_bytes
-from penstock_gateway import oip_rest
+from penstock_gateway.protocols import oip_json
 
 
 def request(*inputs: dict[str, Any], **members: Any) -> bytes:
@@ -29,7 +29,7 @@ def binary(size: Any, datatype: str = "FP32", shape: Any = (2,)) -> dict[str, An
 
 def refused(body: bytes, length: int | None = None) -> PenstockError:
     with pytest.raises(PenstockError) as caught:
-        oip_rest.decode(body, length)
+        oip_json.decode(body, length)
     assert caught.value.status == 400
     return caught.value
 
@@ -37,7 +37,7 @@ def refused(body: bytes, length: int | None = None) -> PenstockError:
 @pytest.mark.parametrize("data", [[1, 2, 3, 4.5], [[1, 2], [3, 4.5]]])
 def test_json_data_flat_or_nested(data: Any) -> None:
     """JSON data may be flat or nested; both are row-major."""
-    decoded = oip_rest.decode(request(tensor(data), id="7"), None)
+    decoded = oip_json.decode(request(tensor(data), id="7"), None)
     assert decoded.id == "7"
     assert decoded.inputs["x"].dtype == np.float32
     assert decoded.inputs["x"].tolist() == [[1, 2], [3, 4.5]]
@@ -45,7 +45,7 @@ def test_json_data_flat_or_nested(data: Any) -> None:
 
 def test_strings_are_bytes() -> None:
     """BYTES elements come from JSON strings as UTF-8."""
-    decoded = oip_rest.decode(request(tensor(["a", "é"], "BYTES", (2,))), None)
+    decoded = oip_json.decode(request(tensor(["a", "é"], "BYTES", (2,))), None)
     assert decoded.inputs["x"].tolist() == [b"a", "é".encode()]
 
 
@@ -58,7 +58,7 @@ def test_binary_inputs_follow_the_json() -> None:
         {**binary(len(text), "BYTES"), "name": "b"},
     )
     body = head + np.array([1, 2], np.float32).tobytes() + text
-    inputs = oip_rest.decode(body, len(head)).inputs
+    inputs = oip_json.decode(body, len(head)).inputs
     assert [inputs[name].tolist() for name in ("a", "x", "b")] == [[1, 2], [True], [b"a", b"\xff"]]
 
 
@@ -118,8 +118,8 @@ ARRAYS: dict[str, tuple[str, NDArray[Any]]] = {
 
 
 def answer(arrays: dict[str, tuple[str, NDArray[Any]]], **members: Any) -> tuple[dict[str, Any], bytes, int | None]:
-    decoded = oip_rest.decode(request(tensor([1, 2, 3, 4]), **members), None)
-    body, length = oip_rest.encode(decoded, "m", "3", arrays)
+    decoded = oip_json.decode(request(tensor([1, 2, 3, 4]), **members), None)
+    body, length = oip_json.encode(decoded, "m", "3", arrays)
     return json.loads(body[:length]), body[len(body) if length is None else length :], length
 
 
@@ -175,9 +175,9 @@ def test_an_unknown_output_is_named() -> None:
 @given(numpy_arrays(np.int64, st.tuples(st.integers(1, 4), st.integers(1, 4))))
 def test_json_and_binary_agree(array: NDArray[Any]) -> None:
     """The same tensor as nested JSON and as binary data decodes to the same array."""
-    nested = oip_rest.decode(request(tensor(array.tolist(), "INT64", array.shape)), None)
+    nested = oip_json.decode(request(tensor(array.tolist(), "INT64", array.shape)), None)
     head = request(binary(array.nbytes, "INT64", array.shape))
-    raw = oip_rest.decode(head + array.astype("<i8").tobytes(), len(head))
+    raw = oip_json.decode(head + array.astype("<i8").tobytes(), len(head))
     assert nested.inputs["x"].tolist() == raw.inputs["x"].tolist() == array.tolist()
 
 
@@ -185,6 +185,6 @@ def test_json_and_binary_agree(array: NDArray[Any]) -> None:
 def test_any_bytes_are_answered_with_a_clear_error(body: bytes, length: int | None) -> None:
     """No body makes the decoder fail in any other way than a 400."""
     try:
-        oip_rest.decode(body, length)
+        oip_json.decode(body, length)
     except PenstockError as err:
         assert err.status == 400

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.tensors import NUMPY_DTYPES
-from penstock_gateway.bytes_checks import CategoryCheck, ImageCheck, TextCheck
-from penstock_gateway.field_check import FieldCheck, shown
-from penstock_gateway.json_body import decode_json
-from penstock_gateway.numeric_checks import BytesTensorCheck, NumericCheck, TensorCheck
-from penstock_gateway.signature_schema import row_schema
+from penstock_gateway.edge.json_body import decode_json
+from penstock_gateway.signature.bytes_checks import CategoryCheck, ImageCheck, TextCheck
+from penstock_gateway.signature.field_check import FieldCheck, shown
+from penstock_gateway.signature.json_schema import row_schema
+from penstock_gateway.signature.numeric_checks import BytesTensorCheck, NumericCheck, TensorCheck
 
 MAX_ROWS = 1024
 _MISSING: Any = object()

@@ -1,0 +1,1 @@
+"""The one way every request takes: resolve, validate, admit, infer, account."""

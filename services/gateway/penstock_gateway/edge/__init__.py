@@ -1,0 +1,1 @@
+"""The HTTP edge: bounds, credentials, deadlines, problem documents, disconnects, health."""

@@ -1,0 +1,1 @@
+"""One module for each wire protocol: parse the request, call the data plane, word the answer."""
