@@ -19,6 +19,37 @@ FORBIDDEN = {
     "cli": {"torch", "fastapi", "uvicorn", "obstore"},
 }
 
+#: The rooms of a service, top to bottom: a module imports its own room and those below it. A room is a
+#: sub-package or a module of the service's package.
+ROOMS = {
+    "gateway": [
+        "__main__",
+        "app",
+        "settings",
+        "routes",
+        "protocols",
+        "dataplane",
+        "signature",
+        "edge",
+        "limits",
+        "auth",
+    ],
+}
+
+
+def room_arrows(service: str) -> set[tuple[str, str]]:
+    """Which room of a service imports which."""
+    package = f"penstock_{service}"
+    arrows = set()
+    root = SERVICES / service / package
+    for path in root.rglob("*.py"):
+        room = path.relative_to(root).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            arrows |= {(room, m.split(".")[1]) for m in modules if m.startswith(f"{package}.")}
+    return arrows
+
 
 def imports(service: str) -> set[str]:
     """Top-level names that a service's sources import, wherever they do."""
@@ -52,3 +83,19 @@ def test_nothing_comes_in_by_the_back_door(module: str, absent: str) -> None:
     """What a service imports does not import the forbidden either."""
     code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("service", sorted(ROOMS))
+def test_a_room_imports_only_rooms_below_it(service: str) -> None:
+    """Inside a service the arrows point one way as well: from the composition root down to the seams."""
+    order = ROOMS[service]
+    rooms = {path.stem for path in (SERVICES / service / f"penstock_{service}").iterdir() if path.suffix in ("", ".py")}
+    assert rooms - {"__init__", "__pycache__"} == set(order)
+    assert not {(above, below) for above, below in room_arrows(service) if order.index(below) < order.index(above)}
+
+
+@pytest.mark.parametrize("service", sorted(ROOMS))
+def test_only_the_composition_root_reads_settings(service: str) -> None:
+    """Every other room gets what it needs as arguments."""
+    roots = {above for above, below in room_arrows(service) if below == "settings"}
+    assert roots <= {"__main__", "app", "server"}

@@ -1,4 +1,4 @@
-"""The gateway's composition root."""
+"""The gateway's composition root: reads the settings, chooses the adapters, connects the rooms."""
 
 from __future__ import annotations
 
@@ -15,20 +15,26 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 
 from penstock_common.garbage import spare_what_stays
-from penstock_common.manifest import Manifest
 from penstock_common.registry_client import RegistryClient, follow
+from penstock_common.registry_models import Version
 from penstock_common.telemetry import tracing_enabled
 from penstock_gateway.auth.key_ring import KeyRing
 from penstock_gateway.auth.key_sources import open_keys
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.coalescer import Coalescer
-from penstock_gateway.dataplane.queue_metrics import Queues
-from penstock_gateway.dataplane.upstream import Rows, Upstream, row_could_be_to_blame
+from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.dataplane.pod_version import PodVersion
+from penstock_gateway.dataplane.queue_metrics import QueueMetrics
+from penstock_gateway.dataplane.upstream import Upstream
+from penstock_gateway.dataplane.upstream_errors import row_could_be_to_blame
 from penstock_gateway.edge.disconnect import DisconnectWatch
-from penstock_gateway.edge.endpoint import Guard, no_route
+from penstock_gateway.edge.endpoint import Guard
 from penstock_gateway.edge.health import Health
-from penstock_gateway.limits.local import Limiter
+from penstock_gateway.edge.problem import no_such_route
+from penstock_gateway.limits.local import LocalAdmission
 from penstock_gateway.limits.peers import follow_peers
+from penstock_gateway.limits.token_bucket import TokenBuckets
+from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
 from penstock_gateway.protocols.openapi import document
 from penstock_gateway.protocols.predict import Predict
@@ -40,10 +46,11 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
     """The application, not yet connected to anything; its lifespan connects it."""
     keys = KeyRing(open_keys(settings.keys_url))
     disconnects = DisconnectWatch()
-    limiter = Limiter(settings.rate, settings.burst)
+    buckets = TokenBuckets(settings.rate, settings.burst)
+    admission = LocalAdmission(buckets)
     guard = Guard(
-        keys=keys,
-        limiter=limiter,
+        authenticator=keys,
+        admission=admission,
         health=health,
         disconnects=disconnects,
         timeout_seconds=settings.timeout_seconds,
@@ -54,18 +61,8 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = Upstream(settings.upstream, settings.pools)
-
-        def make_coalescer(model: str, version: int, manifest: Manifest) -> Coalescer[Rows, list[bytes]]:
-            most = min(settings.max_bundle_rows, manifest.batching.max_batch_size)
-            return Coalescer(
-                upstream.sender(model, version, manifest),
-                blames_item=row_could_be_to_blame,
-                max_outstanding=settings.max_outstanding if settings.coalesce else settings.max_queue_rows,
-                max_weight=most if settings.coalesce else 1,
-                max_queued=settings.max_queue_rows,
-            )
-
-        catalog = Catalog(upstream, make_coalescer)
+        catalog = Catalog(upstream, lambda version: _in_pods(version, upstream, settings))
+        dataplane = DataPlane(catalog, admission, disconnects)
         health.components = {
             "keys": lambda: keys.loaded,
             "registry snapshot": lambda: catalog.synced,
@@ -80,31 +77,31 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
                 asyncio.create_task(follow(registry, catalog.update)),
             ]
             if settings.peers:
-                background.append(asyncio.create_task(follow_peers(settings.peers, limiter)))
+                background.append(asyncio.create_task(follow_peers(settings.peers, buckets)))
             # Before FastAPI's own: routes are tried in turn.
             app.router.routes[:0] = routes(
                 guard,
                 health,
-                catalog,
-                Predict(catalog, disconnects, settings.default_model),
-                OpenInference(catalog, disconnects),
+                ModelList(catalog),
+                Predict(dataplane, settings.default_model),
+                OpenInference(dataplane, catalog),
                 with_metrics=not settings.metrics_port,
             )
             app.openapi = lambda: document(catalog, settings.default_model)  # type: ignore[method-assign]
-            queues = Queues(catalog)
-            REGISTRY.register(queues)
+            queue_metrics = QueueMetrics(catalog, admission)
+            REGISTRY.register(queue_metrics)
             spare_what_stays()
             try:
                 yield
             finally:
-                REGISTRY.unregister(queues)
+                REGISTRY.unregister(queue_metrics)
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
                 await catalog.close()
                 await upstream.close()
 
-    # FastAPI makes each request's span itself; metrics and logs are the edge's.
+    # FastAPI makes each request's span itself; metrics and logs are the endpoints'.
     telemetry: TelemetryConfig = {
         "tracing": tracing_enabled(),
         "operation_spans": False,
@@ -120,7 +117,22 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
         telemetry=telemetry,
         redirect_slashes=False,
     )
-    # The edges answer for their errors, bodies and metrics themselves, and FastAPI's middlewares for these would add a
-    # tenth to the gateway's work. What is left serves the router's own refusals and /docs; spans are made outside of it.
-    app.middleware_stack = ExceptionMiddleware(AsyncExitStackMiddleware(app.router), handlers={HTTPException: no_route})
+    # The endpoints handle their errors, bodies and metrics themselves, and FastAPI's middlewares for these would add a
+    # tenth to the gateway's work. The two that are kept serve the router's own refusals and /docs; spans are made outside.
+    app.middleware_stack = ExceptionMiddleware(
+        AsyncExitStackMiddleware(app.router), handlers={HTTPException: no_such_route}
+    )
     return app
+
+
+def _in_pods(version: Version, upstream: Upstream, settings: GatewaySettings) -> PodVersion:
+    """A version behind ``upstream``, with a coalescer of its own."""
+    most = min(settings.max_bundle_rows, version.manifest.batching.max_batch_size)
+    coalescer = Coalescer(
+        upstream.sender(version.model, version.version, version.manifest),
+        blames_item=row_could_be_to_blame,
+        max_outstanding=settings.max_outstanding if settings.coalesce else settings.max_queue_rows,
+        max_weight=most if settings.coalesce else 1,
+        max_queued=settings.max_queue_rows,
+    )
+    return PodVersion(version, coalescer)

@@ -40,7 +40,7 @@ def test_a_key_is_known_by_its_limits(store: KeyStore, path: Path) -> None:
     ring.load()
     principal = ring.lookup(key)
     assert ring.loaded
-    assert (principal.id, principal.name, principal.rate, principal.burst) == (record.id, "shop", 10, 20)
+    assert (principal.id, principal.name, principal.limits.rate, principal.limits.burst) == (record.id, "shop", 10, 20)
 
 
 def test_wrong_keys_are_401(store: KeyStore, path: Path) -> None:
@@ -131,7 +131,7 @@ def test_the_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     created = json.loads(capsys.readouterr().out)
     ring = KeyRing(open_keys(str(path)))
     ring.load()
-    assert ring.lookup(created["key"]).rate == 5
+    assert ring.lookup(created["key"]).limits.rate == 5
     assert main(["list", "--db", str(path)]) == 0
     listed = capsys.readouterr().out
     assert "shop  active" in listed

@@ -31,7 +31,7 @@ def test_a_mounted_secret_is_followed(tmp_path: Path) -> None:
     (tmp_path / "shop.json").write_bytes(dump_record(record))
     ring = KeyRing(open_keys(str(tmp_path)))
     ring.load()
-    assert ring.lookup(key).rate == 5
+    assert ring.lookup(key).limits.rate == 5
     other, second = new_key("other")
     (tmp_path / "other.json").write_bytes(dump_record(other))
     (tmp_path / "shop.json").unlink()
@@ -96,7 +96,7 @@ def test_keys_in_postgresql(postgres: tuple[str, Callable[[str], None]]) -> None
     record, key = store.create("shop", burst=7)
     ring = KeyRing(open_keys(url))
     ring.load()
-    assert ring.lookup(key).burst == 7
+    assert ring.lookup(key).limits.burst == 7
     assert [r.id for r in store.records()] == [record.id]
     control("stop")
     ring.load()

@@ -14,7 +14,6 @@ import os
 import sqlite3
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -22,23 +21,15 @@ from prometheus_client import Counter
 
 from penstock_common.errors import PenstockError
 from penstock_common.keys import ID_LENGTH, PREFIX, KeyRecord, key_hash, public
+from penstock_gateway.auth.authenticator import Headers
 from penstock_gateway.auth.key_sources import KeySource, KeySourceError
 from penstock_gateway.auth.key_store import is_postgres, open_store
+from penstock_gateway.auth.principal import Limits, Principal
 
 REFRESH_SECONDS = 0.5
 _ID_END = len(PREFIX) + ID_LENGTH
 _FAILURES = Counter("penstock_gateway_key_refresh_failures_total", "Refreshes of the API keys that failed")
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """A caller; ``None`` limits are the installation's defaults."""
-
-    id: str
-    name: str
-    rate: float | None = None
-    burst: float | None = None
 
 
 def credential(headers: Sequence[tuple[bytes, bytes]]) -> str:
@@ -64,6 +55,9 @@ class KeyRing:
     def loaded(self) -> bool:
         """Whether the store was read at least once."""
         return self._loaded
+
+    def authenticate(self, headers: Headers) -> Principal:
+        return self.lookup(credential(headers))
 
     def lookup(self, presented: str) -> Principal:
         """The caller that ``presented`` belongs to.
@@ -95,7 +89,8 @@ class KeyRing:
         self._loaded = True
         if records is not None:
             self._keys = {
-                r.id: (r.hash, Principal(r.id, r.name, r.rate, r.burst), r.revoked is not None) for r in records
+                r.id: (r.hash, Principal(r.id, r.name, limits=Limits(r.rate, r.burst)), r.revoked is not None)
+                for r in records
             }
 
     async def refresh_forever(self, interval: float = REFRESH_SECONDS) -> None:

@@ -13,17 +13,14 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Manifest
 from penstock_common.registry_models import PRODUCTION, AliasTarget, Model, Snapshot, Version
-from penstock_gateway.dataplane.coalescer import Coalescer
-from penstock_gateway.dataplane.upstream import Rows
-from penstock_gateway.signature.presenter import Presenter
-from penstock_gateway.signature.row_decoder import RowDecoder
+from penstock_gateway.dataplane.servable import Servable
 
-log = structlog.get_logger()
+logger = structlog.get_logger()
 
 #: Each probe reaches one pod; after this many in a row that say yes, the version is taken as ready.
 _PROBES = 3
@@ -31,50 +28,52 @@ _PROBE_INTERVAL = 0.1
 #: A gateway that starts waits this long for the models to be in effect before it calls itself ready.
 _FIRST_PATIENCE = 15.0
 
-MakeCoalescer = Callable[[str, int, Manifest], Coalescer[Rows, list[bytes]]]
+MakeServable = Callable[[Version], Servable]
 
 
 class Readiness(Protocol):
     async def model_ready(self, model: str, version: int) -> bool: ...
 
 
-class Route:
-    """Everything that one served model version needs to answer."""
+class AliasShare(msgspec.Struct, frozen=True):
+    """A version that an alias points at, with its share of the alias's traffic."""
 
-    __slots__ = ("coalescer", "decoder", "manifest", "model", "number", "presenter", "version")
+    version: str
+    weight: int
 
-    def __init__(self, version: Version, coalescer: Coalescer[Rows, list[bytes]]) -> None:
-        self.model = version.model
-        self.number = version.version
-        self.version = str(version.version)
-        self.manifest = version.manifest
-        self.decoder = RowDecoder(version.manifest)
-        self.presenter = Presenter(version.manifest, version.model)
-        self.coalescer = coalescer
+
+class ModelListing(msgspec.Struct, frozen=True):
+    """A model as ``GET /v1/models`` lists it; the aliases are those in effect in this gateway."""
+
+    name: str
+    ready: bool
+    description: str
+    aliases: dict[str, list[AliasShare]]
+    versions: list[str]
 
 
 class _Alias:
     """Targets in effect, with what a weighted choice needs."""
 
-    __slots__ = ("cumulative", "routes", "targets")
+    __slots__ = ("cumulative", "servables", "targets")
 
-    def __init__(self, targets: list[AliasTarget], routes: list[Route]) -> None:
+    def __init__(self, targets: list[AliasTarget], servables: list[Servable]) -> None:
         self.targets = targets
-        self.routes = routes
+        self.servables = servables
         self.cumulative = list(accumulate(t.weight for t in targets))
 
-    def choose(self) -> Route:
-        if len(self.routes) == 1:
-            return self.routes[0]
-        return random.choices(self.routes, cum_weights=self.cumulative)[0]  # noqa: S311 (traffic split, no secret)
+    def choose(self) -> Servable:
+        if len(self.servables) == 1:
+            return self.servables[0]
+        return random.choices(self.servables, cum_weights=self.cumulative)[0]  # noqa: S311 (traffic split)
 
 
 class _Entry:
-    """A model: the registry's word on it, and what is in effect here."""
+    """A model: what the registry says of it, and what is in effect here."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.routes: dict[int, Route] = {}
+        self.servables: dict[int, Servable] = {}
         self.aliases: dict[str, _Alias] = {}
 
 
@@ -83,12 +82,12 @@ class Catalog:
 
     Args:
         readiness: asks the pods whether a version is loaded.
-        make_coalescer: one for each model version that gets traffic.
+        make_servable: makes the servable of each version that gets traffic.
     """
 
-    def __init__(self, readiness: Readiness, make_coalescer: MakeCoalescer) -> None:
+    def __init__(self, readiness: Readiness, make_servable: MakeServable) -> None:
         self._readiness = readiness
-        self._make_coalescer = make_coalescer
+        self._make_servable = make_servable
         self._entries: dict[str, _Entry] = {}
         self._probes: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._first: asyncio.Task[None] | None = None
@@ -126,7 +125,7 @@ class Catalog:
         """Put into effect what is ready, and probe for what is not."""
         model = entry.model
         wanted = {t.version for targets in model.aliases.values() for t in targets}
-        for number in wanted - entry.routes.keys():
+        for number in wanted - entry.servables.keys():
             key = (model.name, number)
             if key not in self._probes:
                 self._probes[key] = asyncio.create_task(self._probe(*key))
@@ -135,17 +134,17 @@ class Catalog:
             current = entry.aliases.get(name)
             if current is not None and current.targets == targets:
                 aliases[name] = current
-            elif all(t.version in entry.routes for t in targets):
-                aliases[name] = _Alias(targets, [entry.routes[t.version] for t in targets])
-                log.info("alias in effect", model=model.name, alias=name, versions=[t.version for t in targets])
+            elif all(t.version in entry.servables for t in targets):
+                aliases[name] = _Alias(targets, [entry.servables[t.version] for t in targets])
+                logger.info("alias in effect", model=model.name, alias=name, versions=[t.version for t in targets])
             elif current is not None:
                 aliases[name] = current
         entry.aliases = aliases
-        in_effect = {route.number for alias in aliases.values() for route in alias.routes}
-        entry.routes = {n: r for n, r in entry.routes.items() if n in wanted or n in in_effect}
+        in_effect = {t.version for alias in aliases.values() for t in alias.targets}
+        entry.servables = {n: s for n, s in entry.servables.items() if n in wanted or n in in_effect}
 
     async def _probe(self, name: str, number: int) -> None:
-        """Wait until the pods have a version, then give it a route."""
+        """Wait until the pods have a version, then let it answer."""
         try:
             in_a_row = 0
             while True:
@@ -157,14 +156,13 @@ class Catalog:
                 in_a_row = in_a_row + 1 if await self._readiness.model_ready(name, number) else 0
                 if in_a_row < _PROBES:
                     await asyncio.sleep(_PROBE_INTERVAL)
-            version = entry.model.versions[number]
-            entry.routes[number] = Route(version, self._make_coalescer(name, number, version.manifest))
+            entry.servables[number] = self._make_servable(entry.model.versions[number])
         finally:
             self._probes.pop((name, number), None)
         self._settle(entry)
 
-    def resolve(self, name: str, version: str = "") -> Route:
-        """The route of a request.
+    def resolve(self, name: str, version: str = "") -> Servable:
+        """The servable of a request.
 
         Args:
             name: a model, or ``model@alias``.
@@ -192,12 +190,12 @@ class Catalog:
             f"Model {model_name!r} has no alias {alias_name or PRODUCTION!r}; its aliases: {known}.",
         )
 
-    def _resolve_version(self, entry: _Entry, version: str) -> Route:
+    def _resolve_version(self, entry: _Entry, version: str) -> Servable:
         name = entry.model.name
         number = int(version) if version.isdecimal() and len(version) < 10 else 0
-        route = entry.routes.get(number)
-        if route is not None:
-            return route
+        servable = entry.servables.get(number)
+        if servable is not None:
+            return servable
         if number not in entry.model.versions:
             known = ", ".join(str(n) for n in sorted(entry.model.versions)[-10:])
             raise PenstockError(
@@ -218,34 +216,31 @@ class Catalog:
         known = ", ".join(sorted(self._entries)) or "none yet"
         return PenstockError(404, "unknown-model", f"There is no model {name!r}; models here: {known}.")
 
-    def models(self) -> list[dict[str, object]]:
-        """What ``GET /v1/models`` lists."""
-        return [
-            {
-                "name": name,
-                "ready": PRODUCTION in entry.aliases,
-                "description": _description(entry),
-                "aliases": {
-                    alias: [{"version": str(t.version), "weight": t.weight} for t in in_effect.targets]
-                    for alias, in_effect in sorted(entry.aliases.items())
-                },
-                "versions": [str(n) for n in sorted(entry.model.versions)],
-            }
-            for name, entry in sorted(self._entries.items())
-        ]
+    def models(self) -> list[ModelListing]:
+        return [_listing(entry) for _, entry in sorted(self._entries.items())]
 
-    def routes(self) -> list[Route]:
-        """Every version that has one. Also called by the thread that answers Prometheus."""
-        return [route for entry in list(self._entries.values()) for route in list(entry.routes.values())]
+    def servables(self) -> list[Servable]:
+        """Every version that may get traffic; also called by the thread that answers Prometheus."""
+        return [s for entry in list(self._entries.values()) for s in list(entry.servables.values())]
 
-    def production_routes(self) -> list[Route]:
-        """One route for each model that serves, for the documentation."""
-        return [e.aliases[PRODUCTION].routes[0] for _, e in sorted(self._entries.items()) if PRODUCTION in e.aliases]
+    def production(self) -> list[Servable]:
+        """One servable for each model whose production alias is in effect, for the documentation."""
+        entries = [entry for _, entry in sorted(self._entries.items())]
+        return [entry.aliases[PRODUCTION].servables[0] for entry in entries if PRODUCTION in entry.aliases]
 
 
-def _description(entry: _Entry) -> str:
-    alias = entry.aliases.get(PRODUCTION)
-    return alias.routes[0].manifest.description if alias else ""
+def _listing(entry: _Entry) -> ModelListing:
+    production = entry.aliases.get(PRODUCTION)
+    return ModelListing(
+        name=entry.model.name,
+        ready=production is not None,
+        description=production.servables[0].signature.manifest.description if production else "",
+        aliases={
+            alias: [AliasShare(str(t.version), t.weight) for t in in_effect.targets]
+            for alias, in_effect in sorted(entry.aliases.items())
+        },
+        versions=[str(number) for number in sorted(entry.model.versions)],
+    )
 
 
 def _loading(name: str, what: str) -> PenstockError:

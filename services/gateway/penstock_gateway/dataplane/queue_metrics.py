@@ -8,26 +8,34 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from penstock_gateway.dataplane.catalog import Catalog
+from penstock_gateway.dataplane.pod_version import PodVersion
+from penstock_gateway.limits.local import LocalAdmission
 
 _LABELS = ["model", "version"]
 
 
-class Queues(Collector):
-    """The coalescers of the versions that have a route; a version that has none any more has no series."""
+class QueueMetrics(Collector):
+    """The queues of the versions that get traffic, and the rows in flight of each model that was asked."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, admission: LocalAdmission) -> None:
         self._catalog = catalog
+        self._admission = admission
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        rows = GaugeMetricFamily(
+        queued = GaugeMetricFamily(
             "penstock_gateway_queue_rows", "Rows that wait to be sent to the pods.", labels=_LABELS
         )
-        calls = GaugeMetricFamily(
+        outstanding = GaugeMetricFamily(
             "penstock_gateway_outstanding_calls", "Messages that the pods are at work on.", labels=_LABELS
         )
-        for route in self._catalog.routes():
-            labels = [route.model, route.version]
-            rows.add_metric(labels, route.coalescer.queued)
-            calls.add_metric(labels, route.coalescer.outstanding)
-        yield rows
-        yield calls
+        for servable in self._catalog.servables():
+            if isinstance(servable, PodVersion):
+                labels = [servable.model, servable.version]
+                queued.add_metric(labels, servable.coalescer.queued)
+                outstanding.add_metric(labels, servable.coalescer.outstanding)
+        in_flight = GaugeMetricFamily(
+            "penstock_gateway_rows_in_flight", "Rows of admitted requests that are not answered yet.", labels=["model"]
+        )
+        for model, rows in self._admission.rows_in_flight():
+            in_flight.add_metric([model], rows)
+        yield from (queued, outstanding, in_flight)

@@ -1,35 +1,34 @@
 """What every protected route does around its own work.
 
-An ``Edge`` is a plain ASGI endpoint: FastAPI's handling of a typed body costs
-several times what the whole of this does. In order: credential, limit, body,
-deadline, the handler, the answer; any error becomes a problem document.
+An ``Endpoint`` is a plain ASGI application: FastAPI's handling of a typed body costs
+several times what the whole of this does. In order: credential, rate, deadline,
+body, the handler, the answer, and what the request used. Any error becomes a
+problem document.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
-import orjson
 import structlog
-from prometheus_client import Counter, Histogram
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
+from prometheus_client import Histogram
 
-from penstock_common.errors import PenstockError, no_such_call
-from penstock_gateway.auth.key_ring import KeyRing, Principal, credential
+from penstock_common.errors import PenstockError
+from penstock_gateway.auth.authenticator import Authenticator
+from penstock_gateway.auth.principal import Principal
+from penstock_gateway.edge.body import read_body
+from penstock_gateway.edge.call import Call, Handler, Receive, Reply, Scope, Send
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.edge.health import Health
-from penstock_gateway.limits.local import Limiter
+from penstock_gateway.edge.problem import REQUESTS, problem_reply, request_id_of
+from penstock_gateway.limits.admission import Admission, Usage
 
-log = structlog.get_logger()
+logger = structlog.get_logger()
 
-REQUESTS = Counter("penstock_gateway_requests_total", "Requests, by route and status.", ["route", "status"])
 SECONDS = Histogram(
     "penstock_gateway_request_seconds",
     "Time from the request's headers to its answer.",
@@ -37,47 +36,13 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-JSON = b"application/json"
-_PROBLEM = b"application/problem+json"
-
-
-@dataclass(slots=True)
-class Call:
-    """One authenticated request.
-
-    ``deadline`` is on ``time.monotonic``'s clock.
-    """
-
-    path: Mapping[str, str]
-    headers: Mapping[bytes, bytes]
-    body: bytes
-    principal: Principal
-    deadline: float
-    receive: Receive
-
-
-@dataclass(slots=True)
-class Reply:
-    body: bytes
-    content_type: bytes = JSON
-    status: int = 200
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-
-
-Handler = Callable[[Call], Awaitable[Reply]]
-
 
 @dataclass(slots=True)
 class Guard:
-    """What the edges of one gateway share."""
+    """What the endpoints of one gateway share."""
 
-    keys: KeyRing
-    limiter: Limiter
+    authenticator: Authenticator
+    admission: Admission
     health: Health
     disconnects: DisconnectWatch
     timeout_seconds: float
@@ -85,7 +50,7 @@ class Guard:
     log_all: bool
 
 
-class Edge:
+class Endpoint:
     """A protected route as an ASGI application.
 
     Args:
@@ -104,53 +69,47 @@ class Edge:
         started = time.monotonic()
         raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
         headers = dict(raw_headers)
-        request_id = _request_id(headers.get(b"x-request-id"))
-        extra: list[tuple[bytes, bytes]] = []
+        request_id = request_id_of(headers.get(b"x-request-id"))
         guard = self._guard
-        problem: PenstockError | None = None
+        extra: list[tuple[bytes, bytes]] = []
+        code: str | None = None
+        call: Call | None = None
+        usage: Usage | None = None
         try:
-            principal = guard.keys.lookup(credential(raw_headers))
-            state = guard.limiter.take(principal)
-            extra = guard.limiter.headers(state)
-            if not state.allowed:
-                raise guard.limiter.refusal(state)
-            deadline = started + _timeout(headers.get(b"x-request-timeout"), guard.timeout_seconds)
-            body = await _read_body(headers, receive, guard.max_body_bytes, deadline)
-            call = Call(scope.get("path_params", {}), headers, body, principal, deadline, receive)
-            reply = await self._handler(call)
-        except PenstockError as err:
-            problem = err
+            try:
+                principal = guard.authenticator.authenticate(raw_headers)
+                if not isinstance(principal, Principal):
+                    principal = await principal
+                extra = guard.admission.arrive(principal)
+                deadline = started + _timeout(headers.get(b"x-request-timeout"), guard.timeout_seconds)
+                body = await read_body(headers, receive, guard.max_body_bytes, deadline)
+                call = Call(scope.get("path_params", {}), headers, body, principal, deadline, receive)
+                reply = await self._handler(call)
+            except PenstockError as err:
+                code = err.code
+                reply = problem_reply(err, request_id)
+            except Exception:
+                logger.exception("unhandled", route=self._route, request_id=request_id.decode())
+                code = "internal"
+                reply = problem_reply(_INTERNAL, request_id)
+            if code is not None:
+                # A refusal's own Retry-After replaces the one of the rate limit.
+                own = {name for name, _ in reply.headers}
+                extra = [(name, value) for name, value in extra if name not in own]
+            if guard.health.draining:
+                # The client's next request then opens a connection, to a gateway that stays.
+                extra = [*extra, (b"connection", b"close")]
+            usage = reply.usage
+            await self._send(reply, [(b"x-request-id", request_id), *extra, *reply.headers], receive, send)
         except asyncio.CancelledError:
             # Nobody is left to answer: the client went away, or the server is being stopped for good.
             REQUESTS.labels(self._route, "499").inc()
-            if not guard.disconnects.took(asyncio.current_task()):
+            if not guard.disconnects.cancelled(asyncio.current_task()):
                 raise
             return
-        except Exception:
-            log.exception("unhandled", route=self._route, request_id=request_id.decode())
-            problem = PenstockError(500, "internal", "The gateway failed on this request; its log has the request id.")
-        if problem is not None:
-            # A refusal that has its own Retry-After replaces the limiter's.
-            extra = [(k, v) for k, v in extra if k.decode() not in {h.lower() for h in problem.headers}]
-            extra += [(k.lower().encode(), v.encode()) for k, v in problem.headers.items()]
-            reply = Reply(_document(problem, request_id), _PROBLEM, problem.status)
-        if guard.health.draining:
-            # The client's next request then opens a connection, to a gateway that stays.
-            extra = [*extra, (b"connection", b"close")]
-        await send(
-            {
-                "type": "http.response.start",
-                "status": reply.status,
-                "headers": [
-                    (b"content-type", reply.content_type),
-                    (b"content-length", b"%d" % len(reply.body)),
-                    (b"x-request-id", request_id),
-                    *extra,
-                    *reply.headers,
-                ],
-            }
-        )
-        await send({"type": "http.response.body", "body": reply.body})
+        finally:
+            if call is not None and call.lease is not None:
+                call.lease.settle(usage or Usage())
         elapsed = time.monotonic() - started
         self._seconds.observe(elapsed)
         if reply.status == 200:
@@ -158,39 +117,49 @@ class Edge:
         else:
             REQUESTS.labels(self._route, str(reply.status)).inc()
         if guard.log_all or reply.status >= 400:
-            log.info(
+            logger.info(
                 "request",
                 route=self._route,
                 path=scope["path"],
                 status=reply.status,
-                code=problem.code if problem else None,
+                code=code,
                 ms=round(elapsed * 1000, 2),
                 request_id=request_id.decode(),
             )
 
+    async def _send(self, reply: Reply, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
+        body = reply.body
+        length = [(b"content-length", b"%d" % len(body))] if isinstance(body, bytes) else []
+        await send(
+            {
+                "type": "http.response.start",
+                "status": reply.status,
+                "headers": [(b"content-type", reply.content_type), *length, *headers],
+            }
+        )
+        if isinstance(body, bytes):
+            await send({"type": "http.response.body", "body": body})
+        else:
+            await self._stream(body, receive, send)
 
-async def no_route(request: Request, err: Exception) -> Response:
-    """The router's own refusals as problem documents."""
-    assert isinstance(err, HTTPException)
-    refusal = no_such_call(err.status_code, request.method, request.url.path, err.headers)
-    REQUESTS.labels("none", str(refusal.status)).inc()
-    request_id = _request_id(dict(request.scope["headers"]).get(b"x-request-id"))
-    headers = {**refusal.headers, "X-Request-ID": request_id.decode()}
-    return Response(_document(refusal, request_id), refusal.status, headers, media_type=_PROBLEM.decode())
+    async def _stream(self, chunks: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> None:
+        """Send each chunk as it comes.
+
+        An error after the first byte cannot become a problem document: it is raised, and the
+        server closes the connection, so that the client sees an answer that is not whole.
+        """
+        async with contextlib.aclosing(chunks):
+            with self._guard.disconnects.cancelling_on_disconnect(receive):
+                async for chunk in chunks:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
-def _document(problem: PenstockError, request_id: bytes) -> bytes:
-    return orjson.dumps(problem.problem() | {"request_id": request_id.decode()})
-
-
-def _request_id(given: bytes | None) -> bytes:
-    """The caller's id where it is short and harmless in a header and a log line, else a new one."""
-    if given and len(given) <= 128 and given.isascii() and given.decode("ascii").isprintable():
-        return given
-    return b"%016x" % random.getrandbits(64)
+_INTERNAL = PenstockError(500, "internal", "The gateway failed on this request; its log has the request id.")
 
 
 def _timeout(given: bytes | None, longest: float) -> float:
+    """Seconds that a request may take: what ``X-Request-Timeout`` asks for, at most ``longest``."""
     if given is None:
         return longest
     try:
@@ -202,39 +171,3 @@ def _timeout(given: bytes | None, longest: float) -> float:
             400, "bad-timeout", f"X-Request-Timeout: {given[:40]!r} is not a positive number of seconds."
         )
     return min(seconds, longest)
-
-
-async def _read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int, deadline: float) -> bytes:
-    declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
-    message = await receive()
-    if not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
-    chunks = [message["body"]]
-    size = len(chunks[0])
-    try:
-        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-            while message.get("more_body"):
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise PenstockError(499, "client-gone", "The client closed the connection.")
-                chunks.append(message["body"])
-                size += len(message["body"])
-                if size > limit:
-                    raise _too_large(limit)
-    except TimeoutError:
-        raise PenstockError(504, "deadline-exceeded", "The request's body did not arrive in time.") from None
-    return b"".join(chunks)
-
-
-def _too_large(limit: int) -> PenstockError:
-    return PenstockError(
-        413,
-        "body-too-large",
-        f"The body is larger than {limit} bytes; send fewer rows or a smaller file.",
-        extra={"limit": limit},
-    )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock_common.manifest import FieldKind, Task
-from penstock_gateway.dataplane.catalog import Catalog, Route
+from penstock_common.manifest import FieldKind, Manifest, Task
+from penstock_common.version import VERSION
+from penstock_gateway.dataplane.catalog import Catalog
+from penstock_gateway.dataplane.servable import Servable
+from penstock_gateway.signature.json_schema import row_schema
 
 _PROBLEM_STATUSES = {
     "400": "The body is not readable.",
@@ -30,8 +33,8 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
             }
         }
     }
-    for route in catalog.production_routes():
-        model, predict, infer = route.model, _predict(route), _infer(route)
+    for servable in catalog.production():
+        model, predict, infer = servable.model, _predict(servable), _infer(servable)
         paths[f"/v1/models/{model}/predict"] = {"post": predict}
         paths[f"/v1/models/{model}/versions/{{version}}/predict"] = {"post": _of_a_version(predict)}
         paths[f"/v2/models/{model}/infer"] = {"post": infer}
@@ -42,7 +45,7 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Penstock",
-            "version": "0.1.0",
+            "version": VERSION,
             "description": "Predictions from this installation's models, "
             "as fields (/v1) or as tensors of the Open Inference Protocol (/v2).",
         },
@@ -71,22 +74,23 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
     }
 
 
-def _predict(route: Route) -> dict[str, Any]:
-    row = route.decoder.json_schema()
+def _predict(servable: Servable) -> dict[str, Any]:
+    manifest = servable.signature.manifest
+    row = row_schema(manifest)
     content: dict[str, Any] = {
         "application/json": {"schema": {"oneOf": [row, {"type": "array", "items": row, "minItems": 1}]}}
     }
-    if route.manifest.examples:
-        content["application/json"]["example"] = route.manifest.examples[0]
-    if any(field.kind is FieldKind.IMAGE for field in route.manifest.inputs):
-        parts = {f.name: {"type": "string", "format": "binary"} for f in route.manifest.inputs}
+    if manifest.examples:
+        content["application/json"]["example"] = manifest.examples[0]
+    if any(field.kind is FieldKind.IMAGE for field in manifest.inputs):
+        parts = {f.name: {"type": "string", "format": "binary"} for f in manifest.inputs}
         content["multipart/form-data"] = {"schema": {"type": "object", "properties": parts}}
-    answer = _answer(route)
+    answer = _answer(manifest)
     return {
-        "operationId": f"predict_{route.model}",
-        "tags": [route.model],
-        "summary": f"Ask {route.model}",
-        "description": route.manifest.description,
+        "operationId": f"predict_{servable.model}",
+        "tags": [servable.model],
+        "summary": f"Ask {servable.model}",
+        "description": manifest.description,
         "requestBody": {"required": True, "content": content},
         "responses": _responses({"oneOf": [answer, {"type": "array", "items": answer}]}),
     }
@@ -105,9 +109,9 @@ def _of_a_version(operation: dict[str, Any]) -> dict[str, Any]:
     return operation | {"operationId": operation_id, "parameters": [version]}
 
 
-def _infer(route: Route) -> dict[str, Any]:
+def _infer(servable: Servable) -> dict[str, Any]:
     """The Open Inference Protocol's call, with the names and types of this model's tensors."""
-    manifest = route.manifest
+    manifest = servable.signature.manifest
     inputs = [_tensor(f.name, f.datatype, f.shape) for f in manifest.inputs]
     outputs = [_tensor(o.name, o.datatype, o.shape) for o in manifest.outputs]
     request = {
@@ -130,9 +134,9 @@ def _infer(route: Route) -> dict[str, Any]:
         },
     }
     return {
-        "operationId": f"infer_{route.model}",
-        "tags": [route.model],
-        "summary": f"Ask {route.model} (Open Inference Protocol v2)",
+        "operationId": f"infer_{servable.model}",
+        "tags": [servable.model],
+        "summary": f"Ask {servable.model} (Open Inference Protocol v2)",
         "description": "Binary tensors are sent and answered as in Triton's binary tensor data extension.",
         "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
         "responses": _responses(answer),
@@ -159,13 +163,13 @@ def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
     }
 
 
-def _answer(route: Route) -> dict[str, Any]:
+def _answer(manifest: Manifest) -> dict[str, Any]:
     properties: dict[str, Any] = {"model": {"type": "string"}, "version": {"type": "string"}}
-    if route.manifest.task is Task.CLASSIFICATION:
-        properties["prediction"] = {"type": "string", "enum": route.manifest.labels}
+    if manifest.task is Task.CLASSIFICATION:
+        properties["prediction"] = {"type": "string", "enum": manifest.labels}
         properties["confidence"] = {"type": "number", "minimum": 0, "maximum": 1}
         properties["probabilities"] = {"type": "object", "additionalProperties": {"type": "number"}}
-    elif route.manifest.task is Task.REGRESSION:
+    elif manifest.task is Task.REGRESSION:
         properties["prediction"] = {"type": "number"}
     else:
         properties["outputs"] = {"type": "object"}

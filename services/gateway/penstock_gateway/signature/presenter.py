@@ -1,4 +1,4 @@
-"""Raw output tensors as the answer of the friendly route."""
+"""Raw output tensors as the JSON answer of ``/v1``: a class, a value, or the outputs themselves."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest, Output, Task
 from penstock_common.tensors import NUMPY_DTYPES, from_raw
+from penstock_gateway.signature.rows import Rows
 
 _ENCODER = msgspec.json.Encoder()
 _FLOAT_CODES = {"FP16": "e", "FP32": "f", "FP64": "d"}
@@ -29,29 +30,30 @@ class Presenter:
         self._probabilities = struct.Struct(
             f"<{len(manifest.labels)}{_FLOAT_CODES.get(manifest.outputs[0].datatype, 'f')}"
         )
-        words: dict[Task, Callable[[Sequence[bytes], int], list[dict[str, Any]]]] = {
+        by_task: dict[Task, Callable[[Sequence[bytes], int], list[dict[str, Any]]]] = {
             Task.CLASSIFICATION: self._classes,
             Task.REGRESSION: self._values,
             Task.TENSOR: self._tensors,
         }
-        self._words = words[manifest.task]
+        self._present_rows = by_task[manifest.task]
 
-    def present(self, outputs: Sequence[bytes], rows: int, version: str, was_list: bool) -> bytes:
-        """The JSON answer: one object, or a list of them where a list was asked.
+    def present(self, outputs: Sequence[bytes], rows: Rows, version: str) -> bytes:
+        """The JSON answer: one object, or a list of them if the request was one.
 
         Args:
             outputs: raw tensors in the order of the signature.
+            rows: the rows that were asked.
 
         Raises:
-            PenstockError: 500 ``model-output`` where the outputs do not fit the manifest or are not finite.
+            PenstockError: 500 ``model-output`` if the outputs do not fit the manifest or are not finite.
         """
         if len(outputs) != len(self._outputs):
             raise self._bad(f"{len(outputs)} outputs where its manifest names {len(self._outputs)}")
-        answers = self._words(outputs, rows)
+        answers = self._present_rows(outputs, rows.count)
         for answer in answers:
             answer["model"] = self._model
             answer["version"] = version
-        return _ENCODER.encode(answers if was_list else answers[0])
+        return _ENCODER.encode(answers if rows.is_list else answers[0])
 
     def _classes(self, outputs: Sequence[bytes], rows: int) -> list[dict[str, Any]]:
         raw = outputs[0]

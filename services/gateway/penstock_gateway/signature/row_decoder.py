@@ -13,8 +13,8 @@ from penstock_common.tensors import NUMPY_DTYPES
 from penstock_gateway.edge.json_body import decode_json
 from penstock_gateway.signature.bytes_checks import CategoryCheck, ImageCheck, TextCheck
 from penstock_gateway.signature.field_check import FieldCheck, shown
-from penstock_gateway.signature.json_schema import row_schema
 from penstock_gateway.signature.numeric_checks import BytesTensorCheck, NumericCheck, TensorCheck
+from penstock_gateway.signature.rows import Rows
 
 MAX_ROWS = 1024
 _MISSING: Any = object()
@@ -38,7 +38,6 @@ class RowDecoder:
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        self._manifest = manifest
         self._checks = [_check_of(field) for field in manifest.inputs]
         self._names = [field.name for field in manifest.inputs]
         # (name, check, checked default): what the hot path needs, without attribute look-ups.
@@ -48,12 +47,12 @@ class RowDecoder:
         ]
         self._packs = [check.pack for check in self._checks]
 
-    def encode(self, body: bytes) -> tuple[list[bytes], int, bool]:
-        """A JSON body as raw tensors in signature order, the number of rows, and whether it was a list."""
+    def decode_json(self, body: bytes) -> Rows:
+        """The rows of a JSON body: one object, or a list of them."""
         value = decode_json(body)
         if type(value) is not list:
             row = self._row(value)
-            return [pack((element,)) for pack, element in zip(self._packs, row, strict=True)], 1, False
+            return Rows([pack((element,)) for pack, element in zip(self._packs, row, strict=True)], 1)
         _check_count(len(value))
         rows = []
         for i, item in enumerate(value):
@@ -63,9 +62,9 @@ class RowDecoder:
                 err.extra["row"] = i
                 raise PenstockError(err.status, err.code, f"Row {i}: {err.detail}", extra=err.extra) from None
         columns = zip(*rows, strict=True)
-        return [pack(column) for pack, column in zip(self._packs, columns, strict=True)], len(rows), True
+        return Rows([pack(column) for pack, column in zip(self._packs, columns, strict=True)], len(rows), is_list=True)
 
-    def fields(self, values: Mapping[str, str | bytes]) -> list[bytes]:
+    def decode_form(self, values: Mapping[str, str | bytes]) -> Rows:
         """One row from a multipart form: texts are parsed by kind, files are bytes."""
         self._refuse_unknown(values)
         raw = []
@@ -77,10 +76,10 @@ class RowDecoder:
             else:
                 raise self._missing(name)
             raw.append(check.pack((element,)))
-        return raw
+        return Rows(raw, 1)
 
-    def check_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[list[bytes], int]:
-        """The arrays of an Open Inference Protocol request as raw tensors in signature order, and their rows."""
+    def decode_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> Rows:
+        """The rows of an Open Inference Protocol request's arrays."""
         self._refuse_unknown(arrays)
         counts = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
         if len(set(counts.values())) > 1:
@@ -95,11 +94,7 @@ class RowDecoder:
                 raw.append(check.pack([default] * rows))
             else:
                 raise self._missing(name)
-        return raw, rows
-
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of one row, with the manifest's examples."""
-        return row_schema(self._manifest)
+        return Rows(raw, rows)
 
     def _row(self, row: Any) -> list[Any]:
         if type(row) is not dict:

@@ -13,22 +13,26 @@ from numpy.typing import NDArray
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.tensors import from_raw, pack_bytes
+from penstock_gateway.signature.json_schema import row_schema
 from penstock_gateway.signature.row_decoder import MAX_ROWS, RowDecoder
+from penstock_gateway.signature.rows import Rows
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
 
 
-def decoder(*fields: Field) -> RowDecoder:
-    return RowDecoder(
-        Manifest(
-            format=Format.ONNX,
-            file="m.onnx",
-            task=Task.TENSOR,
-            inputs=list(fields),
-            outputs=[Output("y", "FP32")],
-            examples=[{"text": "hello"}],
-        )
+def manifest(*fields: Field) -> Manifest:
+    return Manifest(
+        format=Format.ONNX,
+        file="m.onnx",
+        task=Task.TENSOR,
+        inputs=list(fields),
+        outputs=[Output("y", "FP32")],
+        examples=[{"text": "hello"}],
     )
+
+
+def decoder(*fields: Field) -> RowDecoder:
+    return RowDecoder(manifest(*fields))
 
 
 TEXT = Field("text", FieldKind.TEXT, "BYTES", max_length=20)
@@ -43,12 +47,13 @@ HOUSE = decoder(AREA, ROOMS, CITY, GARDEN)
 
 
 def columns(fields: list[Field], body: bytes) -> tuple[list[Any], int, bool]:
-    """What ``encode`` gives, its raw tensors as nested lists."""
-    raw, rows, was_list = decoder(*fields).encode(body)
+    """The decoded rows with their tensors as nested lists, their number, and whether the body was a list."""
+    rows = decoder(*fields).decode_json(body)
     lists = [
-        from_raw(data, field.datatype, [rows, *field.shape]).tolist() for data, field in zip(raw, fields, strict=True)
+        from_raw(data, field.datatype, [rows.count, *field.shape]).tolist()
+        for data, field in zip(rows.inputs, fields, strict=True)
     ]
-    return lists, rows, was_list
+    return lists, rows.count, rows.is_list
 
 
 def refused(call: Any, *args: Any) -> PenstockError:
@@ -59,7 +64,7 @@ def refused(call: Any, *args: Any) -> PenstockError:
 
 def test_one_object_is_one_row() -> None:
     """An object becomes one row of raw BYTES: the length and the UTF-8 text."""
-    assert decoder(TEXT).encode('{"text": "grüß"}'.encode()) == ([pack_bytes(["grüß".encode()])], 1, False)
+    assert decoder(TEXT).decode_json('{"text": "grüß"}'.encode()) == Rows([pack_bytes(["grüß".encode()])], 1)
 
 
 def test_a_list_is_rows_in_order() -> None:
@@ -95,7 +100,7 @@ def test_tensors_keep_their_shape() -> None:
 )
 def test_broken_json_is_a_400(body: bytes, says: str) -> None:
     """A body that is no JSON is 400 bad-json and says what is wrong with it."""
-    error = refused(decoder(TEXT).encode, body)
+    error = refused(decoder(TEXT).decode_json, body)
     assert (error.status, error.code) == (400, "bad-json")
     assert says in error.detail
 
@@ -119,39 +124,39 @@ def test_broken_json_is_a_400(body: bytes, says: str) -> None:
 def test_a_wrong_field_is_named(change: dict[str, Any], field: str, says: str) -> None:
     """Each wrong value is 422, naming the field and the remedy; in a list the row too."""
     row = {"area": 1, "rooms": 2, "city": "c1"} | change
-    error = refused(HOUSE.encode, msgspec.json.encode(row))
+    error = refused(HOUSE.decode_json, msgspec.json.encode(row))
     assert (error.status, error.code, error.extra) == (422, "invalid-input", {"field": field})
     assert says in error.detail
     good = {"area": 1, "rooms": 2, "city": "c1"}
-    error = refused(HOUSE.encode, msgspec.json.encode([good, row]))
+    error = refused(HOUSE.decode_json, msgspec.json.encode([good, row]))
     assert error.extra == {"field": field, "row": 1}
     assert error.detail.startswith("Row 1: ")
 
 
 def test_a_misspelt_field_is_named_before_the_missing_one() -> None:
     """A typo is reported as the unknown field; without one, the missing field is."""
-    assert "Unknown field 'txt'" in refused(decoder(TEXT).encode, b'{"txt":"a"}').detail
-    assert "'text' is missing" in refused(decoder(TEXT).encode, b"{}").detail
+    assert "Unknown field 'txt'" in refused(decoder(TEXT).decode_json, b'{"txt":"a"}').detail
+    assert "'text' is missing" in refused(decoder(TEXT).decode_json, b"{}").detail
 
 
 @pytest.mark.parametrize("body", [b'"text"', b"3", b"null", b"[3]", b"[[]]"])
 def test_a_row_is_an_object(body: bytes) -> None:
     """Anything but an object as a row is 422."""
-    assert refused(decoder(TEXT).encode, body).status == 422
+    assert refused(decoder(TEXT).decode_json, body).status == 422
 
 
 def test_the_number_of_rows_is_bounded() -> None:
     """No row is 422, too many are 413, the largest number passes."""
-    assert refused(decoder(TEXT).encode, b"[]").status == 422
+    assert refused(decoder(TEXT).decode_json, b"[]").status == 422
     row = b'{"text":"a"}'
-    assert decoder(TEXT).encode(b"[" + b",".join([row] * MAX_ROWS) + b"]")[1] == MAX_ROWS
-    error = refused(decoder(TEXT).encode, b"[" + b",".join([row] * (MAX_ROWS + 1)) + b"]")
+    assert decoder(TEXT).decode_json(b"[" + b",".join([row] * MAX_ROWS) + b"]").count == MAX_ROWS
+    error = refused(decoder(TEXT).decode_json, b"[" + b",".join([row] * (MAX_ROWS + 1)) + b"]")
     assert (error.status, error.code) == (413, "too-many-rows")
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:
     """A too long text is refused with a short quote of it."""
-    error = refused(decoder(TEXT).encode, msgspec.json.encode({"text": "x" * 100_000}))
+    error = refused(decoder(TEXT).decode_json, msgspec.json.encode({"text": "x" * 100_000}))
     assert "20 are allowed" in error.detail
     assert len(error.detail) < 250
 
@@ -160,20 +165,20 @@ def test_a_long_value_is_cut_in_the_message() -> None:
 def test_numbers_must_fit_the_datatype(number: str) -> None:
     """A number beyond FP32 is out of bounds, not infinity."""
     wide = decoder(Field("x", FieldKind.NUMBER, "FP32"))
-    assert "out of bounds" in refused(wide.encode, f'{{"x":{number}}}'.encode()).detail
+    assert "out of bounds" in refused(wide.decode_json, f'{{"x":{number}}}'.encode()).detail
 
 
 @pytest.mark.parametrize("grid", ["[1,2,3,4]", "[[1,2],[3]]", "[[1,2],[3,true]]", '[[1,2],[3,"4"]]', "[[1,2],[3,-6]]"])
 def test_a_wrong_tensor_is_refused(grid: str) -> None:
     """Wrong nesting, element types and bounds of a tensor are 422."""
-    assert refused(decoder(GRID).encode, f'{{"grid":{grid}}}'.encode()).extra == {"field": "grid"}
+    assert refused(decoder(GRID).decode_json, f'{{"grid":{grid}}}'.encode()).extra == {"field": "grid"}
 
 
 def test_images_as_base64() -> None:
     """An image arrives as base64, with or without a data URL's prefix."""
     encoded = base64.b64encode(PNG).decode()
     for text in (encoded, f"data:image/png;base64,{encoded}"):
-        assert decoder(IMAGE).encode(msgspec.json.encode({"image": text}))[0] == [pack_bytes([PNG])]
+        assert decoder(IMAGE).decode_json(msgspec.json.encode({"image": text})).inputs == [pack_bytes([PNG])]
 
 
 @pytest.mark.parametrize(
@@ -188,15 +193,15 @@ def test_images_as_base64() -> None:
 )
 def test_bad_images(image: Any, status: int, code: str) -> None:
     """No base64, another file type and too many bytes each have their own status."""
-    error = refused(decoder(IMAGE).encode, msgspec.json.encode({"image": image}))
+    error = refused(decoder(IMAGE).decode_json, msgspec.json.encode({"image": image}))
     assert (error.status, error.code) == (status, code)
 
 
 def test_a_form_is_one_row() -> None:
     """Texts of a form are parsed by kind, files are taken as they are."""
     both = decoder(IMAGE, AREA, GARDEN, TEXT)
-    raw = both.fields({"image": PNG, "area": "2.5", "garden": "true", "text": "12"})
-    assert raw == [pack_bytes([PNG]), np.float32(2.5).tobytes(), b"\x01", pack_bytes([b"12"])]
+    row = both.decode_form({"image": PNG, "area": "2.5", "garden": "true", "text": "12"})
+    assert row == Rows([pack_bytes([PNG]), np.float32(2.5).tobytes(), b"\x01", pack_bytes([b"12"])], 1)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +217,7 @@ def test_a_form_is_one_row() -> None:
 )
 def test_a_bad_form_names_its_field(values: dict[str, str | bytes], field: str) -> None:
     """Wrong, missing and unknown form fields are 422, as in JSON."""
-    error = refused(decoder(TEXT, AREA).fields, values)
+    error = refused(decoder(TEXT, AREA).decode_form, values)
     assert (error.status, error.extra["field"]) == (422, field)
 
 
@@ -222,15 +227,15 @@ def objects(*values: bytes) -> NDArray[Any]:
     return array
 
 
-def test_arrays_of_the_protocol_route() -> None:
+def test_arrays_of_the_open_inference_protocol() -> None:
     """Arrays become the same raw tensors as JSON; scalars may come as [rows, 1]; defaults fill in."""
     arrays = {
         "city": objects(b"c1", b"c2").reshape(2, 1),
         "area": np.array([1, 2], np.float32),
         "rooms": np.array([[3], [4]], np.int8),
     }
-    expected = HOUSE.encode(b'[{"area":1,"rooms":3,"city":"c1"},{"area":2,"rooms":4,"city":"c2"}]')
-    assert HOUSE.check_arrays(arrays) == (expected[0], 2)
+    expected = HOUSE.decode_json(b'[{"area":1,"rooms":3,"city":"c1"},{"area":2,"rooms":4,"city":"c2"}]')
+    assert HOUSE.decode_arrays(arrays) == Rows(expected.inputs, 2)
 
 
 @pytest.mark.parametrize(
@@ -251,20 +256,20 @@ def test_arrays_of_the_protocol_route() -> None:
 def test_bad_arrays(name: str, array: NDArray[Any], says: str) -> None:
     """Every array that does not fit is 422 and says why."""
     arrays = {"area": np.ones(2, np.float32), "text": objects(b"a", b"b"), name: array}
-    error = refused(decoder(TEXT, AREA).check_arrays, arrays)
+    error = refused(decoder(TEXT, AREA).decode_arrays, arrays)
     assert error.status == 422
     assert says in error.detail
 
 
 def test_no_arrays() -> None:
     """A request without inputs or without rows is 422."""
-    assert refused(decoder(AREA).check_arrays, {}).status == 422
-    assert refused(decoder(AREA).check_arrays, {"area": np.ones(0, np.float32)}).status == 422
+    assert refused(decoder(AREA).decode_arrays, {}).status == 422
+    assert refused(decoder(AREA).decode_arrays, {"area": np.ones(0, np.float32)}).status == 422
 
 
 def test_the_schema_tells_the_signature() -> None:
     """The JSON Schema has types, bounds, defaults, required fields and examples."""
-    schema = decoder(AREA, CITY, GARDEN, GRID).json_schema()
+    schema = row_schema(manifest(AREA, CITY, GARDEN, GRID))
     assert schema["required"] == ["area", "city", "grid"]
     assert schema["properties"]["area"] == {"type": "number", "minimum": 0, "maximum": 1000}
     assert schema["properties"]["garden"] == {"type": "boolean", "default": False}
@@ -285,6 +290,6 @@ def test_any_text_comes_through_whole(texts: list[str]) -> None:
 def test_any_bytes_are_answered_with_a_clear_error(body: bytes) -> None:
     """No body makes the check fail in any other way than a 4xx."""
     try:
-        HOUSE.encode(body)
+        HOUSE.decode_json(body)
     except PenstockError as err:
         assert 400 <= err.status < 500

@@ -12,12 +12,25 @@ from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output,
 from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
 from penstock_gateway.dataplane import catalog as catalog_module
 from penstock_gateway.dataplane.catalog import Catalog
-from penstock_gateway.dataplane.coalescer import Coalescer
+from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.signature import Signature
 
 
 @pytest.fixture(autouse=True)
 def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_module, "_PROBE_INTERVAL", 0.001)
+
+
+class Stub:
+    """A servable that nobody asks."""
+
+    def __init__(self, version: Version) -> None:
+        self.model = version.model
+        self.version = str(version.version)
+        self.signature = Signature(version.manifest, version.model)
+
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+        raise AssertionError("not called here")
 
 
 class Pods:
@@ -51,10 +64,7 @@ def snapshot(aliases: dict[str, dict[int, int]], versions: int = 3) -> Snapshot:
 
 
 def make(pods: Pods) -> Catalog:
-    async def send(items: object, deadline: float) -> list[list[bytes]]:
-        raise AssertionError("not called here")
-
-    return Catalog(pods, lambda *_: Coalescer(send, blames_item=lambda _: False))
+    return Catalog(pods, Stub)
 
 
 async def until_served(c: Catalog, name: str, number: str) -> None:
@@ -84,7 +94,7 @@ async def test_the_production_alias_answers() -> None:
     c = make(Pods(1))
     await c.update(snapshot({"production": {1: 100}}))
     await until_served(c, "spam", "1")
-    assert c.models()[0]["ready"] is True
+    assert c.models()[0].ready is True
 
 
 async def test_a_move_waits_for_the_pods() -> None:

@@ -1,4 +1,4 @@
-"""Raw outputs become the friendly answer."""
+"""Raw outputs become the JSON answer of /v1."""
 
 import struct
 from typing import Any
@@ -11,6 +11,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.tensors import pack_bytes
 from penstock_gateway.signature.presenter import Presenter
+from penstock_gateway.signature.rows import Rows
 
 
 def presenter(task: Task, *outputs: Output) -> Presenter:
@@ -23,8 +24,8 @@ CLASSES = presenter(Task.CLASSIFICATION, Output("p", "FP32", [2]))
 VALUES = presenter(Task.REGRESSION, Output("y", "FP32"))
 
 
-def answer(of: Presenter, *raw: bytes, rows: int = 1, was_list: bool = False) -> Any:
-    return msgspec.json.decode(of.present(list(raw), rows, "3", was_list))
+def answer(of: Presenter, *raw: bytes, rows: int = 1, is_list: bool = False) -> Any:
+    return msgspec.json.decode(of.present(list(raw), Rows([], rows, is_list), "3"))
 
 
 def test_one_row_of_a_classifier() -> None:
@@ -40,12 +41,12 @@ def test_one_row_of_a_classifier() -> None:
 
 def test_a_list_in_is_a_list_out() -> None:
     """A list is answered with a list, one row too, each entry naming model and version."""
-    answers = answer(CLASSES, struct.pack("<4f", 0.75, 0.25, 0.25, 0.75), rows=2, was_list=True)
+    answers = answer(CLASSES, struct.pack("<4f", 0.75, 0.25, 0.25, 0.75), rows=2, is_list=True)
     assert [(a["prediction"], a["confidence"], a["version"]) for a in answers] == [
         ("ham", 0.75, "3"),
         ("spam", 0.75, "3"),
     ]
-    assert len(answer(CLASSES, struct.pack("<2f", 1, 0), was_list=True)) == 1
+    assert len(answer(CLASSES, struct.pack("<2f", 1, 0), is_list=True)) == 1
 
 
 @pytest.mark.parametrize("value", [0.1, 12345.6, 16777216.0, -3e-7])
@@ -65,7 +66,7 @@ def test_tensors_are_nested_lists() -> None:
     """A tensor model's outputs are nested lists without the batch dimension; texts are strings."""
     of = presenter(Task.TENSOR, Output("a", "FP32", [-1, 2]), Output("t", "BYTES"))
     raw = np.arange(8, dtype=np.float32).tobytes()
-    answers = answer(of, raw, pack_bytes([b"x", b"y"]), rows=2, was_list=True)
+    answers = answer(of, raw, pack_bytes([b"x", b"y"]), rows=2, is_list=True)
     assert [a["outputs"] for a in answers] == [
         {"a": [[0, 1], [2, 3]], "t": "x"},
         {"a": [[4, 5], [6, 7]], "t": "y"},
@@ -90,5 +91,5 @@ def test_tensors_are_nested_lists() -> None:
 def test_a_bad_output_is_the_models_fault(of: Presenter, raw: list[bytes]) -> None:
     """NaN, infinity and outputs that do not fit the manifest are 500 model-output."""
     with pytest.raises(PenstockError) as caught:
-        of.present(raw, 1, "3", False)
+        of.present(raw, Rows([], 1), "3")
     assert (caught.value.status, caught.value.code) == (500, "model-output")

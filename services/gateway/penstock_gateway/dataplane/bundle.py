@@ -1,0 +1,80 @@
+"""The rows of several requests as one message, and its answer cut back into their shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from penstock_common.contract import inference_pb2 as pb
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Manifest
+from penstock_common.tensors import pack_bytes, unpack_bytes
+from penstock_gateway.signature.rows import Rows
+
+
+class BundleFormat:
+    """The messages of one model version."""
+
+    def __init__(self, model: str, version: int, manifest: Manifest) -> None:
+        self._model = model
+        self._version = str(version)
+        self._inputs = [(field.name, field.datatype, list(field.shape)) for field in manifest.inputs]
+        self._outputs = [output.name for output in manifest.outputs]
+
+    def merge(self, bundle: Sequence[Rows], total: int) -> pb.ModelInferRequest:
+        """One message that holds the ``total`` rows of a bundle."""
+        request = pb.ModelInferRequest(model_name=self._model, model_version=self._version)
+        for i, (name, datatype, shape) in enumerate(self._inputs):
+            request.inputs.add(name=name, datatype=datatype, shape=[total, *shape])
+            request.raw_input_contents.append(b"".join([rows.inputs[i] for rows in bundle]))
+        return request
+
+    def split(self, response: pb.ModelInferResponse, counts: Sequence[int], total: int) -> list[list[bytes]]:
+        """The raw tensor of each output, in the order of the signature, for each member of the bundle.
+
+        Args:
+            counts: rows of each member, ``total`` in all.
+
+        Raises:
+            PenstockError: 500 ``bad-model-answer`` if an output is missing.
+        """
+        raw_by_name = dict(zip([o.name for o in response.outputs], response.raw_output_contents, strict=False))
+        elements_by_name = {o.name: math.prod(o.shape) for o in response.outputs if o.datatype == "BYTES"}
+        shares: list[list[bytes]] = [[] for _ in counts]
+        for name in self._outputs:
+            raw = raw_by_name.get(name)
+            if raw is None:
+                raise PenstockError(500, "bad-model-answer", f"The model's answer lacks its output {name!r}.")
+            if len(counts) == 1:
+                shares[0].append(raw)
+                continue
+            elements = elements_by_name.get(name)
+            parts = _split_raw(raw, counts, total) if elements is None else _split_bytes(raw, counts, total, elements)
+            for share, part in zip(shares, parts, strict=True):
+                share.append(part)
+        return shares
+
+
+def _split_raw(raw: bytes, counts: Sequence[int], total: int) -> list[bytes]:
+    """The parts of a tensor whose rows have one width."""
+    width = len(raw) // total
+    parts = []
+    at = 0
+    for count in counts:
+        end = at + count * width
+        parts.append(raw[at:end])
+        at = end
+    return parts
+
+
+def _split_bytes(raw: bytes, counts: Sequence[int], total: int, elements: int) -> list[bytes]:
+    """The parts of a BYTES tensor, whose elements differ in length."""
+    values = unpack_bytes(raw, elements)
+    per_row = len(values) // total
+    parts = []
+    at = 0
+    for count in counts:
+        end = at + count * per_row
+        parts.append(pack_bytes(values[at:end]))
+        at = end
+    return parts

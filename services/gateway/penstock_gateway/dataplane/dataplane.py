@@ -1,0 +1,74 @@
+"""The one way that every request takes, whatever its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from penstock_common.errors import PenstockError
+from penstock_gateway.auth.principal import Principal
+from penstock_gateway.dataplane.catalog import Catalog
+from penstock_gateway.dataplane.servable import Servable
+from penstock_gateway.edge.call import JSON, Call, Reply
+from penstock_gateway.edge.disconnect import DisconnectWatch
+from penstock_gateway.limits.admission import Admission, Cost, Usage
+from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.signature import Signature
+
+#: Reads and checks a request's rows. Raises ``PenstockError`` 400, 413, 415 or 422.
+Parse = Callable[[Call, Signature], Rows | Awaitable[Rows]]
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a servable answered to a request's rows; ``outputs`` are raw tensors in the order of its signature."""
+
+    servable: Servable
+    rows: Rows
+    outputs: list[bytes]
+
+    def reply(self, body: bytes, content_type: bytes = JSON, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
+        """The answer in a protocol's words, with the version that gave it and what it used."""
+        version = (b"x-model-version", self.servable.version.encode())
+        return Reply(body, content_type, headers=[version, *headers], usage=Usage(rows=self.rows.count))
+
+
+class DataPlane:
+    """Resolves, validates, admits and answers.
+
+    Args:
+        catalog: finds the servable of a request.
+        admission: decides whether its rows may go on.
+        disconnects: ends the work for a client that has gone.
+    """
+
+    def __init__(self, catalog: Catalog, admission: Admission, disconnects: DisconnectWatch) -> None:
+        self._catalog = catalog
+        self._admission = admission
+        self._disconnects = disconnects
+
+    def resolve(self, principal: Principal, model: str, version: str = "") -> Servable:
+        """The servable that ``model`` (or ``model@alias``) and ``version`` name now.
+
+        Raises:
+            PenstockError: 403 ``model-not-allowed``; 404, 409 or 503 of ``Catalog.resolve``.
+        """
+        if principal.models is not None and model.partition("@")[0] not in principal.models:
+            allowed = ", ".join(sorted(principal.models)) or "none"
+            text = f"The key '{principal.name}' may not ask the model {model!r}; it may ask: {allowed}."
+            raise PenstockError(403, "model-not-allowed", text)
+        return self._catalog.resolve(model, version)
+
+    async def infer(self, call: Call, model: str, version: str, parse: Parse) -> Answer:
+        """Answer a call; the endpoint settles the lease that admission gives it.
+
+        Raises:
+            PenstockError: of ``resolve``, ``parse``, ``Admission.admit`` and ``Servable.infer``.
+        """
+        servable = self.resolve(call.principal, model, version)
+        rows = parse(call, servable.signature)
+        if not isinstance(rows, Rows):
+            rows = await rows
+        call.lease = await self._admission.admit(call.principal, servable.model, Cost(rows.count, len(call.body)))
+        outputs = await self._disconnects.wait(servable.infer(rows, call.deadline), call.receive)
+        return Answer(servable, rows, outputs)

@@ -1,0 +1,30 @@
+"""A model version that pods serve."""
+
+from __future__ import annotations
+
+import asyncio
+
+from opentelemetry import trace
+
+from penstock_common.registry_models import Version
+from penstock_common.telemetry import tracing_enabled
+from penstock_gateway.dataplane.coalescer import Coalescer
+from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.signature import Signature
+
+
+class PodVersion:
+    """A servable whose rows wait in a coalescer for the next call to the pods."""
+
+    __slots__ = ("coalescer", "model", "signature", "version")
+
+    def __init__(self, version: Version, coalescer: Coalescer[Rows, list[bytes]]) -> None:
+        self.model = version.model
+        self.version = str(version.version)
+        self.signature = Signature(version.manifest, version.model)
+        self.coalescer = coalescer
+
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+        if tracing_enabled():
+            rows.span = trace.get_current_span()
+        return self.coalescer.submit(rows, rows.count, deadline)

@@ -1,0 +1,38 @@
+"""The seam of what answers: a version in pods today."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.signature import Signature
+
+
+class Servable(Protocol):
+    """Something that answers requests for one version of a model."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+
+    @property
+    def version(self) -> str:
+        """The version's number, as the protocols write it."""
+
+    @property
+    def signature(self) -> Signature: ...
+
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+        """Start answering checked rows.
+
+        Args:
+            deadline: on ``time.monotonic``'s clock.
+
+        Returns:
+            A future of the raw tensor of each output, in the order of the signature. Cancelling
+            it drops the rows. It fails with a ``PenstockError``.
+
+        Raises:
+            PenstockError: 503 ``overloaded``.
+        """

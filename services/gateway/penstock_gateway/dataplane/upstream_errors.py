@@ -1,0 +1,42 @@
+"""What went wrong behind Envoy, as the problem that a client sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from penstock_common.errors import GRPC_TO_HTTP, PenstockError
+
+_ROW_COULD_BE_TO_BLAME = frozenset({400, 413, 415, 422, 500})
+
+
+def row_could_be_to_blame(err: Exception) -> bool:
+    """Whether a bundle's error may go away for most rows when they are sent alone."""
+    return isinstance(err, PenstockError) and err.status in _ROW_COULD_BE_TO_BLAME
+
+
+def translate(err: grpc.aio.AioRpcError, model: str) -> PenstockError:
+    """A pod's or Envoy's gRPC status as the problem a client sees.
+
+    Only a pod writes details for clients, and says so with its ``penstock-code``;
+    everything else (Envoy's own words, a broken stream) stays inside.
+    """
+    status = GRPC_TO_HTTP.get(err.code(), 500)
+    trailing: Any = err.trailing_metadata() or ()
+    code = next((value for key, value in trailing if key == "penstock-code"), None)
+    if code and status != 500:
+        headers = {"Retry-After": "1"} if status == 503 else None
+        return PenstockError(status, str(code), err.details() or "", headers=headers)
+    if status == 503:
+        return PenstockError(
+            503,
+            "upstream-unavailable",
+            f"No pod that serves {model!r} could be reached just now; try again shortly.",
+            headers={"Retry-After": "1"},
+        )
+    if status == 504:
+        return PenstockError(504, "deadline-exceeded", "The model did not answer in time.")
+    if status == 404:
+        return PenstockError(404, "unknown-model", f"No pod serves {model!r}.")
+    return PenstockError(500, "upstream-error", f"Model {model!r} failed on this input.")

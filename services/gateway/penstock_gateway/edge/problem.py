@@ -1,0 +1,45 @@
+"""Errors as problem documents (RFC 9457), each with the request's id."""
+
+from __future__ import annotations
+
+import random
+
+import orjson
+from prometheus_client import Counter
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from penstock_common.errors import PenstockError, no_such_call
+from penstock_gateway.edge.call import Reply
+
+REQUESTS = Counter("penstock_gateway_requests_total", "Requests, by route and status.", ["route", "status"])
+
+_PROBLEM = b"application/problem+json"
+
+
+def request_id_of(given: bytes | None) -> bytes:
+    """The caller's ``X-Request-ID`` if it is short and harmless in a header and a log line, else a new one."""
+    if given and len(given) <= 128 and given.isascii() and given.decode("ascii").isprintable():
+        return given
+    return b"%016x" % random.getrandbits(64)
+
+
+def problem_reply(err: PenstockError, request_id: bytes) -> Reply:
+    """The answer that an error becomes."""
+    headers = [(name.lower().encode(), value.encode()) for name, value in err.headers.items()]
+    return Reply(_document(err, request_id), _PROBLEM, err.status, headers)
+
+
+async def no_such_route(request: Request, err: Exception) -> Response:
+    """The router's own refusals, 404 and 405, as problem documents."""
+    assert isinstance(err, HTTPException)
+    refusal = no_such_call(err.status_code, request.method, request.url.path, err.headers)
+    REQUESTS.labels("none", str(refusal.status)).inc()
+    request_id = request_id_of(dict(request.scope["headers"]).get(b"x-request-id"))
+    headers = {**refusal.headers, "X-Request-ID": request_id.decode()}
+    return Response(_document(refusal, request_id), refusal.status, headers, media_type=_PROBLEM.decode())
+
+
+def _document(err: PenstockError, request_id: bytes) -> bytes:
+    return orjson.dumps(err.problem() | {"request_id": request_id.decode()})

@@ -1,0 +1,24 @@
+"""A model's signature: its manifest, what checks its requests, what words its answers."""
+
+from __future__ import annotations
+
+from penstock_common.manifest import Manifest
+from penstock_gateway.signature.presenter import Presenter
+from penstock_gateway.signature.row_decoder import RowDecoder
+
+
+class Signature:
+    """Built once for each model version.
+
+    Args:
+        manifest: what the version's ``model.yaml`` declares.
+        model: the model's name, for its answers.
+    """
+
+    __slots__ = ("decoder", "manifest", "model", "presenter")
+
+    def __init__(self, manifest: Manifest, model: str) -> None:
+        self.model = model
+        self.manifest = manifest
+        self.decoder = RowDecoder(manifest)
+        self.presenter = Presenter(manifest, model)

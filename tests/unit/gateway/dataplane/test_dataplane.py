@@ -1,0 +1,136 @@
+"""The way of a request: resolve, validate, admit, infer, account."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import cast
+
+import pytest
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_gateway.auth.principal import Principal
+from penstock_gateway.dataplane.catalog import Catalog
+from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.edge.call import Call, Receive
+from penstock_gateway.edge.disconnect import DisconnectWatch
+from penstock_gateway.limits.admission import Cost, Usage
+from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.signature import Signature
+
+MANIFEST = Manifest(
+    Format.ONNX, "m.onnx", Task.REGRESSION, [Field("x", FieldKind.NUMBER, "FP32")], [Output("y", "FP32")]
+)
+ROWS = Rows([b"\0\0\0\0" * 2], 2)
+
+
+class World:
+    """A catalog of one servable and an admission, which note the order in which they are asked."""
+
+    model, version = "price", "1"
+
+    def __init__(self, refusal: PenstockError | None = None) -> None:
+        self.signature = Signature(MANIFEST, "price")
+        self.steps: list[object] = []
+        self._refusal = refusal
+        self.dataplane = DataPlane(cast(Catalog, self), self, DisconnectWatch())
+
+    def resolve(self, model: str, version: str) -> World:
+        self.steps.append(("resolve", model, version))
+        return self
+
+    def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
+        return []
+
+    async def admit(self, principal: Principal, model: str, cost: Cost) -> World:
+        if self._refusal is not None:
+            raise self._refusal
+        self.steps.append(("admit", principal.id, model, cost))
+        return self
+
+    def settle(self, usage: Usage) -> None:
+        self.steps.append(("settle", usage))
+
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+        self.steps.append(("infer", rows.count))
+        future: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+        future.set_result([b"\0\0\0\0" * 2])
+        return future
+
+
+def call(principal: Principal | None = None) -> Call:
+    return Call({}, {}, b"body", principal or Principal("ann", "Ann"), time.monotonic() + 5, cast(Receive, None))
+
+
+async def test_the_order_of_the_way() -> None:
+    """A request is resolved, validated, admitted for its rows and bytes, and answered; the call holds its lease."""
+    world, request = World(), call()
+
+    def parse(call: Call, signature: Signature) -> Rows:
+        world.steps.append("parse")
+        return ROWS
+
+    answer = await world.dataplane.infer(request, "price@candidate", "", parse)
+    assert world.steps == [
+        ("resolve", "price@candidate", ""),
+        "parse",
+        ("admit", "ann", "price", Cost(rows=2, bytes=4)),
+        ("infer", 2),
+    ]
+    assert request.lease is world
+    assert answer.outputs == [b"\0\0\0\0" * 2]
+
+
+async def test_a_protocol_may_take_its_time_to_parse() -> None:
+    """Rows may come from an awaitable: a form is read piece by piece."""
+    world = World()
+
+    async def parse(call: Call, signature: Signature) -> Rows:
+        await asyncio.sleep(0)
+        return ROWS
+
+    assert (await world.dataplane.infer(call(), "price", "", parse)).rows is ROWS
+
+
+async def test_rows_that_do_not_fit_are_never_admitted() -> None:
+    """A request that fails its check reserves nothing."""
+    world, request = World(), call()
+
+    def parse(call: Call, signature: Signature) -> Rows:
+        raise PenstockError(422, "invalid-input", "Field 'x' is missing.")
+
+    with pytest.raises(PenstockError, match="missing"):
+        await world.dataplane.infer(request, "price", "", parse)
+    assert world.steps == [("resolve", "price", "")]
+    assert request.lease is None
+
+
+async def test_what_admission_refuses_never_reaches_the_model() -> None:
+    """The refusal is the caller's answer, and there is no lease to settle."""
+    world, request = World(PenstockError(429, "quota", "The quota is used up.")), call()
+    with pytest.raises(PenstockError, match="quota"):
+        await world.dataplane.infer(request, "price", "", lambda *_: ROWS)
+    assert not [step for step in world.steps if step[0] == "infer"]  # type: ignore[index]
+    assert request.lease is None
+
+
+@pytest.mark.parametrize("model", ["price", "price@candidate"])
+async def test_a_caller_asks_only_the_models_that_it_may(model: str) -> None:
+    """A principal with a list of models is refused for every other with 403, aliases included."""
+    world = World()
+    parse = lambda *_: ROWS  # noqa: E731
+    allowed = Principal("ann", "Ann", models=frozenset({"price"}))
+    assert (await world.dataplane.infer(call(allowed), model, "", parse)).rows is ROWS
+    other = Principal("bob", "Bob", models=frozenset({"spam"}))
+    with pytest.raises(PenstockError) as refused:
+        await world.dataplane.infer(call(other), model, "", parse)
+    assert (refused.value.status, refused.value.code) == (403, "model-not-allowed")
+
+
+async def test_a_reply_has_the_version_and_the_usage() -> None:
+    """Every protocol's answer names the version that gave it and reports its rows."""
+    answer = await World().dataplane.infer(call(), "price", "", lambda *_: ROWS)
+    reply = answer.reply(b"{}", headers=((b"x", b"y"),))
+    assert reply.headers == [(b"x-model-version", b"1"), (b"x", b"y")]
+    assert reply.usage == Usage(rows=2)

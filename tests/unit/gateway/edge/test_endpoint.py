@@ -1,0 +1,335 @@
+"""What an endpoint does around a route's own work, each rule with a tiny application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from penstock_common.errors import PenstockError
+from penstock_gateway.auth.authenticator import Authenticator, Headers
+from penstock_gateway.auth.principal import Principal
+from penstock_gateway.edge.call import Call, Handler, Reply
+from penstock_gateway.edge.disconnect import DisconnectWatch
+from penstock_gateway.edge.endpoint import Endpoint, Guard
+from penstock_gateway.edge.health import Health
+from penstock_gateway.limits.admission import Cost, Usage
+
+ANN = Principal("ann", "Ann")
+LIMIT_HEADER = (b"ratelimit", b'"default";r=1;t=1')
+
+
+class Anyone:
+    """Knows every caller as Ann."""
+
+    def authenticate(self, headers: Headers) -> Principal:
+        return ANN
+
+
+class Ledger:
+    """Admits everything and keeps what was settled."""
+
+    def __init__(self) -> None:
+        self.settled: list[Usage] = []
+
+    def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
+        return [LIMIT_HEADER]
+
+    async def admit(self, principal: Principal, model: str, cost: Cost) -> Ledger:
+        return self
+
+    def settle(self, usage: Usage) -> None:
+        self.settled.append(usage)
+
+
+def guard(**changes: Any) -> Guard:
+    parts: dict[str, Any] = {
+        "authenticator": Anyone(),
+        "admission": Ledger(),
+        "health": Health(),
+        "disconnects": DisconnectWatch(),
+        "timeout_seconds": 10.0,
+        "max_body_bytes": 100,
+        "log_all": False,
+    }
+    return Guard(**parts | changes)
+
+
+async def echo(call: Call) -> Reply:
+    return Reply(call.body)
+
+
+async def ask(
+    handler: Handler = echo, of: Guard | None = None, *, body: Any = b"hello", headers: dict[str, str] | None = None
+) -> httpx.Response:
+    app = Endpoint("test", of or guard(), handler)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:  # type: ignore[arg-type]
+        return await client.post("/", content=body, headers=headers)
+
+
+async def test_a_body_goes_in_and_a_reply_comes_out() -> None:
+    """The handler's reply is sent with its length, the request's id and the fields of the limit."""
+    answer = await ask(headers={"X-Request-ID": "mine"})
+    assert (answer.status_code, answer.content) == (200, b"hello")
+    assert answer.headers["content-length"] == "5"
+    assert answer.headers["x-request-id"] == "mine"
+    assert answer.headers["ratelimit"] == LIMIT_HEADER[1].decode()
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a\tb", "é"])
+async def test_a_request_id_that_could_do_harm_is_replaced(given: str) -> None:
+    """An id that is empty, long, or not printable ASCII is not taken over into header and log."""
+    answer = await ask(headers=[(b"X-Request-ID", given.encode("latin-1"))])  # type: ignore[arg-type]
+    assert len(answer.headers["x-request-id"]) == 16
+
+
+async def test_an_error_becomes_a_problem_document() -> None:
+    """Status, code, detail, headers and extra members of the error are in the answer, and the request's id."""
+
+    async def refuse(_: Call) -> Reply:
+        raise PenstockError(409, "taken", "It is taken.", headers={"Retry-After": "7"}, extra={"by": "bob"})
+
+    answer = await ask(refuse)
+    document = answer.json()
+    assert answer.status_code == 409
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["retry-after"] == "7"
+    assert (document["code"], document["detail"], document["by"]) == ("taken", "It is taken.", "bob")
+    assert document["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_a_refusals_own_header_replaces_the_limits() -> None:
+    """No header field comes twice."""
+
+    class Strict(Ledger):
+        def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
+            return [(b"retry-after", b"1")]
+
+    async def refuse(_: Call) -> Reply:
+        raise PenstockError(503, "overloaded", "Full.", headers={"Retry-After": "9"})
+
+    answer = await ask(refuse, guard(admission=Strict()))
+    assert answer.headers.get_list("retry-after") == ["9"]
+
+
+async def test_a_defect_is_500_without_its_words() -> None:
+    """What an unknown exception says stays in the log."""
+
+    async def fail(_: Call) -> Reply:
+        raise RuntimeError("secret detail")
+
+    answer = await ask(fail)
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "internal"
+    assert "secret detail" not in answer.text
+
+
+async def test_an_authenticator_may_answer_later() -> None:
+    """An adapter that has to ask another system returns an awaitable, which the endpoint awaits."""
+
+    class Remote:
+        async def authenticate(self, headers: Headers) -> Principal:
+            await asyncio.sleep(0)
+            return ANN
+
+    async def who(call: Call) -> Reply:
+        return Reply(call.principal.name.encode())
+
+    remote: Authenticator = Remote()
+    assert (await ask(who, guard(authenticator=remote))).content == b"Ann"
+
+
+async def test_who_is_refused_for_its_rate_costs_nothing_more() -> None:
+    """Neither the body is read nor the handler called."""
+    read = False
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        nonlocal read
+        read = True
+        yield b"x"
+
+    class Strict(Ledger):
+        def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
+            raise PenstockError(429, "rate-limited", "Too many.")
+
+    answer = await ask(of=guard(admission=Strict()), body=body())
+    assert answer.status_code == 429
+    assert not read
+
+
+@pytest.mark.parametrize("body", [b"x" * 101, (b"x" * 60, b"x" * 60)])
+async def test_a_body_over_the_limit_is_413(body: bytes | tuple[bytes, ...]) -> None:
+    """Declared or not, a body of more bytes than allowed is refused, and the answer says how many are."""
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        for chunk in body:
+            yield chunk  # type: ignore[misc]
+
+    answer = await ask(body=body if isinstance(body, bytes) else chunks())
+    assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (413, "body-too-large", 100)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "soon", "inf", "nan"])
+async def test_a_timeout_that_is_not_a_time_is_400(given: str) -> None:
+    """X-Request-Timeout is a positive number of seconds."""
+    answer = await ask(headers={"X-Request-Timeout": given})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-timeout")
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("0.5", 0.5), ("99", 10.0), (None, 10.0)])
+async def test_a_caller_may_ask_for_less_time_and_not_for_more(given: str | None, seconds: float) -> None:
+    """The deadline is the caller's timeout or the gateway's, whichever comes first."""
+
+    async def left(call: Call) -> Reply:
+        return Reply(json.dumps(call.deadline - asyncio.get_running_loop().time()).encode())
+
+    answer = await ask(left, headers={"X-Request-Timeout": given} if given else {})
+    assert seconds - 0.4 < answer.json() <= seconds
+
+
+async def test_a_gateway_that_leaves_closes_the_connection() -> None:
+    """While draining, each answer asks the client to open its next connection elsewhere."""
+    assert (await ask(of=guard(health=Health(draining=True)))).headers["connection"] == "close"
+
+
+class Stream:
+    """A client that reads an answer and may leave before its end.
+
+    Args:
+        leave_after: body messages after which the client is gone.
+    """
+
+    def __init__(self, leave_after: int | None = None) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self._leave_after = leave_after
+        self._gone = asyncio.Event()
+        self._asked = False
+
+    async def receive(self) -> dict[str, Any]:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        self.messages.append(dict(message))
+        if len(self.messages) - 1 == self._leave_after:
+            self._gone.set()
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [m["body"] for m in self.messages if m["type"] == "http.response.body"]
+
+
+def streaming(
+    ledger: Ledger, chunks: Callable[[Usage], AsyncGenerator[bytes, None]]
+) -> Callable[[Stream], Awaitable[None]]:
+    """An endpoint that answers with chunks, and runs it for a client."""
+
+    async def handler(call: Call) -> Reply:
+        call.lease = ledger
+        usage = Usage()
+        return Reply(chunks(usage), usage=usage)
+
+    endpoint = Endpoint("test", guard(admission=ledger), handler)
+
+    async def run(client: Stream) -> None:
+        scope = {"type": "http", "path": "/", "headers": []}
+        async with asyncio.timeout(5):
+            await asyncio.create_task(endpoint(scope, client.receive, client.send))  # type: ignore[arg-type]
+
+    return run
+
+
+async def test_a_stream_is_sent_chunk_by_chunk() -> None:
+    """Each chunk leaves as it comes, without a length, and usage is settled after the last."""
+    ledger, client = Ledger(), Stream()
+
+    async def chunks(usage: Usage) -> AsyncGenerator[bytes, None]:
+        for number, text in enumerate((b"a", b"b")):
+            assert len(client.bodies) == number
+            usage.rows += 1
+            yield text
+
+    await streaming(ledger, chunks)(client)
+    assert client.bodies == [b"a", b"b", b""]
+    assert not [name for name, _ in client.messages[0]["headers"] if name == b"content-length"]
+    assert ledger.settled == [Usage(rows=2)]
+
+
+async def test_a_client_that_leaves_ends_its_stream() -> None:
+    """The producer is closed while it waits for its next chunk, and what it had done is settled once."""
+    ledger, closed = Ledger(), asyncio.Event()
+
+    async def chunks(usage: Usage) -> AsyncGenerator[bytes, None]:
+        try:
+            usage.rows = 1
+            yield b"a"
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    await streaming(ledger, chunks)(Stream(leave_after=1))
+    assert closed.is_set()
+    assert ledger.settled == [Usage(rows=1)]
+
+
+async def test_an_error_in_the_middle_of_a_stream_breaks_the_answer() -> None:
+    """What was promised cannot be taken back, so the error reaches the server, which closes the connection."""
+    ledger, client = Ledger(), Stream()
+
+    async def chunks(usage: Usage) -> AsyncGenerator[bytes, None]:
+        usage.rows = 1
+        yield b"a"
+        raise PenstockError(503, "gone", "The pod went away.")
+
+    with pytest.raises(PenstockError):
+        await streaming(ledger, chunks)(client)
+    assert client.bodies == [b"a"]
+    assert ledger.settled == [Usage(rows=1)]
+
+
+async def test_a_lease_is_settled_once_however_the_request_ends() -> None:
+    """An answer settles what it used; an error, a defect and a disconnect settle nothing used."""
+    for end, used in (
+        (None, Usage(rows=3)),
+        (PenstockError(504, "deadline-exceeded", "Late."), Usage()),
+        (RuntimeError("defect"), Usage()),
+    ):
+        ledger = Ledger()
+
+        async def handler(call: Call, ledger: Ledger = ledger, end: Exception | None = end) -> Reply:
+            call.lease = ledger
+            if end is not None:
+                raise end
+            return Reply(b"", usage=Usage(rows=3))
+
+        await ask(handler)
+        assert ledger.settled == [used]
+
+
+async def test_a_client_that_leaves_settles_its_lease() -> None:
+    """The work of a client that has gone is cancelled, counted as 499 and settled with nothing used."""
+    ledger, client = Ledger(), Stream(leave_after=-1)
+    work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    watch = DisconnectWatch(after=0)
+
+    async def handler(call: Call) -> Reply:
+        call.lease = ledger
+        client._gone.set()
+        await watch.wait(work, call.receive)
+        raise AssertionError("never answered")
+
+    endpoint = Endpoint("test", guard(admission=ledger, disconnects=watch), handler)
+    watching = asyncio.create_task(watch.run())
+    async with asyncio.timeout(5):
+        await asyncio.create_task(endpoint({"type": "http", "path": "/", "headers": []}, client.receive, client.send))  # type: ignore[arg-type]
+    watching.cancel()
+    assert work.cancelled()
+    assert client.messages == []
+    assert ledger.settled == [Usage()]
