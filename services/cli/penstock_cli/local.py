@@ -177,7 +177,15 @@ class Local:
 
 def run_keys(settings: LocalSettings, *arguments: str) -> dict[str, str]:
     """The gateway's own key command; its JSON answer."""
-    command = [sys.executable, "-m", "penstock_gateway.auth.key_ring", *arguments, "--db", str(settings.keys_db), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "penstock_gateway.auth.key_ring",
+        *arguments,
+        "--db",
+        str(settings.keys_db),
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise PenstockError(422, "bad-key-command", done.stderr.strip().splitlines()[-1] if done.stderr else "failed")

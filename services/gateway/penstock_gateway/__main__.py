@@ -16,7 +16,7 @@ from penstock_gateway.settings import GatewaySettings
 
 
 class _Server(uvicorn.Server):
-    """Says "not ready" for a while before it stops listening, so that balancers look away first."""
+    """Reports "not ready" for a while before it stops listening, so that balancers stop sending first."""
 
     def __init__(self, config: uvicorn.Config, health: Health, drain_seconds: float) -> None:
         super().__init__(config)
@@ -24,7 +24,7 @@ class _Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
 
     def handle_exit(self, sig: int, frame: object) -> None:
-        if self._health.draining:  # asked twice: at once
+        if self._health.draining:  # a second signal: stop at once
             self.should_exit = self.force_exit = True
             return
         self._health.draining = True

@@ -1,8 +1,8 @@
 """Which models there are, and which version answers a request.
 
 Follows the registry and keeps the last good state when it is away. An alias
-moves only once the pods say that its new versions are loaded and warm; until
-then requests go where they went before.
+moves only once its new versions are loaded and warm in the pods; until then
+requests go where they went before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from penstock_gateway.dataplane.servable import Servable
 
 logger = structlog.get_logger()
 
-#: Each probe reaches one pod; after this many in a row that say yes, the version is taken as ready.
+#: Each probe reaches one pod; after this many positive answers in a row, the version counts as ready.
 _PROBES = 3
 _PROBE_INTERVAL = 0.1
 #: A gateway that starts waits this long for the models to be in effect before it calls itself ready.
@@ -92,8 +92,8 @@ class Catalog:
         self._probes: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._first: asyncio.Task[None] | None = None
         self.synced = False
-        #: What the first snapshot named is in effect, or has had its time. A gateway that took
-        #: traffic before would refuse what its neighbours answer.
+        #: The aliases of the first snapshot are in effect, or have had their time. A gateway that took
+        #: traffic before that would refuse what its neighbours answer.
         self.settled = False
 
     async def close(self) -> None:
@@ -144,7 +144,7 @@ class Catalog:
         entry.servables = {n: s for n, s in entry.servables.items() if n in wanted or n in in_effect}
 
     async def _probe(self, name: str, number: int) -> None:
-        """Wait until the pods have a version, then let it answer."""
+        """Wait until the pods have loaded a version, then make it answer requests."""
         try:
             in_a_row = 0
             while True:

@@ -31,7 +31,7 @@ from penstock_common.errors import PenstockError
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Sends items (with the bundle's deadline, on the coalescer's clock) and gives one result for each, in order.
+#: Sends items (with the bundle's deadline, on the coalescer's clock) and returns one result for each, in order.
 Send = Callable[[Sequence[T], float], Awaitable[Sequence[R]]]
 
 
@@ -39,7 +39,7 @@ Send = Callable[[Sequence[T], float], Awaitable[Sequence[R]]]
 _MOST_TURNS = 16
 
 
-class _Entry(Generic[T, R]):
+class _Waiting(Generic[T, R]):
     __slots__ = ("alone", "deadline", "future", "item", "weight")
 
     def __init__(self, item: T, weight: int, deadline: float, future: asyncio.Future[R]) -> None:
@@ -78,7 +78,7 @@ class Coalescer(Generic[T, R]):
         self._max_weight = max_weight
         self._max_queued = max_queued
         self._clock = clock
-        self._queue: deque[_Entry[T, R]] = deque()
+        self._queue: deque[_Waiting[T, R]] = deque()
         self._queued = 0
         self._flush_due = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -103,7 +103,7 @@ class Coalescer(Generic[T, R]):
             ``PenstockError`` 504 ``deadline-exceeded`` when ``deadline`` passes.
 
         Raises:
-            PenstockError: 503 ``overloaded`` where the queue is full.
+            PenstockError: 503 ``overloaded`` if the queue is full.
         """
         if self._queued + weight > self._max_queued and self._queued:
             raise PenstockError(
@@ -114,7 +114,7 @@ class Coalescer(Generic[T, R]):
                 extra={"queued": self._queued, "limit": self._max_queued},
             )
         loop = asyncio.get_running_loop()
-        entry: _Entry[T, R] = _Entry(item, weight, deadline, loop.create_future())
+        entry: _Waiting[T, R] = _Waiting(item, weight, deadline, loop.create_future())
         self._queue.append(entry)
         self._queued += weight
         if len(self._calls) < self._max_outstanding:
@@ -145,10 +145,10 @@ class Coalescer(Generic[T, R]):
         if self._queue:
             self._arm()
 
-    def _take(self) -> list[_Entry[T, R]]:
+    def _take(self) -> list[_Waiting[T, R]]:
         """The next bundle: live entries from the front, as many as fit."""
         now = self._clock()
-        bundle: list[_Entry[T, R]] = []
+        bundle: list[_Waiting[T, R]] = []
         weight = 0
         while self._queue:
             entry = self._queue[0]
@@ -168,12 +168,12 @@ class Coalescer(Generic[T, R]):
     def _pop(self) -> None:
         self._queued -= self._queue.popleft().weight
 
-    async def _call(self, bundle: list[_Entry[T, R]]) -> None:
+    async def _call(self, bundle: list[_Waiting[T, R]]) -> None:
         try:
             results = await self._send([e.item for e in bundle], min([e.deadline for e in bundle]))
             if len(results) != len(bundle):
                 raise RuntimeError(f"{len(bundle)} items were sent, {len(results)} results came back")
-        except Exception as err:  # whatever it is, it belongs to the callers
+        except Exception as err:  # any failure is the callers' to hear
             self._settle_failure(bundle, err)
         else:
             for entry, result in zip(bundle, results, strict=True):
@@ -186,10 +186,10 @@ class Coalescer(Generic[T, R]):
             if self._queue:
                 self._flush_soon()
 
-    def _settle_failure(self, bundle: list[_Entry[T, R]], err: Exception) -> None:
+    def _settle_failure(self, bundle: list[_Waiting[T, R]], err: Exception) -> None:
         now = self._clock()
         late = isinstance(err, PenstockError) and err.status == 504
-        again: list[_Entry[T, R]] = []
+        again: list[_Waiting[T, R]] = []
         for entry in bundle:
             if entry.future.done():
                 continue
@@ -202,7 +202,7 @@ class Coalescer(Generic[T, R]):
                 again.append(entry)
             else:
                 entry.future.set_exception(err)
-        # They have waited longest, so they go to the front.
+        # They have waited longest, so they go first.
         self._queue.extendleft(reversed(again))
         self._queued += sum(e.weight for e in again)
 
@@ -222,7 +222,7 @@ class Coalescer(Generic[T, R]):
         self._alarm = None
         self._alarm_at = float("inf")
         now = self._clock()
-        alive: deque[_Entry[T, R]] = deque()
+        alive: deque[_Waiting[T, R]] = deque()
         for entry in self._queue:
             if entry.future.done():
                 self._queued -= entry.weight

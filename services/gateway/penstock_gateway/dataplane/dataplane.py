@@ -28,7 +28,7 @@ class Answer:
     outputs: list[bytes]
 
     def reply(self, body: bytes, content_type: bytes = JSON, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
-        """The answer in a protocol's words, with the version that gave it and what it used."""
+        """The reply in a protocol's form, with the version that gave it and what it used."""
         version = (b"x-model-version", self.servable.version.encode())
         return Reply(body, content_type, headers=[version, *headers], usage=Usage(rows=self.rows.count))
 

@@ -28,7 +28,7 @@ _MAX_MESSAGE = 64 * 1024 * 1024
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", _MAX_MESSAGE),
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
-    # Envoy stands beside the gateway and does the balancing; reconnect to it at once.
+    # Envoy runs beside the gateway and does the balancing; reconnect to it at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),

@@ -17,10 +17,10 @@ def row_could_be_to_blame(err: Exception) -> bool:
 
 
 def translate(err: grpc.aio.AioRpcError, model: str) -> PenstockError:
-    """A pod's or Envoy's gRPC status as the problem a client sees.
+    """A pod's or Envoy's gRPC status as the problem that a client sees.
 
-    Only a pod writes details for clients, and says so with its ``penstock-code``;
-    everything else (Envoy's own words, a broken stream) stays inside.
+    Only a pod writes details for clients, and marks them with a ``penstock-code``;
+    everything else (Envoy's own text, a broken stream) is not passed on.
     """
     status = GRPC_TO_HTTP.get(err.code(), 500)
     trailing: Any = err.trailing_metadata() or ()

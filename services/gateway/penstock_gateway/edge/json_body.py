@@ -1,4 +1,4 @@
-"""JSON out of a request body, with errors a caller can act on."""
+"""JSON from a request body, with errors that a caller can act on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def decode_json(body: bytes) -> Any:
 
 
 def bad_json(body: bytes, err: Exception) -> PenstockError:
-    """What to tell the caller of a body that ``err`` says is no JSON."""
+    """The error for a body that could not be decoded because of ``err``."""
     if not body.strip():
         return _problem("The body is empty; send a JSON object.")
     if isinstance(err, RecursionError):
@@ -48,7 +48,7 @@ def bad_json(body: bytes, err: Exception) -> PenstockError:
 
 def _literal_at(body: bytes, at: int) -> str:
     for literal in _NOT_NUMBERS:
-        # The parser stops on the first character of NaN and behind the sign of -Infinity.
+        # The parser stops at the first character of NaN and after the sign of -Infinity.
         for start in (at, at - 1):
             if start >= 0 and body.startswith(literal, start):
                 return literal.decode()

@@ -16,7 +16,7 @@ _INTERVAL = 1.0
 async def follow_peers(name: str, buckets: TokenBuckets, interval: float = _INTERVAL) -> None:
     """Keep ``buckets.gateways`` at the number of addresses that ``name`` resolves to, until cancelled.
 
-    A headless Service's name gives the ready pods' addresses. While it cannot be
+    A headless Service's name resolves to the addresses of the ready pods. While it cannot be
     resolved, the last count is kept.
     """
     loop = asyncio.get_running_loop()

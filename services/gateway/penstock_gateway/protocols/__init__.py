@@ -1,1 +1,1 @@
-"""One module for each wire protocol: parse the request, call the data plane, word the answer."""
+"""One module for each wire protocol: parse the request, call the data plane, write the answer."""

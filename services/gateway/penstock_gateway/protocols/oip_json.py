@@ -1,7 +1,7 @@
 """The Open Inference Protocol v2's REST body, with the binary tensor data extension.
 
 A request is JSON, followed by the raw bytes of those inputs that name a
-``binary_data_size``; ``Inference-Header-Content-Length`` says where the JSON ends.
+``binary_data_size``; ``Inference-Header-Content-Length`` is the length of the JSON part.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.tensors import NUMPY_DTYPES, from_raw, to_raw
 from penstock_gateway.edge.json_body import bad_json
 
-# Bounded, so that no shape makes numpy reserve more than the body holds.
+# Bounded, so that a shape cannot make numpy reserve more than the body holds.
 _Shape = Annotated[list[Annotated[int, msgspec.Meta(ge=1)]], msgspec.Meta(max_length=16)]
 
 
@@ -108,7 +108,7 @@ def encode(
     """Write the answer from ``arrays``, name -> (datatype, array).
 
     Returns:
-        The body, and the length of its JSON part where binary data follows.
+        The body, and the length of its JSON part if binary data follows.
 
     Raises:
         PenstockError: 400 ``unknown-output`` or ``not-json``.
@@ -154,7 +154,7 @@ def _from_json(tensor: _Input, where: str) -> NDArray[Any]:
     types = _JSON_TYPES.get(dtype.kind, {int})
     if not set(map(type, flat)) <= types:
         wrong = next(value for value in flat if type(value) not in types)
-        raise _bad(where, f"{str(wrong)[:80]!r} is no {tensor.datatype}")
+        raise _bad(where, f"{str(wrong)[:80]!r} is not a {tensor.datatype}")
     if tensor.datatype == "BYTES":
         array = np.empty(len(flat), dtype=np.object_)
         array[:] = [text.encode() for text in flat]
@@ -187,9 +187,9 @@ def _to_json(name: str, datatype: str, array: NDArray[Any]) -> list[Any]:
         try:
             return [element.decode() for element in array.ravel()]
         except UnicodeDecodeError:
-            raise _not_json(name, "holds bytes that are no UTF-8 text") from None
+            raise _not_json(name, "holds bytes that are not UTF-8 text") from None
     if datatype == "FP16":
-        raise _not_json(name, "is FP16, which JSON does not carry")
+        raise _not_json(name, "is FP16, which has no JSON form")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise _not_json(name, "holds a value that is not a finite number")
     flat = array.ravel().tolist()

@@ -97,7 +97,7 @@ def _predict(servable: Servable) -> dict[str, Any]:
 
 
 def _of_a_version(operation: dict[str, Any]) -> dict[str, Any]:
-    """The same operation where the path names the version."""
+    """The same operation with the version in its path."""
     version = {
         "name": "version",
         "in": "path",

@@ -105,7 +105,7 @@ class ImageCheck(BytesCheck):
         if not is_image(value):
             raise invalid(
                 self.name,
-                f"is no image this service reads (it starts with {value[:8]!r}); send a PNG, JPEG or WebP",
+                f"is not an image that this service reads (it starts with {value[:8]!r}); send a PNG, JPEG or WebP",
                 415,
                 "unsupported-image",
             )
@@ -117,7 +117,7 @@ class ImageCheck(BytesCheck):
 
 
 def is_image(value: bytes) -> bool:
-    """Whether the first bytes are those of a PNG, JPEG or WebP."""
+    """Whether a file starts as a PNG, JPEG or WebP does."""
     return value.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
         value[:4] == b"RIFF" and value[8:12] == b"WEBP"
     )

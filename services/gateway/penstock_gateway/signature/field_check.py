@@ -1,4 +1,4 @@
-"""What every field's checker does: from what a client sends to tensor elements.
+"""The checker of a field: from what a client sends to tensor elements.
 
 A checker turns one JSON value (``json``), one text of a form (``form``) or one
 OIP array (``array``) into wire elements, or raises 422 ``invalid-input``.

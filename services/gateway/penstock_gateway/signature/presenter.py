@@ -21,7 +21,7 @@ _DIGITS = 6
 
 
 class Presenter:
-    """Words the answers of one model; built once from its manifest."""
+    """Writes the answers of one model; built once from its manifest."""
 
     def __init__(self, manifest: Manifest, model: str) -> None:
         self._model = model
@@ -48,7 +48,7 @@ class Presenter:
             PenstockError: 500 ``model-output`` if the outputs do not fit the manifest or are not finite.
         """
         if len(outputs) != len(self._outputs):
-            raise self._bad(f"{len(outputs)} outputs where its manifest names {len(self._outputs)}")
+            raise self._bad(f"{len(outputs)} outputs; its manifest names {len(self._outputs)}")
         answers = self._present_rows(outputs, rows.count)
         for answer in answers:
             answer["model"] = self._model
@@ -60,7 +60,7 @@ class Presenter:
         size = self._probabilities.size
         if len(raw) != rows * size:
             wanted = f"{rows} x {len(self._labels)} probabilities"
-            raise self._bad(f"{len(raw)} bytes where {wanted} take {rows * size}")
+            raise self._bad(f"{len(raw)} bytes; {wanted} take {rows * size}")
         answers: list[dict[str, Any]] = []
         for probabilities in self._probabilities.iter_unpack(raw):
             if not math.isfinite(sum(probabilities)):
@@ -81,7 +81,7 @@ class Presenter:
         datatype = self._outputs[0].datatype
         itemsize = NUMPY_DTYPES[datatype].itemsize
         if datatype == "BYTES" or len(outputs[0]) != rows * itemsize:
-            raise self._bad(f"{len(outputs[0])} bytes where {rows} values of {datatype} were due")
+            raise self._bad(f"{len(outputs[0])} bytes; {rows} values of {datatype} were expected")
         array = np.frombuffer(outputs[0], NUMPY_DTYPES[datatype])
         if not np.isfinite(array).all():
             raise self._bad("a value that is not a finite number")
@@ -103,7 +103,7 @@ class Presenter:
                 texts = [element.decode() for element in array.ravel().tolist()]
                 array = np.array(texts, dtype=np.object_).reshape(array.shape)
         except UnicodeDecodeError:
-            raise self._bad(f"'{output.name}' that is no UTF-8 text; ask for it as binary on /v2") from None
+            raise self._bad(f"'{output.name}' that is not UTF-8 text; ask for it as binary on /v2") from None
         except (PenstockError, ValueError):
             raise self._bad(f"{len(raw)} bytes that do not fit {rows} rows of '{output.name}' {output.shape}") from None
         if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -1,4 +1,4 @@
-"""Rows of a model's signature out of request bodies: the format check of the hot path."""
+"""Rows of a model's signature from request bodies: the format check of the hot path."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class RowDecoder:
             elif default is not _MISSING:
                 elements.append(default)
             else:
-                self._refuse_unknown(row)  # a misspelt name explains more than a missing one
+                self._refuse_unknown(row)  # a misspelt name is a better explanation than a missing one
                 raise self._missing(name)
         if known != len(row):
             self._refuse_unknown(row)
@@ -141,7 +141,7 @@ def _fit(check: FieldCheck, array: NDArray[Any], rows: int) -> NDArray[Any]:
 
 def _check_count(rows: int) -> None:
     if rows == 0:
-        raise _invalid("There is no row; send at least one.")
+        raise _invalid("There are no rows; send at least one.")
     if rows > MAX_ROWS:
         text = f"{rows} rows in one request, {MAX_ROWS} are allowed; split them over several requests."
         raise PenstockError(413, "too-many-rows", text)

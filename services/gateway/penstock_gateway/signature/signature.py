@@ -1,4 +1,4 @@
-"""A model's signature: its manifest, what checks its requests, what words its answers."""
+"""A model's signature: its manifest, what checks its requests, what writes its answers."""
 
 from __future__ import annotations
 
