@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from penstock_common.errors import PenstockError
 from penstock_gateway.auth.principal import Principal
@@ -19,8 +20,7 @@ from penstock_gateway.signature.signature import Signature
 Parse = Callable[[Call, Signature], Rows | Awaitable[Rows]]
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """What a servable answered to a request's rows; ``outputs`` are raw tensors in the order of its signature."""
 
     servable: Servable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from penstock_gateway.dataplane.catalog import Catalog
@@ -21,7 +21,7 @@ class QueueMetrics(Collector):
         self._catalog = catalog
         self._admission = admission
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         queued = GaugeMetricFamily(
             "penstock_gateway_queue_rows", "Rows that wait to be sent to the pods.", labels=_LABELS
         )
@@ -36,6 +36,10 @@ class QueueMetrics(Collector):
         in_flight = GaugeMetricFamily(
             "penstock_gateway_rows_in_flight", "Rows of admitted requests that are not answered yet.", labels=["model"]
         )
-        for model, rows in self._admission.rows_in_flight():
-            in_flight.add_metric([model], rows)
-        yield from (queued, outstanding, in_flight)
+        answered = CounterMetricFamily(
+            "penstock_gateway_rows_answered", "Rows in successful answers.", labels=["model"]
+        )
+        for model, rows in self._admission.rows():
+            in_flight.add_metric([model], rows.in_flight)
+            answered.add_metric([model], rows.answered)
+        yield from (queued, outstanding, in_flight, answered)

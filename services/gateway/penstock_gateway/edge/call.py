@@ -1,10 +1,14 @@
-"""What passes between an endpoint and a protocol: an authenticated call and its reply."""
+"""What passes between an endpoint and a protocol: an authenticated call and its reply.
+
+They are msgspec structs, as is all that is made anew for each request: made in C, they cost half of a dataclass.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.limits.admission import Lease, Usage
@@ -18,8 +22,7 @@ Send = Callable[[Message], Awaitable[None]]
 JSON = b"application/json"
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One authenticated request.
 
     ``deadline`` is on ``time.monotonic``'s clock. ``lease`` is set when the request
@@ -35,8 +38,7 @@ class Call:
     lease: Lease | None = None
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """An answer.
 
     A body that is a generator is sent chunk by chunk as it comes; its producer adds to
@@ -46,8 +48,8 @@ class Reply:
     body: bytes | AsyncGenerator[bytes, None]
     content_type: bytes = JSON
     status: int = 200
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    usage: Usage = field(default_factory=Usage)
+    headers: list[tuple[bytes, bytes]] = []
+    usage: Usage = msgspec.field(default_factory=Usage)
 
 
 Handler = Callable[[Call], Awaitable[Reply]]

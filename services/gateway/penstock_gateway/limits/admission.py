@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from penstock_gateway.auth.principal import Principal
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(msgspec.Struct):
     """What a decoded request is expected to take."""
 
     rows: int
     bytes: int  # of its body
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(msgspec.Struct):
     """What a request did take; a stream adds to it as it goes."""
 
     rows: int = 0  # answered

@@ -6,15 +6,15 @@ The fields follow draft-ietf-httpapi-ratelimit-headers.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from penstock_common.errors import PenstockError
 
 POLICY = "default"
 
 
-@dataclass(slots=True)
-class RateState:
+class RateState(msgspec.Struct):
     """A token bucket after a request was counted."""
 
     limit: int  # the burst

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from prometheus_client import Counter
-
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.limits.admission import Cost, Usage
 from penstock_gateway.limits.headers import rate_limited, ratelimit_headers
 from penstock_gateway.limits.token_bucket import TokenBuckets
 
-_ROWS_ANSWERED = Counter("penstock_gateway_rows_answered_total", "Rows in successful answers.", ["model"])
 
-
-class _ModelRows:
+class ModelRows:
     """A model's rows in this gateway."""
 
     __slots__ = ("answered", "in_flight")
 
-    def __init__(self, model: str) -> None:
+    def __init__(self) -> None:
         self.in_flight = 0
-        self.answered = _ROWS_ANSWERED.labels(model)
+        self.answered = 0
 
 
 class LocalLease:
@@ -29,15 +23,14 @@ class LocalLease:
 
     __slots__ = ("_model", "_rows")
 
-    def __init__(self, model: _ModelRows, rows: int) -> None:
+    def __init__(self, model: ModelRows, rows: int) -> None:
         self._model = model
         self._rows = rows
         model.in_flight += rows
 
     def settle(self, usage: Usage) -> None:
         self._model.in_flight -= self._rows
-        if usage.rows:
-            self._model.answered.inc(usage.rows)
+        self._model.answered += usage.rows
 
 
 class LocalAdmission:
@@ -48,7 +41,7 @@ class LocalAdmission:
 
     def __init__(self, buckets: TokenBuckets) -> None:
         self._buckets = buckets
-        self._models: dict[str, _ModelRows] = {}
+        self._models: dict[str, ModelRows] = {}
 
     def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
         state = self._buckets.take(principal)
@@ -59,10 +52,9 @@ class LocalAdmission:
     async def admit(self, principal: Principal, model: str, cost: Cost) -> LocalLease:
         rows = self._models.get(model)
         if rows is None:
-            rows = self._models[model] = _ModelRows(model)
+            rows = self._models[model] = ModelRows()
         return LocalLease(rows, cost.rows)
 
-    def rows_in_flight(self) -> Iterator[tuple[str, int]]:
-        """Each model that was asked, with its rows in flight; also called by the thread that answers Prometheus."""
-        for model, rows in list(self._models.items()):
-            yield model, rows.in_flight
+    def rows(self) -> list[tuple[str, ModelRows]]:
+        """The rows of each model that was asked; also called by the thread that answers Prometheus."""
+        return list(self._models.items())

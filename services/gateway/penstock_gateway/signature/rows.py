@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 from opentelemetry import trace
 
 
-@dataclass(slots=True)
-class Rows:
+class Rows(msgspec.Struct):
     """The rows of one request, checked and encoded.
 
     ``inputs`` holds the raw tensor of each input in the order of the signature, ``count`` rows each.

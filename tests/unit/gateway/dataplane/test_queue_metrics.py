@@ -64,8 +64,10 @@ async def test_rows_that_wait_calls_under_way_and_rows_in_flight() -> None:
         "penstock_gateway_queue_rows": 4,
         "penstock_gateway_outstanding_calls": 1,
         "penstock_gateway_rows_in_flight": 5,
+        "penstock_gateway_rows_answered_total": 0,
     }
     go.set()
     await asyncio.gather(first, second)
     lease.settle(Usage(rows=5))
     assert values(metrics)["penstock_gateway_rows_in_flight"] == 0
+    assert values(metrics)["penstock_gateway_rows_answered_total"] == 5
