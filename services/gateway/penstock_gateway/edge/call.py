@@ -1,6 +1,6 @@
 """What passes between an endpoint and a protocol: an authenticated call and its reply.
 
-They are msgspec structs, as is all that is made anew for each request: made in C, they cost half of a dataclass.
+They are msgspec structs, as is all that is made anew for each request: made in C, they cost a third of a dataclass.
 """
 
 from __future__ import annotations
