@@ -131,8 +131,10 @@ def _in_pods(version: Version, upstream: Upstream, settings: GatewaySettings) ->
     coalescer = Coalescer(
         upstream.sender(version.model, version.version, version.manifest),
         blames_item=row_could_be_to_blame,
-        max_outstanding=settings.max_outstanding if settings.coalesce else settings.max_queue_rows,
-        max_weight=most if settings.coalesce else 1,
-        max_queued=settings.max_queue_rows,
+        max_outstanding=lambda: settings.max_outstanding if settings.coalesce else settings.max_queue_rows,
+        max_rows=most if settings.coalesce else 1,
+        max_size=settings.max_bundle_bytes,
+        max_queued_rows=settings.max_queue_rows,
+        max_queued_size=settings.max_queue_bytes,
     )
     return PodVersion(version, coalescer)

@@ -31,9 +31,12 @@ class GatewaySettings(BaseSettings):
     #: false sends every request in a message of its own; for measuring.
     coalesce: bool = True
     max_outstanding: int = Field(default=2, ge=1)
-    #: rows of one message at most; a model's own max_batch_size may be lower.
+    #: rows and bytes of one message at most; a model's own max_batch_size may be lower. A larger request travels alone.
     max_bundle_rows: int = Field(default=128, ge=1)
+    max_bundle_bytes: int = Field(default=16 * 1024 * 1024, gt=0)
+    #: rows and bytes that may wait for one model version.
     max_queue_rows: int = Field(default=4096, ge=1)
+    max_queue_bytes: int = Field(default=64 * 1024 * 1024, gt=0)
     #: time for one request; a client may ask for less with X-Request-Timeout (seconds).
     timeout_seconds: float = Field(default=10.0, gt=0)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)

@@ -69,6 +69,7 @@ class DataPlane:
         rows = parse(call, servable.signature)
         if not isinstance(rows, Rows):
             rows = await rows
+        rows.principal = call.principal.id
         call.lease = await self._admission.admit(call.principal, servable.model, Cost(rows.count, len(call.body)))
         outputs = await self._disconnects.wait(servable.infer(rows, call.deadline), call.receive)
         return Answer(servable, rows, outputs)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from opentelemetry import trace
 
 from penstock_common.registry_models import Version
 from penstock_common.telemetry import tracing_enabled
+from penstock_common.tensors import NUMPY_DTYPES
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
@@ -16,15 +18,22 @@ from penstock_gateway.signature.signature import Signature
 class PodVersion:
     """A servable whose rows wait in a coalescer for the next call to the pods."""
 
-    __slots__ = ("coalescer", "model", "signature", "version")
+    __slots__ = ("_answer_bytes", "coalescer", "model", "signature", "version")
 
     def __init__(self, version: Version, coalescer: Coalescer[Rows, list[bytes]]) -> None:
         self.model = version.model
         self.version = str(version.version)
         self.signature = Signature(version.manifest, version.model)
         self.coalescer = coalescer
+        #: Bytes of a row's answer, as far as the signature tells.
+        self._answer_bytes = sum(
+            math.prod(output.shape) * NUMPY_DTYPES[output.datatype].itemsize
+            for output in version.manifest.outputs
+            if output.datatype != "BYTES"
+        )
 
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
         if tracing_enabled():
             rows.span = trace.get_current_span()
-        return self.coalescer.submit(rows, rows.count, deadline)
+        size = max(sum(map(len, rows.inputs)), rows.count * self._answer_bytes)
+        return self.coalescer.submit(rows, rows.count, size, rows.principal, deadline)

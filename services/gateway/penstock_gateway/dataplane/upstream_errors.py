@@ -28,6 +28,9 @@ def translate(err: grpc.aio.AioRpcError, model: str) -> PenstockError:
     if code and status != 500:
         headers = {"Retry-After": "1"} if status == 503 else None
         return PenstockError(status, str(code), err.details() or "", headers=headers)
+    if err.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:  # gRPC's own bound on the size of a message
+        text = f"The request to {model!r} or its answer is too large for one message; send fewer or smaller rows."
+        return PenstockError(413, "message-too-large", text)
     if status == 503:
         return PenstockError(
             503,

@@ -16,5 +16,7 @@ class Rows(msgspec.Struct):
     count: int
     #: The request was a list, so its answer is one, also for a single row.
     is_list: bool = False
+    #: The id of the caller, whose turn in the queue the rows take.
+    principal: str = ""
     #: The request's span, for the trace of the bundle that carries the rows.
     span: trace.Span = trace.INVALID_SPAN

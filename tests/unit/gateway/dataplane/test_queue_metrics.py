@@ -51,7 +51,7 @@ async def test_rows_that_wait_calls_under_way_and_rows_in_flight() -> None:
         await go.wait()
         return [[] for _ in items]
 
-    coalescer: Coalescer[Rows, list[bytes]] = Coalescer(send, blames_item=lambda _: False, max_outstanding=1)
+    coalescer: Coalescer[Rows, list[bytes]] = Coalescer(send, blames_item=lambda _: False, max_outstanding=lambda: 1)
     servable = PodVersion(Version("spam", 3, MANIFEST, [], "2026-01-01T00:00:00Z"), coalescer)
     admission = LocalAdmission(TokenBuckets(1, 1))
     metrics = QueueMetrics(cast(Catalog, OneVersion(servable)), admission)

@@ -1,0 +1,138 @@
+"""What waits for one model version, shared fairly between those who wait.
+
+Requests of one principal keep their order. Between principals the queue goes round
+by rows (deficit round robin, Shreedhar and Varghese 1995): each turn earns a principal
+``quantum`` rows, so that one with a hundred times the requests of another gets no more
+than its share while the other waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+from penstock_common.errors import PenstockError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Waiting(Generic[T, R]):
+    """One request in the queue or under way."""
+
+    __slots__ = ("deadline", "future", "item", "rows", "size")
+
+    def __init__(self, item: T, rows: int, size: int, deadline: float, future: asyncio.Future[R]) -> None:
+        self.item = item
+        self.rows = rows
+        self.size = size  # bytes
+        self.deadline = deadline
+        self.future = future
+
+    def alive(self, now: float) -> bool:
+        """Whether its caller still waits; answers 504 if the deadline has passed."""
+        if self.future.done():
+            return False
+        if self.deadline <= now:
+            self.future.set_exception(deadline_exceeded())
+            return False
+        return True
+
+
+class _Line(Generic[T, R]):
+    """One principal's requests."""
+
+    __slots__ = ("credit", "principal", "waiting")
+
+    def __init__(self, principal: str, quantum: int) -> None:
+        self.principal = principal
+        self.waiting: deque[Waiting[T, R]] = deque()
+        self.credit = quantum  # rows that may still leave in this turn
+
+
+class FairQueue(Generic[T, R]):
+    """The queue of a coalescer.
+
+    Args:
+        quantum: rows that a principal's turn is worth.
+    """
+
+    def __init__(self, quantum: int = 16) -> None:
+        self._quantum = quantum
+        self._lines: dict[str, _Line[T, R]] = {}
+        self._turns: deque[_Line[T, R]] = deque()
+        self.rows = 0
+        self.size = 0  # bytes
+
+    def __bool__(self) -> bool:
+        return bool(self._turns)
+
+    def push(self, waiting: Waiting[T, R], principal: str) -> None:
+        line = self._lines.get(principal)
+        if line is None:
+            line = self._lines[principal] = _Line(principal, self._quantum)
+            self._turns.append(line)
+        line.waiting.append(waiting)
+        self.rows += waiting.rows
+        self.size += waiting.size
+
+    def take(self, max_rows: int, max_size: int, now: float) -> list[Waiting[T, R]]:
+        """The next bundle of live requests; one that is larger than the bounds travels alone."""
+        bundle: list[Waiting[T, R]] = []
+        rows = size = 0
+        while self._turns:
+            line = self._turns[0]
+            waiting = line.waiting[0]
+            if waiting.alive(now):
+                if bundle and (rows + waiting.rows > max_rows or size + waiting.size > max_size):
+                    break
+                if waiting.rows > line.credit and len(self._turns) > 1:
+                    line.credit += self._quantum
+                    self._turns.rotate(-1)
+                    continue
+                bundle.append(waiting)
+                rows += waiting.rows
+                size += waiting.size
+                line.credit = max(0, line.credit - waiting.rows)
+            self._drop_first(line)
+        return bundle
+
+    def expire(self, now: float) -> float:
+        """Answer those whose time is up.
+
+        Returns:
+            The earliest deadline of the others; infinity if nobody waits.
+        """
+        earliest = float("inf")
+        for line in list(self._turns):
+            alive: deque[Waiting[T, R]] = deque()
+            for waiting in line.waiting:
+                if waiting.alive(now):
+                    alive.append(waiting)
+                    earliest = min(earliest, waiting.deadline)
+                else:
+                    self.rows -= waiting.rows
+                    self.size -= waiting.size
+            line.waiting = alive
+            if not alive:
+                self._turns.remove(line)
+                del self._lines[line.principal]
+        return earliest
+
+    def _drop_first(self, line: _Line[T, R]) -> None:
+        """Remove the first request of the line whose turn it is."""
+        waiting = line.waiting.popleft()
+        self.rows -= waiting.rows
+        self.size -= waiting.size
+        if not line.waiting:
+            self._turns.popleft()
+            del self._lines[line.principal]
+
+
+def deadline_exceeded() -> PenstockError:
+    return PenstockError(
+        504,
+        "deadline-exceeded",
+        "The time allowed for this request passed before the model answered; allow more time or send fewer rows.",
+    )

@@ -1,0 +1,106 @@
+"""The queue of a coalescer: order within a principal, turns between principals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock_gateway.dataplane.fair_queue import FairQueue, Waiting
+
+FOREVER = 1e9
+
+
+def waiting(item: int, rows: int = 1, size: int = 1, deadline: float = FOREVER) -> Waiting[int, int]:
+    return Waiting(item, rows, size, deadline, asyncio.get_running_loop().create_future())
+
+
+def take(queue: FairQueue[int, int], rows: int = 10, size: int = 1000) -> list[int]:
+    return [w.item for w in queue.take(rows, size, now=0.0)]
+
+
+async def test_one_principal_is_served_in_order() -> None:
+    """Alone in the queue, a principal fills whole bundles."""
+    queue: FairQueue[int, int] = FairQueue(quantum=2)
+    for n in range(12):
+        queue.push(waiting(n), "ann")
+    assert take(queue) == list(range(10))
+    assert take(queue) == [10, 11]
+    assert (queue.rows, queue.size, bool(queue)) == (0, 0, False)
+
+
+async def test_turns_are_counted_in_rows() -> None:
+    """One who sends large requests gets as many rows as one who sends small ones."""
+    queue: FairQueue[int, int] = FairQueue(quantum=4)
+    for _ in range(50):
+        queue.push(waiting(1, rows=8), "large")
+        queue.push(waiting(2, rows=1), "small")
+        queue.push(waiting(2, rows=1), "small")
+    rows: Counter[int] = Counter()
+    for _ in range(10):
+        for w in queue.take(16, 1000, now=0.0):
+            rows[w.item] += w.rows
+    assert 0.7 < rows[1] / rows[2] < 1.4
+
+
+async def test_a_principal_that_left_the_queue_comes_back_as_new() -> None:
+    """Nobody saves up turns while absent."""
+    queue: FairQueue[int, int] = FairQueue(quantum=2)
+    for _ in range(3):
+        queue.push(waiting(1), "ann")
+        assert take(queue) == [1]
+    queue.push(waiting(1), "ann")
+    queue.push(waiting(2), "bob")
+    assert sorted(take(queue)) == [1, 2]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(1, 9), st.sampled_from(["good", "gone", "late"])), max_size=60
+    ),
+    st.integers(1, 12),
+    st.integers(1, 5),
+)
+def test_every_live_request_leaves_once_and_in_order(
+    pushed: list[tuple[str, int, str]], max_rows: int, quantum: int
+) -> None:
+    """Whatever the mixture: bundles keep their bound, the dead are left out, nothing is lost or repeated."""
+
+    async def scenario() -> None:
+        queue: FairQueue[int, int] = FairQueue(quantum)
+        owners: dict[int, str] = {}
+        for n, (principal, rows, kind) in enumerate(pushed):
+            entry = waiting(n, rows, deadline=-1.0 if kind == "late" else FOREVER)
+            queue.push(entry, principal)
+            if kind == "gone":
+                entry.future.cancel()
+            owners[n] = principal
+        left: list[int] = []
+        while queue:
+            bundle = queue.take(max_rows, 1000, now=0.0)
+            assert len(bundle) == 1 or sum(w.rows for w in bundle) <= max_rows
+            left += [w.item for w in bundle]
+        assert sorted(left) == [n for n, (_, _, kind) in enumerate(pushed) if kind == "good"]
+        for principal in "abc":
+            mine = [n for n in left if owners[n] == principal]
+            assert mine == sorted(mine)
+        assert (queue.rows, queue.size) == (0, 0)
+
+    asyncio.run(scenario())
+
+
+async def test_expire_answers_the_late_and_frees_their_room() -> None:
+    """The late get 504, the cancelled are dropped, and the next deadline is reported."""
+    queue: FairQueue[int, int] = FairQueue()
+    late, gone, patient = waiting(1, 2, 10, 5.0), waiting(2, 3, 10, 50.0), waiting(3, 4, 10, 20.0)
+    for entry in (late, gone, patient):
+        queue.push(entry, "ann")
+    gone.future.cancel()
+    assert queue.expire(10.0) == 20.0
+    assert getattr(late.future.exception(), "status", None) == 504
+    assert (queue.rows, queue.size) == (4, 10)
+    assert queue.expire(30.0) == float("inf")
+    assert not queue
+    patient.future.exception()
