@@ -15,16 +15,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 
 from penstock_common.garbage import spare_what_stays
+from penstock_common.pools import pool_of
 from penstock_common.registry_client import RegistryClient, follow
 from penstock_common.registry_models import Version
 from penstock_common.telemetry import tracing_enabled
 from penstock_gateway.auth.key_ring import KeyRing
 from penstock_gateway.auth.key_sources import open_keys
+from penstock_gateway.dataplane.call_bounds import CallBounds, follow_healthy_pods
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.pod_version import PodVersion
-from penstock_gateway.dataplane.queue_metrics import QueueMetrics
+from penstock_gateway.dataplane.queue_metrics import QUEUE_SECONDS, QueueMetrics
 from penstock_gateway.dataplane.upstream import Upstream
 from penstock_gateway.dataplane.upstream_errors import row_could_be_to_blame
 from penstock_gateway.edge.disconnect import DisconnectWatch
@@ -48,6 +50,7 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
     disconnects = DisconnectWatch()
     buckets = TokenBuckets(settings.rate, settings.burst)
     admission = LocalAdmission(buckets)
+    bounds = CallBounds(settings.min_outstanding, gateways=lambda: buckets.gateways)
     guard = Guard(
         authenticator=keys,
         admission=admission,
@@ -61,7 +64,7 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = Upstream(settings.upstream, settings.pools)
-        catalog = Catalog(upstream, lambda version: _in_pods(version, upstream, settings))
+        catalog = Catalog(upstream, lambda version: _in_pods(version, upstream, bounds, settings))
         dataplane = DataPlane(catalog, admission, disconnects)
         health.components = {
             "keys": lambda: keys.loaded,
@@ -74,6 +77,7 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
             background = [
                 asyncio.create_task(keys.refresh_forever()),
                 asyncio.create_task(disconnects.run()),
+                asyncio.create_task(follow_healthy_pods(settings.envoy_admin_url, bounds)),
                 asyncio.create_task(follow(registry, catalog.update)),
             ]
             if settings.peers:
@@ -125,13 +129,16 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
     return app
 
 
-def _in_pods(version: Version, upstream: Upstream, settings: GatewaySettings) -> PodVersion:
+def _in_pods(version: Version, upstream: Upstream, bounds: CallBounds, settings: GatewaySettings) -> PodVersion:
     """A version behind ``upstream``, with a coalescer of its own."""
+    # Envoy's configuration without pools has one cluster, of this name.
+    pool = pool_of(version.model, settings.pools) or "inference"
     most = min(settings.max_bundle_rows, version.manifest.batching.max_batch_size)
     coalescer = Coalescer(
         upstream.sender(version.model, version.version, version.manifest),
         blames_item=row_could_be_to_blame,
-        max_outstanding=lambda: settings.max_outstanding if settings.coalesce else settings.max_queue_rows,
+        observe_wait=QUEUE_SECONDS.labels(version.model).observe,
+        max_outstanding=lambda: bounds.calls(pool) if settings.coalesce else settings.max_queue_rows,
         max_rows=most if settings.coalesce else 1,
         max_size=settings.max_bundle_bytes,
         max_queued_rows=settings.max_queue_rows,

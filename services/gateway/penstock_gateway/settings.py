@@ -15,6 +15,8 @@ class GatewaySettings(BaseSettings):
     port: int = 8080
     #: host:port of the gRPC upstream: Envoy.
     upstream: str = "127.0.0.1:8082"
+    #: Envoy's admin interface, which knows the healthy pods.
+    envoy_admin_url: str = "http://127.0.0.1:8083"
     #: pools of pods behind Envoy and the models of each (globs; !glob excludes); the first match serves.
     pools: dict[str, list[str]] = {}
     registry_url: str = "http://127.0.0.1:8081"
@@ -30,7 +32,8 @@ class GatewaySettings(BaseSettings):
     burst: float = Field(default=200.0, ge=1)
     #: false sends every request in a message of its own; for measuring.
     coalesce: bool = True
-    max_outstanding: int = Field(default=2, ge=1)
+    #: calls under way for one model version while no healthy pod is known; with more pods there are more.
+    min_outstanding: int = Field(default=2, ge=1)
     #: rows and bytes of one message at most; a model's own max_batch_size may be lower. A larger request travels alone.
     max_bundle_rows: int = Field(default=128, ge=1)
     max_bundle_bytes: int = Field(default=16 * 1024 * 1024, gt=0)

@@ -47,6 +47,7 @@ class Coalescer(Generic[T, R]):
 
     Args:
         send: makes the call.
+        observe_wait: told how long the first item of each bundle has waited, in seconds.
         blames_item: whether an error of a bundle could be one item's fault.
         max_outstanding: calls that may be under way now; two for each busy server keep it busy while answers travel.
         max_rows: rows of one bundle at most; a larger item travels alone.
@@ -61,6 +62,7 @@ class Coalescer(Generic[T, R]):
         send: Send[T, R],
         *,
         blames_item: Callable[[Exception], bool],
+        observe_wait: Callable[[float], None] = lambda _: None,
         max_outstanding: Callable[[], int] = lambda: 2,
         max_rows: int = 64,
         max_size: int = 16 * 1024 * 1024,
@@ -70,6 +72,7 @@ class Coalescer(Generic[T, R]):
     ) -> None:
         self._send = send
         self._blames_item = blames_item
+        self._observe_wait = observe_wait
         self._max_outstanding = max_outstanding
         self._max_rows = max_rows
         self._max_size = max_size
@@ -111,7 +114,7 @@ class Coalescer(Generic[T, R]):
         if queue and (queue.rows + rows > self._max_queued_rows or queue.size + size > self._max_queued_size):
             raise self._overloaded()
         loop = asyncio.get_running_loop()
-        waiting: Waiting[T, R] = Waiting(item, rows, size, deadline, loop.create_future())
+        waiting: Waiting[T, R] = Waiting(item, rows, size, deadline, loop.create_future(), self._clock())
         queue.push(waiting, principal)
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
@@ -136,6 +139,7 @@ class Coalescer(Generic[T, R]):
         while (self._halves or self._queue) and len(self._calls) < self._max_outstanding():
             bundle = self._take()
             if bundle:
+                self._observe_wait(self._clock() - bundle[0].arrived)
                 self._calls[asyncio.create_task(self._call(bundle))] = bundle
 
     def _take(self) -> list[Waiting[T, R]]:

@@ -21,14 +21,17 @@ R = TypeVar("R")
 class Waiting(Generic[T, R]):
     """One request in the queue or under way."""
 
-    __slots__ = ("deadline", "future", "item", "rows", "size")
+    __slots__ = ("arrived", "deadline", "future", "item", "rows", "size")
 
-    def __init__(self, item: T, rows: int, size: int, deadline: float, future: asyncio.Future[R]) -> None:
+    def __init__(
+        self, item: T, rows: int, size: int, deadline: float, future: asyncio.Future[R], arrived: float
+    ) -> None:
         self.item = item
         self.rows = rows
         self.size = size  # bytes
         self.deadline = deadline
         self.future = future
+        self.arrived = arrived
 
     def alive(self, now: float) -> bool:
         """Whether its caller still waits; answers 504 if the deadline has passed."""

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.pod_version import PodVersion
 from penstock_gateway.limits.local import LocalAdmission
+
+QUEUE_SECONDS = Histogram(
+    "penstock_gateway_queue_seconds",
+    "How long the first request of each message to the pods has waited in the gateway.",
+    ["model"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 
 _LABELS = ["model", "version"]
 

@@ -14,7 +14,7 @@ FOREVER = 1e9
 
 
 def waiting(item: int, rows: int = 1, size: int = 1, deadline: float = FOREVER) -> Waiting[int, int]:
-    return Waiting(item, rows, size, deadline, asyncio.get_running_loop().create_future())
+    return Waiting(item, rows, size, deadline, asyncio.get_running_loop().create_future(), 0.0)
 
 
 def take(queue: FairQueue[int, int], rows: int = 10, size: int = 1000) -> list[int]:
