@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import functools
+from typing import Any, cast
 
 import uvicorn
 import uvloop
@@ -11,7 +14,11 @@ from prometheus_client import start_http_server
 from penstock_common.settings import load_settings
 from penstock_common.telemetry import configure_logging, configure_tracing
 from penstock_gateway.app import build_app
+from penstock_gateway.edge.bounds import Bounds
+from penstock_gateway.edge.door import Door
 from penstock_gateway.edge.health import Health
+from penstock_gateway.edge.http_protocol import FrontDoorProtocol, patience
+from penstock_gateway.edge.open_files import connections_that_fit
 from penstock_gateway.settings import GatewaySettings
 
 
@@ -34,16 +41,26 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
+def open_door(settings: GatewaySettings) -> Door:
+    """The bounds of the settings, for all connections."""
+    bounds = Bounds(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(Bounds)})
+    bounds = dataclasses.replace(bounds, max_connections=connections_that_fit(bounds.max_connections))
+    return Door(bounds, patience(bounds))
+
+
 async def serve(settings: GatewaySettings) -> None:
     stop_tracing = configure_tracing("gateway")
     health = Health()
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.host)
+    door = open_door(settings)
     config = uvicorn.Config(
         build_app(settings, health),
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        # uvicorn calls it as it would call a class of its own.
+        http=cast(Any, functools.partial(FrontDoorProtocol, door)),
+        ws="none",
         access_log=False,
         log_config=None,
         lifespan="on",
@@ -53,7 +70,9 @@ async def serve(settings: GatewaySettings) -> None:
         timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
     )
     server = _Server(config, health, settings.drain_seconds)
+    watch = asyncio.create_task(door.watch())
     await server.serve()
+    watch.cancel()
     stop_tracing()
 
 

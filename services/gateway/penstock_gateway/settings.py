@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -50,3 +50,40 @@ class GatewaySettings(BaseSettings):
     #: which requests are logged.
     access_log: Literal["errors", "all"] = "errors"
     log_level: str = "info"
+
+    # --- The front door: what callers may take; docs/limits.md has the reasons.
+    #: bytes of a URL; 414 beyond.
+    max_url_bytes: int = Field(default=8 * 1024, gt=0)
+    #: bytes and count of a request's header fields; 431 beyond.
+    max_header_bytes: int = Field(default=32 * 1024, gt=0)
+    max_header_fields: int = Field(default=100, gt=0)
+    #: requests that may wait on one connection behind the one that is being answered; 429 beyond.
+    max_pipelined: int = Field(default=16, ge=0)
+    #: seconds to a request's whole headers, and from its headers to its whole body; 408 beyond.
+    header_seconds: float = Field(default=10.0, gt=0)
+    body_seconds: float = Field(default=10.0, gt=0)
+    #: seconds to an answer, or to the next part of a stream; 504 beyond, or the connection is cut if a part was sent.
+    answer_seconds: float = Field(default=60.0, gt=0, validate_default=True)
+    #: seconds that a connection may wait for its next request; longer than what stands in front keeps its own.
+    keep_alive_seconds: float = Field(default=75.0, gt=0)
+    #: seconds and bytes that are still read, and thrown away, of a request that was answered before its end.
+    linger_seconds: float = Field(default=2.0, gt=0)
+    max_unread_bytes: int = Field(default=256 * 1024, ge=0)
+    #: connections in all and of one address (IPv6: one /64); 503 beyond.
+    max_connections: int = Field(default=8192, gt=0)
+    max_connections_per_address: int = Field(default=4096, gt=0)
+    #: bytes of the bodies of unanswered requests, in all (503 beyond) and of one key (429 beyond).
+    max_bodies_bytes: int = Field(default=128 * 1024 * 1024, gt=0)
+    max_bodies_bytes_per_key: int = Field(default=64 * 1024 * 1024, gt=0)
+    #: origins whose pages may call the API from a browser, e.g. ["https://app.example.com"]; none by default.
+    cors_origins: list[str] = []
+
+    @field_validator("answer_seconds")
+    @classmethod
+    def _longer_than_one_request(cls, seconds: float, info: ValidationInfo) -> float:
+        longest = info.data.get("timeout_seconds", 0.0)
+        if seconds <= longest:
+            raise ValueError(f"{seconds:g} must be longer than PENSTOCK_GATEWAY_TIMEOUT_SECONDS ({longest:g})")
+        return seconds
+
+    # --- End of the front door.

@@ -21,10 +21,11 @@ from penstock_common.errors import PenstockError
 from penstock_gateway.auth.authenticator import Authenticator
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.edge.body import read_body
+from penstock_gateway.edge.body_budget import BodyBudget, Hold
 from penstock_gateway.edge.call import Call, Handler, Receive, Reply, Scope, Send
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.edge.health import Health
-from penstock_gateway.edge.problem import REQUESTS, problem_reply, request_id_of
+from penstock_gateway.edge.problem import REQUESTS, drop_frames, problem_reply, request_id_of
 from penstock_gateway.limits.admission import Admission, Usage
 
 logger = structlog.get_logger()
@@ -45,7 +46,9 @@ class Guard:
     admission: Admission
     health: Health
     disconnects: DisconnectWatch
+    bodies: BodyBudget
     timeout_seconds: float
+    body_seconds: float
     max_body_bytes: int
     log_all: bool
 
@@ -74,6 +77,7 @@ class Endpoint:
         extra: list[tuple[bytes, bytes]] = []
         code: str | None = None
         call: Call | None = None
+        hold: Hold | None = None
         usage: Usage | None = None
         try:
             try:
@@ -82,16 +86,26 @@ class Endpoint:
                     principal = await principal
                 extra = guard.admission.arrive(principal)
                 deadline = started + _timeout(headers.get(b"x-request-timeout"), guard.timeout_seconds)
-                body = await read_body(headers, receive, guard.max_body_bytes, deadline)
+                hold = guard.bodies.hold(principal.id)
+                body = await read_body(
+                    headers,
+                    receive,
+                    guard.max_body_bytes,
+                    min(deadline, started + guard.body_seconds),
+                    take=hold.take,
+                    arrived="penstock.whole" in scope,
+                )
                 call = Call(scope.get("path_params", {}), headers, body, principal, deadline, receive)
                 reply = await self._handler(call)
             except PenstockError as err:
                 code = err.code
                 reply = problem_reply(err, request_id)
-            except Exception:
+                drop_frames(err)
+            except Exception as err:
                 logger.exception("unhandled", route=self._route, request_id=request_id.decode())
                 code = "internal"
                 reply = problem_reply(_INTERNAL, request_id)
+                drop_frames(err)
             if code is not None:
                 # A refusal's own Retry-After replaces the one of the rate limit.
                 own = {name for name, _ in reply.headers}
@@ -110,6 +124,8 @@ class Endpoint:
         finally:
             if call is not None and call.lease is not None:
                 call.lease.settle(usage or Usage())
+            if hold is not None:
+                hold.release()
         elapsed = time.monotonic() - started
         self._seconds.observe(elapsed)
         if reply.status == 200:

@@ -25,6 +25,21 @@ def request_id_of(given: bytes | None) -> bytes:
     return b"%016x" % random.getrandbits(64)
 
 
+def drop_frames(err: BaseException) -> None:
+    """Free what an error keeps alive that is going to be answered.
+
+    Its traceback, and those of the errors before it, hold the frames that they passed through, and with them
+    the request's body. A frame that holds its error too would keep all of it until the next collection of
+    cycles, which is tuned to be rare.
+    """
+    left: list[BaseException | None] = [err]
+    while left:
+        one = left.pop()
+        if one is not None and one.__traceback__ is not None:
+            one.__traceback__ = None
+            left += (one.__cause__, one.__context__)
+
+
 def problem_reply(err: PenstockError, request_id: bytes) -> Reply:
     """The answer that an error becomes."""
     headers = [(name.lower().encode(), value.encode()) for name, value in err.headers.items()]

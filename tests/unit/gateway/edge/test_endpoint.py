@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from penstock_common.errors import PenstockError
 from penstock_gateway.auth.authenticator import Authenticator, Headers
 from penstock_gateway.auth.principal import Principal
+from penstock_gateway.edge.body_budget import BodyBudget
 from penstock_gateway.edge.call import Call, Handler, Reply
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.edge.endpoint import Endpoint, Guard
@@ -52,7 +54,9 @@ def guard(**changes: Any) -> Guard:
         "admission": Ledger(),
         "health": Health(),
         "disconnects": DisconnectWatch(),
+        "bodies": BodyBudget(1000, 1000),
         "timeout_seconds": 10.0,
+        "body_seconds": 10.0,
         "max_body_bytes": 100,
         "log_all": False,
     }
@@ -185,7 +189,7 @@ async def test_a_caller_may_ask_for_less_time_and_not_for_more(given: str | None
     """The deadline is the caller's timeout or the gateway's, whichever comes first."""
 
     async def left(call: Call) -> Reply:
-        return Reply(json.dumps(call.deadline - asyncio.get_running_loop().time()).encode())
+        return Reply(json.dumps(call.deadline - time.monotonic()).encode())
 
     answer = await ask(left, headers={"X-Request-Timeout": given} if given else {})
     assert seconds - 0.4 < answer.json() <= seconds
