@@ -12,6 +12,7 @@ from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from prometheus_client import REGISTRY
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
 from penstock_common.garbage import spare_what_stays
@@ -29,7 +30,9 @@ from penstock_gateway.dataplane.pod_version import PodVersion
 from penstock_gateway.dataplane.queue_metrics import QUEUE_SECONDS, QueueMetrics
 from penstock_gateway.dataplane.upstream import Upstream
 from penstock_gateway.dataplane.upstream_errors import row_could_be_to_blame
+from penstock_gateway.edge.body_budget import BodyBudget
 from penstock_gateway.edge.disconnect import DisconnectWatch
+from penstock_gateway.edge.dispatcher import App, Dispatcher
 from penstock_gateway.edge.endpoint import Guard
 from penstock_gateway.edge.health import Health
 from penstock_gateway.edge.problem import no_such_route
@@ -40,11 +43,11 @@ from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
 from penstock_gateway.protocols.openapi import document
 from penstock_gateway.protocols.predict import Predict
-from penstock_gateway.routes import PROBES, routes
+from penstock_gateway.routes import PROBES, predictions, routes
 from penstock_gateway.settings import GatewaySettings
 
 
-def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
+def build_app(settings: GatewaySettings, health: Health) -> App:
     """The application, not yet connected to anything; its lifespan connects it."""
     keys = KeyRing(open_keys(settings.keys_url))
     disconnects = DisconnectWatch()
@@ -56,7 +59,9 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
         admission=admission,
         health=health,
         disconnects=disconnects,
+        bodies=BodyBudget(settings.max_bodies_bytes, settings.max_bodies_bytes_per_key),
         timeout_seconds=settings.timeout_seconds,
+        body_seconds=settings.body_seconds,
         max_body_bytes=settings.max_body_bytes,
         log_all=settings.access_log == "all",
     )
@@ -82,15 +87,13 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
             ]
             if settings.peers:
                 background.append(asyncio.create_task(follow_peers(settings.peers, buckets)))
+            predict, v2 = Predict(dataplane, settings.default_model), OpenInference(dataplane, catalog)
             # Before FastAPI's own: routes are tried in turn.
             app.router.routes[:0] = routes(
-                guard,
-                health,
-                ModelList(catalog),
-                Predict(dataplane, settings.default_model),
-                OpenInference(dataplane, catalog),
-                with_metrics=not settings.metrics_port,
+                guard, health, ModelList(catalog), predict, v2, with_metrics=not settings.metrics_port
             )
+            if not tracing_enabled():  # FastAPI makes the spans
+                dispatcher.add(predictions(guard, predict, v2))
             app.openapi = lambda: document(catalog, settings.default_model)  # type: ignore[method-assign]
             queue_metrics = QueueMetrics(catalog, admission)
             REGISTRY.register(queue_metrics)
@@ -126,7 +129,19 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
     app.middleware_stack = ExceptionMiddleware(
         AsyncExitStackMiddleware(app.router), handlers={HTTPException: no_such_route}
     )
-    return app
+    dispatcher = Dispatcher(app)
+    return _with_cors(dispatcher, settings.cors_origins) if settings.cors_origins else dispatcher
+
+
+def _with_cors(app: App, origins: list[str]) -> App:
+    """``app`` for the pages of ``origins`` too; a key goes in a header, so no cookies are allowed."""
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=["*"],
+    )
 
 
 def _in_pods(version: Version, upstream: Upstream, bounds: CallBounds, settings: GatewaySettings) -> PodVersion:

@@ -18,6 +18,18 @@ from penstock_gateway.protocols.predict import Predict
 PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 
+def predictions(guard: Guard, predict: Predict, v2: OpenInference) -> dict[str, Endpoint]:
+    """The calls that are made most, by path; all are ``POST``."""
+    v1_predict, v2_infer = Endpoint("predict", guard, predict), Endpoint("infer", guard, v2.infer)
+    return {
+        "/v1/models/{model}/predict": v1_predict,
+        "/v1/models/{model}/versions/{version}/predict": v1_predict,
+        "/predict": v1_predict,
+        "/v2/models/{model}/infer": v2_infer,
+        "/v2/models/{model}/versions/{version}/infer": v2_infer,
+    }
+
+
 def routes(
     guard: Guard, health: Health, models: ModelList, predict: Predict, v2: OpenInference, *, with_metrics: bool
 ) -> list[BaseRoute]:
@@ -28,11 +40,7 @@ def routes(
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return [
-        protected("/v1/models/{model}/predict", "predict", predict),
-        protected("/v1/models/{model}/versions/{version}/predict", "predict", predict),
-        protected("/predict", "predict", predict),
-        protected("/v2/models/{model}/infer", "infer", v2.infer),
-        protected("/v2/models/{model}/versions/{version}/infer", "infer", v2.infer),
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in predictions(guard, predict, v2).items()),
         protected("/v1/models", "models", models, "GET"),
         protected("/v2", "v2", v2.server, "GET"),
         protected("/v2/models/{model}", "v2", v2.metadata, "GET"),
