@@ -32,7 +32,7 @@ from penstock_gateway.edge.bounds import (
 from penstock_gateway.edge.call import Scope
 from penstock_gateway.edge.door import Door, address_of
 from penstock_gateway.edge.http_cycle import Cycle
-from penstock_gateway.edge.problem import REQUESTS, problem_reply, request_id_of
+from penstock_gateway.edge.problem import REQUESTS, drop_frames, problem_reply, request_id_of
 
 #: The phases of a connection, indices of ``patience``.
 OPENED, HEAD, ANSWER, REST, IDLE, LINGERING, CLOSING = range(7)
@@ -354,6 +354,7 @@ class FrontDoorProtocol(HttpToolsProtocol):
         """Stop reading, and say why once what came before is answered."""
         REQUESTS.labels("none", str(err.status)).inc()
         self._door.refused(err.extra.get("bound", err.code))
+        drop_frames(err)
         self._fault = None
         self._deaf = True
         self._unread = 0
