@@ -177,6 +177,44 @@ async def test_a_body_over_the_limit_is_413(body: bytes | tuple[bytes, ...]) -> 
     assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (413, "body-too-large", 100)
 
 
+async def test_a_body_that_does_not_come_is_408() -> None:
+    """A caller's own timeout counts for the body too, also if nothing of it comes."""
+    client = Stream()
+    budget = BodyBudget(1000, 1000)
+
+    async def never() -> dict[str, Any]:
+        assert budget.held == 50
+        await asyncio.Event().wait()
+        return {}
+
+    headers = [(b"content-length", b"50"), (b"x-request-timeout", b"0.01")]
+    scope = {"type": "http", "path": "/", "headers": headers}
+    async with asyncio.timeout(5):
+        await Endpoint("test", guard(bodies=budget), echo)(scope, never, client.send)  # type: ignore[arg-type]
+    assert client.messages[0]["status"] == 408
+    assert json.loads(client.bodies[0])["bound"] == "body_seconds"
+    assert budget.held == 0
+
+
+async def test_a_body_is_in_flight_until_its_answer() -> None:
+    """With the length it declares, or with what has come of it."""
+    budget = BodyBudget(1000, 60)
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield b"x" * 30
+        yield b"x" * 20
+
+    async def count(_: Call) -> Reply:
+        return Reply(b"%d" % budget.held)
+
+    for body in (b"x" * 50, chunks()):
+        assert (await ask(count, guard(bodies=budget), body=body)).content == b"50"
+        assert budget.held == 0
+    answer = await ask(count, guard(bodies=budget), body=b"x" * 61)
+    assert (answer.status_code, answer.json()["bound"]) == (429, "max_bodies_bytes_per_key")
+    assert budget.held == 0
+
+
 @pytest.mark.parametrize("given", ["0", "-1", "soon", "inf", "nan"])
 async def test_a_timeout_that_is_not_a_time_is_400(given: str) -> None:
     """X-Request-Timeout is a positive number of seconds."""
