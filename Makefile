@@ -8,7 +8,7 @@ SERVICES := common gateway inference registry training cli
 STAMP := $(VENV)/.installed
 PROJECTS := $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
 
-.PHONY: help install up down status test lint types proto proto-check envoy-check bench images chart-docs e2e loadtest clean
+.PHONY: help install up down status test abuse lint types proto proto-check envoy-check bench images chart-docs e2e loadtest clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ status: install ## which parts run
 
 test: install ## all tests
 	$(BIN)/python -m pytest -q
+
+abuse: install ## attacks on a gateway, with an innocent client beside them
+	$(BIN)/python -m pytest -q tests/abuse
 
 lint: install ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -1,0 +1,82 @@
+"""``make abuse``: attacks on a real gateway, with an innocent client beside them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.abuse.attacks import ATTACKS
+from tests.abuse.gateway import Gateway, running_gateway
+from tests.abuse.innocent import Innocent
+from tests.installation import ROOT
+
+#: The innocent's p99 during an attack, as a multiple of the one without: an attacker takes its share of the
+#: machine, and opens and closes connections that have to be answered. A stall for seconds is a multiple of hundreds.
+MOST_SLOWER = 100
+MOST_RSS = 300 * 1024 * 1024
+REQUESTS = 200
+
+#: What each attacker must see: conditions on the JSON that it prints.
+MB = 1024 * 1024
+EXPECTED: dict[str, Any] = {
+    "short_header_lines": lambda saw: saw["status"] == 431 and saw["sent"] < 16 * MB,
+    "endless_header_line": lambda saw: saw["status"] == 431 and saw["sent"] < 16 * MB,
+    "endless_url": lambda saw: saw["status"] == 414 and saw["sent"] < 16 * MB,
+    "endless_trailer": lambda saw: saw["status"] == 431 and saw["sent"] < 16 * MB,
+    "endless_body_after_401": lambda saw: saw["status"] == 401 and saw["sent"] < 16 * MB,
+    "pipelined_requests": lambda saw: saw["status"] == 401 and saw["sent"] < 8 * MB,
+    "headers_without_body": lambda saw: saw["statuses"] == {"408": 500},
+    "silent_connections": lambda saw: set(saw["statuses"]) == {"503"} and saw["statuses"]["503"] > 10_000,
+    "half_sent_bodies": lambda saw: saw["statuses"].get("429", 0) > 150 and saw["held"] <= 8,
+    "bodies_without_a_key": lambda saw: saw["statuses"] == {"401": 800},
+    "h2c_offers": lambda saw: saw["answers"] == {"404": 100},
+    "reuse_after_idling": lambda saw: saw["statuses"] == {"404": 92},
+}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running_gateway(tmp_path_factory.mktemp("abuse")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def quiet(gateway: Gateway) -> Innocent:
+    """How the innocent is served before the first attack."""
+    with Innocent(gateway) as innocent:
+        innocent.wait_for(5 * REQUESTS)
+    return innocent
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_is_the_attackers_problem(gateway: Gateway, quiet: Innocent, name: str) -> None:
+    """The attacker is refused; the innocent gets every answer about as fast as before; memory stays bounded."""
+    with Innocent(gateway) as before:
+        before.wait_for(REQUESTS)
+    with Innocent(gateway) as during:
+        command = [sys.executable, "-m", "tests.abuse.attacks", name, str(gateway.port)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as attack:
+            assert attack.stdout is not None
+            assert attack.stdout.readline() == "started\n"
+            first = len(during.seconds)
+            saw = json.loads(attack.stdout.readline())
+        during.wait_for(first + REQUESTS)
+    during.seconds = during.seconds[first:]
+    print(
+        f"{name}: {saw}; p99 {1000 * quiet.p99:.1f}, {1000 * before.p99:.1f} -> {1000 * during.p99:.1f} ms "
+        f"of {len(during.seconds)}; most memory {during.most_rss // MB} MB"
+    )
+    assert during.errors == before.errors == []
+    assert EXPECTED[name](saw), saw
+    assert during.p99 < MOST_SLOWER * max(quiet.p99, before.p99)
+    assert during.most_rss < MOST_RSS
+
+
+def test_the_refusals_did_not_fill_the_log(gateway: Gateway) -> None:
+    """Attackers write no more than a bounded number of lines."""
+    assert gateway.log.stat().st_size < 20 * MB
