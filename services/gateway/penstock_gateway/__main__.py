@@ -15,9 +15,10 @@ from penstock_common.settings import load_settings
 from penstock_common.telemetry import configure_logging, configure_tracing
 from penstock_gateway.app import build_app
 from penstock_gateway.edge.bounds import Bounds
+from penstock_gateway.edge.connection_phases import patience
 from penstock_gateway.edge.door import Door
 from penstock_gateway.edge.health import Health
-from penstock_gateway.edge.http_protocol import FrontDoorProtocol, patience
+from penstock_gateway.edge.http_protocol import FrontDoorProtocol
 from penstock_gateway.edge.open_files import connections_that_fit
 from penstock_gateway.settings import GatewaySettings
 

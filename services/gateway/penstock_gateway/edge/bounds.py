@@ -39,9 +39,7 @@ def over_bound(status: int, code: str, bound: str, limit: float, detail: str) ->
     return PenstockError(
         status,
         code,
-        f"{detail} The bound is the gateway's setting {bound} = {limit:g}."
-        if isinstance(limit, float)
-        else f"{detail} The bound is the gateway's setting {bound} = {limit}.",
+        f"{detail} The bound is the gateway's setting {bound} = {limit}.",
         headers={"Retry-After": "1"} if status in (429, 503) else None,
         extra={"bound": bound, "limit": limit},
     )

@@ -155,7 +155,7 @@ class Cycle:
         if self.disconnected:
             return
         if not self.started:
-            self._start(message["status"], message["headers"])
+            self._start(message["status"], message.get("headers", []))
         elif not self.complete:
             self._write(message.get("body", b""), message.get("more_body", False))
         else:

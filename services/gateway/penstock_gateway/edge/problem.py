@@ -9,6 +9,7 @@ from prometheus_client import Counter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from penstock_common.errors import PenstockError, no_such_call
 from penstock_gateway.edge.call import Reply
@@ -42,8 +43,23 @@ def drop_frames(err: BaseException) -> None:
 
 def problem_reply(err: PenstockError, request_id: bytes) -> Reply:
     """The answer that an error becomes."""
-    headers = [(name.lower().encode(), value.encode()) for name, value in err.headers.items()]
-    return Reply(_document(err, request_id), _PROBLEM, err.status, headers)
+    return Reply(_document(err, request_id), _PROBLEM, err.status, _headers(err))
+
+
+def closing_answer(err: PenstockError) -> bytes:
+    """A whole answer, counted, for a connection that is closed after it."""
+    REQUESTS.labels("none", str(err.status)).inc()
+    request_id = request_id_of(None)
+    document = _document(err, request_id)
+    fields = [
+        (b"content-type", _PROBLEM),
+        (b"content-length", b"%d" % len(document)),
+        (b"connection", b"close"),
+        (b"x-request-id", request_id),
+        *_headers(err),
+    ]
+    lines = [name + b": " + value + b"\r\n" for name, value in fields]
+    return b"".join([STATUS_LINE[err.status], *lines, b"\r\n", document])
 
 
 async def no_such_route(request: Request, err: Exception) -> Response:
@@ -54,6 +70,10 @@ async def no_such_route(request: Request, err: Exception) -> Response:
     request_id = request_id_of(dict(request.scope["headers"]).get(b"x-request-id"))
     headers = {**refusal.headers, "X-Request-ID": request_id.decode()}
     return Response(_document(refusal, request_id), refusal.status, headers, media_type=_PROBLEM.decode())
+
+
+def _headers(err: PenstockError) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in err.headers.items()]
 
 
 def _document(err: PenstockError, request_id: bytes) -> bytes:

@@ -14,8 +14,9 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from penstock_gateway.edge.bounds import Bounds
+from penstock_gateway.edge.connection_phases import patience
 from penstock_gateway.edge.door import Door
-from penstock_gateway.edge.http_protocol import FrontDoorProtocol, patience
+from penstock_gateway.edge.http_protocol import FrontDoorProtocol
 from penstock_gateway.settings import GatewaySettings
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
