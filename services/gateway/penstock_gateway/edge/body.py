@@ -29,7 +29,7 @@ async def read_body(
         limit: bytes.
         deadline: on ``time.monotonic``'s clock.
         take: asked for room before bytes are read: once for the declared length, else for each piece; it may refuse.
-        arrived: that the server already has the whole body, which saves a timer (4 us of a request).
+        arrived: that the server already has the whole body, which saves a timer, a tenth of the gateway's time (5 of 46 us).
 
     Raises:
         PenstockError: 408 ``body-timeout``, 413 ``body-too-large``, 499 ``client-gone``, and what ``take`` raises.

@@ -44,8 +44,8 @@ class Connection(Protocol):
 class Door:
     """Counts connections, and looks at all of them a few times a second.
 
-    One look at all costs less than a timer for each: arming and cancelling one takes 2 us of each
-    request, a look 0.1 us of each connection.
+    One look at all costs less than a timer for each: to arm and cancel one takes a twentieth of the
+    gateway's time (2 of 42 us a request), a look 0.1 us a connection.
 
     Args:
         patience: seconds that each phase of a connection may last.

@@ -19,8 +19,6 @@ from penstock_common.errors import PenstockError
 from penstock_gateway.edge.bounds import Bounds, headers_too_large, too_many_fields, url_too_long
 from penstock_gateway.edge.call import Scope
 
-#: An offer to change the protocol, which the gateway does not take up, and what belongs to it.
-_OFFER = frozenset({b"upgrade", b"http2-settings"})
 #: Bytes of a request's first line beside its URL: method, version, spaces, line break.
 _REQUEST_LINE = 64
 
@@ -93,9 +91,8 @@ class BoundedReader(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"connection":
                 tokens = [token.strip() for token in value.split(b",")]
-                value = b", ".join(token for token in tokens if token.lower() not in _OFFER)
-            if name not in _OFFER:
-                head += (name, b": ", value, b"\r\n")
+                value = b", ".join(token for token in tokens if token.lower() != b"upgrade")
+            head += (name, b": ", value, b"\r\n")
         self.parser = httptools.HttpRequestParser(self)
         self.feed(b"".join([*head, b"\r\n", rest]))
 

@@ -225,3 +225,23 @@ async def test_a_closed_connection_leaves_no_cycle(app: App, data: bytes, answer
             await one()
         left = gc.collect()
         assert left < 50, f"{left} objects of 50 connections were only in cycles"
+
+
+async def test_an_idle_connection_keeps_nothing_of_its_last_request() -> None:
+    """Thousands of them wait for their next request; header fields, the credential among them, are gone."""
+    scopes: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope)
+        await echo(scope, receive, send)
+
+    async with listening(app) as server:
+        client = await server.connect()
+        await client.send(b"GET / HTTP/1.1\r\nAPI-Key: k\r\n\r\n")
+        await client.answer()
+        async with asyncio.timeout(5):
+            while server.state.tasks:
+                await asyncio.sleep(0)
+        assert server.state.connections
+        holders = sys.getrefcount(scopes[0])
+        assert holders == 2, "more than the list and the call hold it"
