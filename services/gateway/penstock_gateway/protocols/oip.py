@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import orjson
 
-from penstock_common.errors import PenstockError
 from penstock_common.model_metadata import model_metadata
 from penstock_common.tensors import from_raw
 from penstock_common.version import VERSION
@@ -12,6 +11,7 @@ from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.dataplane import Answer, DataPlane
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import Call, Reply
+from penstock_gateway.edge.integer_header import integer_header
 from penstock_gateway.protocols import oip_json
 from penstock_gateway.protocols.oip_json import OipRequest
 from penstock_gateway.signature.rows import Rows
@@ -33,7 +33,7 @@ class OpenInference:
 
         def rows(call: Call, signature: Signature) -> Rows:
             nonlocal request
-            request = oip_json.decode(call.body, _header_length(call))
+            request = oip_json.decode(call.body, _json_length(call))
             return signature.decoder.decode_arrays(request.inputs)
 
         answer = await self._dataplane.infer(call, call.path["model"], call.path.get("version", ""), rows)
@@ -79,17 +79,8 @@ def _reply(request: OipRequest, answer: Answer) -> Reply:
     return answer.reply(body, b"application/octet-stream", ((_LENGTH_HEADER, b"%d" % json_length),))
 
 
-def _header_length(call: Call) -> int | None:
-    given = call.headers.get(_LENGTH_HEADER)
-    if given is None:
-        return None
-    if not given.isdigit() or int(given) > len(call.body):
-        raise PenstockError(
-            400,
-            "bad-inference-header",
-            f"Inference-Header-Content-Length: {given[:20]!r} is not a length within the body ({len(call.body)} bytes).",
-        )
-    return int(given)
+def _json_length(call: Call) -> int | None:
+    return integer_header(call.headers, _LENGTH_HEADER, len(call.body), "bad-inference-header")
 
 
 def _json(value: object) -> Reply:

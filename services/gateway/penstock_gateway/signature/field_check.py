@@ -16,11 +16,18 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
 
 _SHOWN = 80
+_LONG = 10**_SHOWN
 
 
 def shown(value: object) -> str:
-    """A value as an error message quotes it."""
-    text = repr(value[: _SHOWN + 1] if isinstance(value, (str, bytes, list)) else value)
+    """A decoded JSON value as an error message quotes it, in bounded time and length."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of length {len(value)}"
+    if isinstance(value, int) and abs(value) >= _LONG:
+        return f"a whole number of more than {_SHOWN} digits"  # repr() of a long one takes quadratic time, or raises
+    text = repr(value[: _SHOWN + 1] if isinstance(value, (str, bytes)) else value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

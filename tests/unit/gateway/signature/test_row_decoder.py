@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.tensors import from_raw, pack_bytes
+from penstock_gateway.signature import row_decoder
 from penstock_gateway.signature.json_schema import row_schema
 from penstock_gateway.signature.row_decoder import MAX_ROWS, RowDecoder
 from penstock_gateway.signature.rows import Rows
@@ -95,7 +96,7 @@ def test_tensors_keep_their_shape() -> None:
         (b'{"text": "\\ud800"}', "not valid JSON"),
         (b'{"text": 1e999}', "out of range"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
-        (b"[" * 100_000, "nested"),
+        (b"[" * 50_000, "nested"),
     ],
 )
 def test_broken_json_is_a_400(body: bytes, says: str) -> None:
@@ -166,6 +167,69 @@ def test_numbers_must_fit_the_datatype(number: str) -> None:
     """A number beyond FP32 is out of bounds, not infinity."""
     wide = decoder(Field("x", FieldKind.NUMBER, "FP32"))
     assert "out of bounds" in refused(wide.decode_json, f'{{"x":{number}}}'.encode()).detail
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 308, "9" * 309, "-" + "9" * 1000, "9" * 4000])
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_whole_numbers_beyond_the_floats_are_refused(datatype: str, number: str) -> None:
+    """A whole number that no float can hold is out of bounds, in a scalar and in a tensor; one that FP64 holds is not."""
+    fields = Field("x", FieldKind.NUMBER, datatype), Field("t", FieldKind.TENSOR, datatype, shape=[1])
+    for field, value in zip(fields, (number, f"[{number}]"), strict=True):
+        of = decoder(field)
+        body = f'{{"{field.name}":{value}}}'.encode()
+        if datatype == "FP64" and len(number) == 309 and number.startswith("1"):
+            assert np.frombuffer(of.decode_json(body).inputs[0]).tolist() == [1e308]
+            continue
+        error = refused(of.decode_json, body)
+        assert (error.status, error.code) == (422, "invalid-input")
+        assert "out of bounds" in error.detail
+        assert len(error.detail) < 250
+
+
+def test_a_number_of_5000_digits_is_not_json_that_is_read() -> None:
+    """Digits without end are refused as such, without being converted."""
+    error = refused(decoder(AREA).decode_json, b'{"area":' + b"9" * 5000 + b"}")
+    assert (error.status, error.code) == (400, "bad-json")
+
+
+@pytest.mark.parametrize("three", ["3", "3.0", "0.3e1"])
+def test_a_whole_number_may_be_written_with_a_point(three: str) -> None:
+    """JSON does not tell 3 from 3.0: both fit an integer, as a scalar and in a tensor."""
+    numbers = Field("numbers", FieldKind.TENSOR, "INT32", shape=[2])
+    lists, _, _ = columns([ROOMS, numbers], f'{{"rooms":{three},"numbers":[{three},4]}}'.encode())
+    assert lists == [[3], [[3, 4]]]
+    error = refused(decoder(numbers).decode_json, b'{"numbers":[3,4.5]}')
+    assert "whole number, got 4.5" in error.detail
+
+
+def test_a_large_body_is_refused_where_it_first_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large body that does not fit is never parsed without the signature: not 2 million rows, not a nested object."""
+    monkeypatch.setattr(row_decoder, "decode_json", lambda body: pytest.fail("parsed without types"))
+    for body in (
+        b"[" + b"{}," * 2_000_000 + b"{}]",
+        b'{"text":{"a":[' + b'{"b":[1,2]},' * 500_000 + b"1]}}",
+        b'{"text":"a","x' + b"x" * 100_000 + b'":[]}',
+        b'[{"text":"' + b"x" * 100_000 + b'"},{"text":3}]',
+    ):
+        error = refused(decoder(TEXT).decode_json, body)
+        assert (error.status, error.code) == (422, "invalid-input")
+        assert "text" in error.detail
+        assert len(error.detail) < 400
+
+
+def test_names_need_not_be_identifiers() -> None:
+    """Fields with dots, dashes or the names of Python's words are read."""
+    fields = [Field(name, FieldKind.NUMBER, "FP32") for name in ("a.b", "c-d", "class", "f1", "f0")]
+    lists, _, _ = columns(fields, b'{"f0":5,"f1":4,"class":3,"c-d":2,"a.b":1}')
+    assert lists == [[1], [2], [3], [4], [5]]
+
+
+def test_an_optional_field_may_come_first() -> None:
+    """A default fills an absent field wherever it stands in the signature; null is not absence."""
+    fields = [GARDEN, AREA]
+    assert columns(fields, b'{"area":1}')[0] == [[False], [1]]
+    assert columns(fields, b'[{"area":1},{"area":2,"garden":true}]')[0] == [[False, True], [1, 2]]
+    assert refused(decoder(*fields).decode_json, b'{"area":1,"garden":null}').extra == {"field": "garden"}
 
 
 @pytest.mark.parametrize("grid", ["[1,2,3,4]", "[[1,2],[3]]", "[[1,2],[3,true]]", '[[1,2],[3,"4"]]', "[[1,2],[3,-6]]"])
