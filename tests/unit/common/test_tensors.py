@@ -34,6 +34,26 @@ def test_garbage_is_refused_not_believed(raw: bytes, count: int) -> None:
         assert err.status == 400
 
 
+@pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
+@pytest.mark.parametrize(
+    "shape", [[1] * 17, [1] * 100, [-1], [2**31], [0, 2**62], [0, 2**31], [0] + [2**30] * 5, [2**31 - 1] * 16]
+)
+def test_shapes_that_numpy_would_not_take_are_refused(datatype: str, shape: list[int]) -> None:
+    """More than 16 dimensions, negative and absurd ones are a 400, raw and typed, whatever the data."""
+    request = pb.ModelInferRequest()
+    request.inputs.add(name="x", datatype=datatype, shape=shape)
+    for read in (lambda: from_raw(b"", datatype, shape), lambda: input_arrays(request)):
+        with pytest.raises(PenstockError) as caught:
+            read()
+        assert (caught.value.status, caught.value.code) == (400, "bad-tensor")
+
+
+def test_sixteen_dimensions_and_no_rows_are_read() -> None:
+    """The bounds themselves are allowed."""
+    assert from_raw(bytes(4), "FP32", [1] * 16).ndim == 16
+    assert from_raw(b"", "FP32", [0, 2**31 - 1]).shape == (0, 2**31 - 1)
+
+
 def test_typed_contents_are_read() -> None:
     """Contents may be typed fields instead of raw bytes; their number must fit the shape."""
     request = pb.ModelInferRequest()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
+from penstock_gateway.signature.row_type import value_type
 
 _SHOWN = 80
 _LONG = 10**_SHOWN
@@ -41,6 +42,7 @@ class FieldCheck:
     def __init__(self, field: Field) -> None:
         self.field = field
         self.name = field.name
+        self._form_decoder = msgspec.json.Decoder(value_type(field))
 
     def json(self, value: Any) -> Any:
         """One checked element of the row from a decoded JSON value."""
@@ -49,7 +51,7 @@ class FieldCheck:
     def form(self, value: str | bytes) -> Any:
         """One checked element from a multipart form's text or file."""
         try:
-            parsed = msgspec.json.decode(value)
+            parsed = self._form_decoder.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             parsed = value if isinstance(value, str) else "<file>"
         return self.json(parsed)

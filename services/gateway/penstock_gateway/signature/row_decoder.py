@@ -7,17 +7,16 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
-from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Manifest
-from penstock_common.tensors import NUMPY_DTYPES
 from penstock_gateway.edge.json_body import bad_json, decode_json
 from penstock_gateway.signature.bytes_checks import CategoryCheck, ImageCheck, TextCheck
 from penstock_gateway.signature.field_check import FieldCheck, shown
 from penstock_gateway.signature.numeric_checks import BytesTensorCheck, NumericCheck, TensorCheck
 from penstock_gateway.signature.row_type import row_type
 from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.tensor import Tensor
 
 MAX_ROWS = 1024
 _MISSING: Any = object()
@@ -90,22 +89,29 @@ class RowDecoder:
             raw.append(check.pack((element,)))
         return Rows(raw, 1)
 
-    def decode_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> Rows:
-        """The rows of an Open Inference Protocol request's arrays."""
-        self._refuse_unknown(arrays)
-        counts = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
+    def decode_tensors(self, tensors: Sequence[Tensor]) -> Rows:
+        """The rows of an Open Inference Protocol request, whose tensors differ in their names.
+
+        The names, datatypes and shapes of all are checked before the data of any is read.
+        """
+        given = {tensor.name: tensor for tensor in tensors}
+        self._refuse_unknown(given)
+        counts = {name: tensor.shape[0] if tensor.shape else 0 for name, tensor in given.items()}
         if len(set(counts.values())) > 1:
             raise _invalid(f"The inputs differ in their number of rows: {counts}; give all the same.")
         rows = next(iter(counts.values()), 0)
         _check_count(rows)
+        for check in self._checks:
+            if check.name in given:
+                _check_description(check.field, given[check.name], rows)
+            elif check.field.required:
+                raise self._missing(check.name)
         raw = []
         for check, (name, _, default) in zip(self._checks, self._row_plan, strict=True):
-            if name in arrays:
-                raw.append(check.array(_fit(check, arrays[name], rows)))
-            elif default is not _MISSING:
-                raw.append(check.pack([default] * rows))
+            if name in given:
+                raw.append(check.array(given[name].array().reshape(rows, *check.field.shape)))
             else:
-                raise self._missing(name)
+                raw.append(check.pack([default] * rows))
         return Rows(raw, rows)
 
     def _checked(self, values: tuple[Any, ...]) -> list[Any]:
@@ -164,17 +170,15 @@ class RowDecoder:
         return PenstockError(422, "invalid-input", text, extra={"field": name})
 
 
-def _fit(check: FieldCheck, array: NDArray[Any], rows: int) -> NDArray[Any]:
-    """The array in the signature's shape; clients send scalars as ``[rows]`` or ``[rows, 1]``."""
-    field = check.field
-    if array.dtype != NUMPY_DTYPES[field.datatype]:
-        sent = next((name for name, dtype in NUMPY_DTYPES.items() if dtype == array.dtype), str(array.dtype))
-        raise _invalid(f"Input '{field.name}' has datatype {sent}; send {field.datatype}.", field.name)
-    shape = (rows, *field.shape)
-    if array.shape != shape and not (not field.shape and array.shape == (rows, 1)):
+def _check_description(field: Field, tensor: Tensor, rows: int) -> None:
+    """Refuse a tensor that is not of the field; clients send scalars as ``[rows]`` or ``[rows, 1]``."""
+    if tensor.datatype != field.datatype:
+        text = f"Input '{field.name}' has datatype {tensor.datatype}; send {field.datatype}."
+        raise _invalid(text, field.name)
+    shape = list(tensor.shape)
+    if shape != [rows, *field.shape] and (field.shape or shape != [rows, 1]):
         wanted = ["rows", *field.shape]
-        raise _invalid(f"Input '{field.name}' has shape {list(array.shape)}; send {wanted}.", field.name)
-    return array.reshape(shape)
+        raise _invalid(f"Input '{field.name}' has shape {shape}; send {wanted}.", field.name)
 
 
 def _encoder(

@@ -19,14 +19,15 @@ def row_type(manifest: Manifest) -> type[msgspec.Struct]:
     """A struct of the signature's fields in their order; an absent optional field is ``msgspec.UNSET``."""
     fields: list[Any] = []
     for i, field in enumerate(manifest.inputs):
-        value = _value_type(field)
+        value = value_type(field)
         fields.append((f"f{i}", value) if field.required else (f"f{i}", value | msgspec.UnsetType, msgspec.UNSET))
     # A field's name need not be an identifier, and a required one may follow an optional one.
     names = {f"f{i}": field.name for i, field in enumerate(manifest.inputs)}
     return msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
 
 
-def _value_type(field: Field) -> Any:
+def value_type(field: Field) -> Any:
+    """What JSON holds for one field of a row."""
     value: Any = str
     if field.datatype != "BYTES":
         # JSON's 1.0 is a whole number too.

@@ -1,6 +1,7 @@
 """Rows are checked against the signature and encoded as tensors."""
 
 import base64
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
-from penstock_common.tensors import from_raw, pack_bytes
+from penstock_common.tensors import NUMPY_DTYPES, from_raw, pack_bytes
 from penstock_gateway.signature import row_decoder
 from penstock_gateway.signature.json_schema import row_schema
 from penstock_gateway.signature.row_decoder import MAX_ROWS, RowDecoder
@@ -291,6 +292,31 @@ def objects(*values: bytes) -> NDArray[Any]:
     return array
 
 
+@dataclass
+class Given:
+    """A tensor of a request."""
+
+    name: str
+    values: NDArray[Any]
+    read: bool = False
+
+    @property
+    def datatype(self) -> str:
+        return next(name for name, dtype in NUMPY_DTYPES.items() if dtype == self.values.dtype)
+
+    @property
+    def shape(self) -> list[int]:
+        return list(self.values.shape)
+
+    def array(self) -> NDArray[Any]:
+        self.read = True
+        return self.values
+
+
+def tensors(arrays: dict[str, NDArray[Any]]) -> list[Given]:
+    return [Given(name, array) for name, array in arrays.items()]
+
+
 def test_arrays_of_the_open_inference_protocol() -> None:
     """Arrays become the same raw tensors as JSON; scalars may come as [rows, 1]; defaults fill in."""
     arrays = {
@@ -299,7 +325,7 @@ def test_arrays_of_the_open_inference_protocol() -> None:
         "rooms": np.array([[3], [4]], np.int8),
     }
     expected = HOUSE.decode_json(b'[{"area":1,"rooms":3,"city":"c1"},{"area":2,"rooms":4,"city":"c2"}]')
-    assert HOUSE.decode_arrays(arrays) == Rows(expected.inputs, 2)
+    assert HOUSE.decode_tensors(tensors(arrays)) == Rows(expected.inputs, 2)
 
 
 @pytest.mark.parametrize(
@@ -320,15 +346,23 @@ def test_arrays_of_the_open_inference_protocol() -> None:
 def test_bad_arrays(name: str, array: NDArray[Any], says: str) -> None:
     """Every array that does not fit is 422 and says why."""
     arrays = {"area": np.ones(2, np.float32), "text": objects(b"a", b"b"), name: array}
-    error = refused(decoder(TEXT, AREA).decode_arrays, arrays)
+    error = refused(decoder(TEXT, AREA).decode_tensors, tensors(arrays))
     assert error.status == 422
     assert says in error.detail
 
 
+def test_all_tensors_are_checked_before_any_is_read() -> None:
+    """The data of a good tensor is not decoded if another is missing, misshapen or of another datatype."""
+    for bad in (None, np.ones((2, 2), np.float32), np.ones(2, np.float64)):
+        given = tensors({"text": objects(b"a", b"b")} | ({} if bad is None else {"area": bad}))
+        assert refused(decoder(TEXT, AREA).decode_tensors, given).status == 422
+        assert not any(tensor.read for tensor in given)
+
+
 def test_no_arrays() -> None:
     """A request without inputs or without rows is 422."""
-    assert refused(decoder(AREA).decode_arrays, {}).status == 422
-    assert refused(decoder(AREA).decode_arrays, {"area": np.ones(0, np.float32)}).status == 422
+    assert refused(decoder(AREA).decode_tensors, []).status == 422
+    assert refused(decoder(AREA).decode_tensors, tensors({"area": np.ones(0, np.float32)})).status == 422
 
 
 def test_the_schema_tells_the_signature() -> None:
