@@ -17,9 +17,9 @@ from penstock_common.contract import inference_pb2_grpc
 from penstock_common.garbage import spare_what_stays
 from penstock_common.registry_client import RegistryClient, follow
 from penstock_common.telemetry import configure_tracing
-from penstock_inference.repository import Repository
 from penstock_inference.servicer import Servicer
 from penstock_inference.settings import InferenceSettings
+from penstock_inference.versions.reconciler import Repository
 
 log = structlog.get_logger()
 

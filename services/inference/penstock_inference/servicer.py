@@ -17,9 +17,9 @@ from penstock_common.contract import inference_pb2_grpc
 from penstock_common.errors import PenstockError
 from penstock_common.telemetry import tracer, tracing_enabled
 from penstock_common.tensors import CONTENTS_FIELDS, input_arrays, to_raw
-from penstock_inference.batcher import Outputs
+from penstock_inference.engine.scheduler import Outputs
 from penstock_inference.metrics import REQUESTS
-from penstock_inference.repository import Repository, Served
+from penstock_inference.versions.reconciler import Repository, Served
 
 log = structlog.get_logger()
 

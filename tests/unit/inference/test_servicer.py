@@ -18,9 +18,9 @@ from penstock_common.contract import inference_pb2 as pb
 from penstock_common.contract import inference_pb2_grpc
 from penstock_common.manifest import Manifest
 from penstock_inference import servicer as transport
-from penstock_inference.batcher import Batcher
+from penstock_inference.engine.model import LoadedModel
+from penstock_inference.engine.scheduler import Batcher
 from penstock_inference.metrics import REQUESTS, gauges
-from penstock_inference.model import LoadedModel
 
 REQUEST = pb.ModelInferRequest(
     model_name="m",

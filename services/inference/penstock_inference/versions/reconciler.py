@@ -22,9 +22,9 @@ from penstock_common.errors import PenstockError
 from penstock_common.pools import matches
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION, AliasTarget, Model, Snapshot, Version
-from penstock_inference.batcher import Batcher
+from penstock_inference.engine.model import LoadedModel
+from penstock_inference.engine.scheduler import Batcher
 from penstock_inference.metrics import LOAD_FAILURES, LOADED, gauges
-from penstock_inference.model import LoadedModel
 
 log = structlog.get_logger()
 _LONGEST_BACK_OFF = 30.0

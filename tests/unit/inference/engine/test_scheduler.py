@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
-from penstock_inference import batcher as batching
-from penstock_inference.batcher import Batcher
+from penstock_inference.engine import scheduler as batching
+from penstock_inference.engine.model import Arrays, LoadedModel
+from penstock_inference.engine.scheduler import Batcher
 from penstock_inference.metrics import gauges
-from penstock_inference.model import Arrays, LoadedModel
 
 
 class Doubler:

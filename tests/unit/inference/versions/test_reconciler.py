@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
-from penstock_inference import repository as module
-from penstock_inference.repository import Repository, State
+from penstock_inference.versions import reconciler as module
+from penstock_inference.versions.reconciler import Repository, State
 from penstock_training.artifact import FILES, save
 
 MANIFEST = Manifest(

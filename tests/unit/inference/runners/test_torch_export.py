@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
-from penstock_inference.runners import Runner, load_runner
+from penstock_inference.runners.torch_export import Runner, load_runner
 from penstock_training.artifact import FILES, save
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Manifest
-from penstock_common.preprocess import preprocess
+from penstock_common.preprocessing.steps import preprocess
 from penstock_common.tensors import NUMPY_DTYPES
-from penstock_inference.runners import Runner, load_runner
+from penstock_inference.runners.torch_export import Runner, load_runner
 
 Arrays = dict[str, NDArray[Any]]
 

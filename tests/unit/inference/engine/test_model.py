@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
-from penstock_inference.model import LoadedModel
+from penstock_inference.engine.model import LoadedModel
 from penstock_training.artifact import FILES, save
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
+from penstock_inference.engine.model import Arrays, LoadedModel
 from penstock_inference.metrics import Gauges
-from penstock_inference.model import Arrays, LoadedModel
 
 Outputs = list[NDArray[Any]]
 
