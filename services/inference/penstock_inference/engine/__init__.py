@@ -1,1 +1,1 @@
-"""From a checked message to its outputs: the queue, the batches and the runs of one loaded version."""
+"""The engine of one loaded version: takes a message, queues it, runs it in a batch, gives its outputs."""

@@ -1,1 +1,1 @@
-"""How the file of each format is loaded and run: a module a format, imported when the first model has it."""
+"""How the file of each format is loaded and run: one module for each format."""

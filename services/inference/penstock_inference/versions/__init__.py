@@ -1,1 +1,1 @@
-"""The model versions of a pod: which should be here, how they come, and how they leave."""
+"""The model versions on this pod: which should be here, how they arrive, and how they leave."""

@@ -1,4 +1,4 @@
-"""What a pod serves: versions come loaded and warm, go late, and fail alone."""
+"""What a pod serves: versions arrive loaded and warm, leave late, and fail alone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from torch import Tensor, nn
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
-from penstock_inference.versions import reconciler as module
-from penstock_inference.versions.reconciler import Repository, State
+from penstock_inference.metrics import LOADED
+from penstock_inference.versions import fetch_and_load
+from penstock_inference.versions.desired import DesiredVersions
+from penstock_inference.versions.fetch_and_load import VersionLoader
+from penstock_inference.versions.hosted import State
+from penstock_inference.versions.lookup import VersionLookup
+from penstock_inference.versions.reconciler import Reconciler
 from penstock_training.artifact import FILES, save
 
 MANIFEST = Manifest(
@@ -65,18 +70,21 @@ async def registry() -> Registry:
 
 
 @pytest.fixture
-async def repository(registry: Registry, tmp_path: Path) -> AsyncIterator[Repository]:
-    repository = Repository(
+async def reconciler(registry: Registry, tmp_path: Path) -> AsyncIterator[Reconciler]:
+    reconciler = Reconciler(
         registry,  # type: ignore[arg-type]
-        tmp_path,
-        patterns=["s*", "other"],
-        threads=1,
-        max_queue_rows=100,
+        VersionLoader(registry, tmp_path, threads=1, max_queue_rows=100),  # type: ignore[arg-type]
+        DesiredVersions(["s*", "other"]),
         retain_seconds=0.0,
         on_change=lambda: None,
     )
-    yield repository
-    await repository.drain()
+    yield reconciler
+    await reconciler.close()
+
+
+@pytest.fixture
+def versions(reconciler: Reconciler) -> VersionLookup:
+    return VersionLookup(reconciler)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -85,62 +93,68 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_the_new_version_is_ready_before_the_old_goes(repository: Repository) -> None:
-    """After a promotion the old version answers until the new one is loaded, and goes only when swept."""
-    await repository.update(snapshot(spam=1))
-    assert repository.model_ready("spam") and repository.ready_models() == {"spam"}
-    await repository.update(snapshot(spam=2))
-    assert repository.model_ready("spam", "1")
-    assert (await repository.find("spam", "1")).version.version == 1
-    assert (await repository.find("spam")).version.version == 2
-    sweeping = asyncio.create_task(repository.sweep())
-    await until(lambda: not repository.model_ready("spam", "1"))
+async def test_the_new_version_is_ready_before_the_old_goes(reconciler: Reconciler, versions: VersionLookup) -> None:
+    """After a promotion the old version answers until the new one is loaded, and goes only after its retention."""
+    await reconciler.update(snapshot(spam=1))
+    assert versions.model_ready("spam") and versions.ready_models() == {"spam"}
+    await reconciler.update(snapshot(spam=2))
+    assert versions.model_ready("spam", "1")
+    assert (await versions.find("spam", "1")).version.version == 1
+    assert (await versions.find("spam")).version.version == 2
+    assert LOADED._value.get() == 2
+    sweeping = asyncio.create_task(reconciler.unload_unnamed())
+    await until(lambda: not versions.model_ready("spam", "1"))
     sweeping.cancel()
-    assert [row[1:3] for row in repository.index()] == [("2", State.READY)]
+    assert [row[1:3] for row in versions.index()] == [(2, State.READY)]
+    assert LOADED._value.get() == 1
 
 
 async def test_a_broken_model_harms_no_other_and_is_tried_again(
-    repository: Repository, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its requests are refused with 503, its reason is in the index, and once it loads it serves."""
-    monkeypatch.setattr(module, "_LONGEST_BACK_OFF", 0.02)
+    monkeypatch.setattr(fetch_and_load, "_MAX_BACK_OFF_SECONDS", 0.02)
     registry.broken.add(("spam", 1))
-    await repository.update(snapshot(spam=1, other=1))
-    assert repository.synced.is_set()
-    assert repository.model_ready("other") and not repository.model_ready("spam")
+    await reconciler.update(snapshot(spam=1, other=1))
+    assert reconciler.synced.is_set()
+    assert versions.model_ready("other") and not versions.model_ready("spam")
     with pytest.raises(PenstockError) as caught:
-        await repository.find("spam")
+        await versions.find("spam")
     assert caught.value.status == 503
-    (row,) = [row for row in repository.index() if row[0] == "spam"]
+    (row,) = [row for row in versions.index() if row[0] == "spam"]
     assert row[2] == State.UNAVAILABLE and row[3]
     registry.broken.clear()
-    await until(lambda: repository.model_ready("spam"))
+    await until(lambda: versions.model_ready("spam"))
 
 
-async def test_what_is_not_this_pools_is_not_loaded(repository: Repository, registry: Registry) -> None:
+async def test_what_is_not_this_pools_is_not_loaded(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry
+) -> None:
     """Only models that match the pool's patterns are fetched; others are 404 ``unknown-model``."""
-    await repository.update(snapshot(spam=1, digits=1))
+    await reconciler.update(snapshot(spam=1, digits=1))
     assert registry.fetched == [("spam", 1)]
     with pytest.raises(PenstockError, match="does not serve a model 'digits'"):
-        await repository.find("digits")
+        await versions.find("digits")
 
 
-async def test_a_version_the_pod_has_not_heard_of_is_looked_up(repository: Repository, registry: Registry) -> None:
+async def test_a_version_the_pod_has_not_heard_of_is_looked_up(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry
+) -> None:
     """A gateway that heard of a promotion first is answered by the version it names, not refused."""
-    await repository.update(snapshot(spam=1))
+    await reconciler.update(snapshot(spam=1))
     registry.now = snapshot(spam=3)
-    assert (await repository.find("spam", "3")).version.version == 3
+    assert (await versions.find("spam", "3")).version.version == 3
     with pytest.raises(PenstockError) as caught:
-        await repository.find("spam", "2")
+        await versions.find("spam", "2")
     assert caught.value.code == "unknown-version"
 
 
-async def test_unload_and_load_again(repository: Repository, registry: Registry) -> None:
-    """RepositoryModelUnload's model is away until RepositoryModelLoad, and comes back by itself never."""
+async def test_unload_and_load_again(reconciler: Reconciler, versions: VersionLookup, registry: Registry) -> None:
+    """A model that RepositoryModelUnload took away stays away until RepositoryModelLoad, whatever the aliases name."""
     registry.now = snapshot(spam=1)
-    await repository.update(registry.now)
-    await repository.unload("spam")
-    await repository.update(registry.now)
-    assert not repository.model_ready("spam")
-    assert await repository.load("spam")
-    assert repository.model_ready("spam")
+    await reconciler.update(registry.now)
+    await reconciler.unload_model("spam")
+    await reconciler.update(registry.now)
+    assert not versions.model_ready("spam")
+    await reconciler.load_model("spam")
+    assert versions.model_ready("spam")
