@@ -102,11 +102,25 @@ async def test_the_new_version_is_ready_before_the_old_goes(reconciler: Reconcil
     assert (await versions.find("spam", "1")).version.version == 1
     assert (await versions.find("spam")).version.version == 2
     assert LOADED._value.get() == 2
-    sweeping = asyncio.create_task(reconciler.unload_unnamed())
+    unloading = asyncio.create_task(reconciler.unload_unnamed())
     await until(lambda: not versions.model_ready("spam", "1"))
-    sweeping.cancel()
+    unloading.cancel()
     assert [row[1:3] for row in versions.index()] == [(2, State.READY)]
     assert LOADED._value.get() == 1
+
+
+async def test_a_rolled_back_version_is_still_here(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry
+) -> None:
+    """A version that an alias names again within its retention is neither unloaded nor loaded a second time."""
+    for number in (1, 2, 1):
+        await reconciler.update(snapshot(spam=number))
+        await versions.find("spam")
+    unloading = asyncio.create_task(reconciler.unload_unnamed())
+    await until(lambda: not versions.model_ready("spam", "2"))
+    unloading.cancel()
+    assert versions.model_ready("spam", "1")
+    assert registry.fetched == [("spam", 1), ("spam", 2)]
 
 
 async def test_a_broken_model_harms_no_other_and_is_tried_again(
