@@ -7,11 +7,11 @@ from typing import Any
 from penstock_common.manifest import Field, Manifest, Output
 
 
-def model_metadata(name: str, version: int, manifest: Manifest) -> dict[str, Any]:
+def model_metadata(name: str, version: str, manifest: Manifest) -> dict[str, Any]:
     """Return the document of one version; its keys are also the fields of ``ModelMetadataResponse``."""
     return {
         "name": name,
-        "versions": [str(version)],
+        "versions": [version],
         "platform": f"penstock_{manifest.format.replace('-', '_')}",
         "inputs": [_tensor(field) for field in manifest.inputs],
         "outputs": [_tensor(output) for output in manifest.outputs],

@@ -64,7 +64,7 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
             version = (await self._versions.find(request.name, request.version)).version
         except PenstockError as err:
             await _abort(context, err)
-        return pb.ModelMetadataResponse(**model_metadata(version.model, version.version, version.manifest))
+        return pb.ModelMetadataResponse(**model_metadata(version.model, str(version.version), version.manifest))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         describe_span(request)

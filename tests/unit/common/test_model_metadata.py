@@ -11,7 +11,7 @@ def test_the_document_is_the_protocols_over_rest_and_grpc() -> None:
     """Each tensor has the batch as its first dimension; the same document makes the gRPC message."""
     fields = [Field("x", FieldKind.TENSOR, "FP32", shape=[3, 2]), Field("t", FieldKind.TEXT, "BYTES")]
     manifest = Manifest(Format.TORCH_EXPORT, "m.pt2", Task.TENSOR, fields, [Output("y", "FP32", [2])])
-    document = model_metadata("spam", 7, manifest)
+    document = model_metadata("spam", "7", manifest)
     assert document == {
         "name": "spam",
         "versions": ["7"],
