@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Preprocess, Task
-from penstock_common.preprocess import preprocess
+from penstock_common.preprocessing.steps import preprocess
 from penstock_training.artifact import FILES, save
 from penstock_training.evaluate import classification, write_report
 from penstock_training.fit import Progress, fit, split

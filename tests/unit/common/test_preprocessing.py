@@ -10,7 +10,7 @@ from PIL import Image
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Preprocess, Task
-from penstock_common.preprocess import preprocess
+from penstock_common.preprocessing.steps import preprocess
 
 
 def manifest(fields: list[Field], name: str, **params: object) -> Manifest:

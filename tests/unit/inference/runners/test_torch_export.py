@@ -1,4 +1,4 @@
-"""Exported programs run bare once their guards have passed."""
+"""Exported programs run without their guards once these have passed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
-from penstock_inference.runners import Runner, load_runner
+from penstock_inference.runners.runner import Runner
+from penstock_inference.runners.torch_export import load
 from penstock_training.artifact import FILES, save
 
 
@@ -44,27 +45,27 @@ def runner(module: Named, tmp_path: Path) -> Runner:
         outputs=[Output("twice", "FP32", [2]), Output("runs", "FP32")],
     )
     save(tmp_path, module, manifest, (torch.zeros(2, 3),), ({0: torch.export.Dim("batch", min=1, max=8)},))
-    return load_runner(manifest, tmp_path, threads=1)
+    return load(tmp_path / manifest.file, threads=1)
 
 
-def test_the_guarded_and_the_bare_runs_answer_alike(runner: Runner, module: Named) -> None:
+def test_runs_with_and_without_guards_answer_alike(runner: Runner, module: Named) -> None:
     """At each batch size the first run, which is guarded, and the later ones give what the module does."""
     for rows in (1, 2, 8):
         x = np.random.default_rng(rows).normal(size=(rows, 3)).astype(np.float32)
         with torch.inference_mode():
             expected = module(torch.from_numpy(x))["twice"].numpy()
         for _ in range(3):
-            assert np.allclose(runner([x])[0], expected, atol=1e-6)
+            assert np.allclose(runner.run([x])[0], expected, atol=1e-6)
 
 
-def test_both_ways_share_one_state(runner: Runner) -> None:
-    """A buffer that the program writes counts every run once, guarded or bare."""
-    counts = [runner([np.zeros((rows, 3), np.float32)])[1].tolist() for rows in (1, 1, 2, 1, 2)]
+def test_runs_with_and_without_guards_share_one_state(runner: Runner) -> None:
+    """A buffer that the program writes counts every run once, with guards or without."""
+    counts = [runner.run([np.zeros((rows, 3), np.float32)])[1].tolist() for rows in (1, 1, 2, 1, 2)]
     assert [count[0] for count in counts] == [1, 2, 3, 4, 5]
 
 
 def test_what_the_guards_refuse_is_refused_each_time(runner: Runner) -> None:
-    """A shape outside of what was exported never gets to run bare."""
+    """A shape that was not exported never runs, although the program without guards would take it."""
     for _ in range(2):
-        with pytest.raises(Exception, match="8"):
-            runner([np.zeros((9, 3), np.float32)])
+        with pytest.raises(AssertionError, match=r"Guard failed: .* <= 8"):
+            runner.run([np.zeros((9, 3), np.float32)])
