@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from penstock_common.manifest import MANIFEST_FILE, parse_manifest
-from penstock_common.preprocess import preprocess
+from penstock_common.preprocessing.steps import preprocess
 
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])

@@ -34,6 +34,19 @@ ROOMS = {
         "limits",
         "auth",
     ],
+    "inference": [
+        "__main__",
+        "server",
+        "servicer",
+        "health",
+        "tracing",
+        "infer_response",
+        "versions",
+        "engine",
+        "runners",
+        "metrics",
+        "settings",
+    ],
 }
 
 
