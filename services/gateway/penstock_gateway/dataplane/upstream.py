@@ -15,7 +15,7 @@ from prometheus_client import Counter, Histogram
 from penstock_common.contract import inference_pb2 as pb
 from penstock_common.contract import inference_pb2_grpc
 from penstock_common.manifest import Manifest
-from penstock_common.pools import POOL_HEADER, pool_of
+from penstock_common.pools import POOL_HEADER, PRINCIPAL_HEADER, pool_of
 from penstock_common.telemetry import tracer, tracing_enabled
 from penstock_gateway.dataplane.bundle import BundleFormat
 from penstock_gateway.dataplane.upstream_errors import is_connection_lost, translate
@@ -120,6 +120,8 @@ class Upstream:
             BUNDLE_ROWS.observe(total)
             with _bundle_span(bundle) if tracing_enabled() else _UNTRACED as trace_context:
                 metadata = to_pool + trace_context
+                if all(rows.principal == bundle[0].principal for rows in bundle):
+                    metadata = [*metadata, (PRINCIPAL_HEADER, bundle[0].principal)]
                 try:
                     response = await infer(request, timeout=_left(deadline), metadata=metadata)
                 except grpc.aio.AioRpcError as err:
@@ -140,10 +142,17 @@ def _left(deadline: float) -> float:
 
 @contextmanager
 def _bundle_span(bundle: Sequence[Rows]) -> Iterator[list[tuple[str, str]]]:
-    """A span that is a child of the first request's and links to the others'; yields the metadata that carry it on."""
+    """A span that is a child of the first request's and links to the others'; yields the metadata that carry it on.
+
+    OpenTelemetry's gRPC instrumentation has no links, so it would only add a second span for the same call.
+    """
     links = [trace.Link(rows.span.get_span_context()) for rows in bundle[1:]]
     with tracer().start_as_current_span(
-        "bundle", context=trace.set_span_in_context(bundle[0].span), links=links, attributes={"rows": len(bundle)}
+        "bundle",
+        context=trace.set_span_in_context(bundle[0].span),
+        kind=trace.SpanKind.CLIENT,
+        links=links,
+        attributes={"requests": len(bundle)},
     ):
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
