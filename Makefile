@@ -10,7 +10,7 @@ PROJECTS := $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
 VERSION_FILE := services/common/penstock_common/version.py
 VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' $(VERSION_FILE))
 
-.PHONY: help install up down status test lint types proto proto-check envoy-check bench images chart-docs version e2e loadtest clean
+.PHONY: help install up down status test lint types proto proto-check envoy-check bench images release chart-docs version e2e loadtest clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -70,6 +70,9 @@ images: ## container images: TAG=..., REPOSITORY=..., BUILDER=docker|podman|buil
 	  $(BUILDER) build -t $(REPOSITORY)/$$s:$(TAG) --target $$s --label org.opencontainers.image.version=$(VERSION) \
 	    --label org.opencontainers.image.revision=$$(git rev-parse HEAD) $(BUILD_ARGS) . || exit 1; \
 	done
+
+release: install ## wheels, images, chart, SBOM and checksums of the committed version, in dist/
+	$(BIN)/python deploy/release.py --builder "$(BUILDER)" --repository "$(REPOSITORY)"
 
 chart-docs: install ## README table and schema of the chart, and the kustomize base
 	@command -v helm >/dev/null || { echo "helm is needed to render the chart"; exit 1; }
