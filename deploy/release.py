@@ -98,17 +98,10 @@ def write_bill_of_materials(wheels: list[Path], folder: Path, dist: Path, versio
     project.write_text(f'[project]\nname = "penstock"\nversion = "{version}"\ndependencies = [{parts}]\n')
     tool = new_environment(folder / "tool", "cyclonedx-bom")
     target = dist / f"penstock-{version}.cdx.json"
-    command: list[str | Path] = [
-        tool,
-        "-m",
-        "cyclonedx_py",
-        "environment",
-        "--pyproject",
-        project,
-        "--mc-type",
-        "application",
-    ]
-    run(*command, "--output-reproducible", "--output-file", target, installed)
+    command: list[str | Path] = [tool, "-m", "cyclonedx_py", "environment", "--pyproject", project]
+    run(*command, "--mc-type", "application", "--output-reproducible", "--output-file", target, installed)
+    # Our wheels lie beside the list, wherever that is.
+    target.write_text(target.read_text().replace(f"{dist.as_uri()}/", ""))
 
 
 def build_images(builder: str, repository: str, dist: Path, version: str) -> None:
