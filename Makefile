@@ -67,8 +67,8 @@ BUILDER ?= $(firstword $(foreach b,docker podman buildah,$(shell $(b) info >/dev
 images: ## container images: TAG=..., REPOSITORY=..., BUILDER=docker|podman|buildah, BUILD_ARGS='--build-arg TORCH_INDEX_URL=...'
 	@test -n "$(BUILDER)" || { echo "docker, podman or buildah is needed to build images"; exit 1; }
 	@for s in $(IMAGES); do \
-	  $(BUILDER) build -t $(REPOSITORY)/$$s:$(TAG) --target $$s --label org.opencontainers.image.version=$(VERSION) \
-	    --label org.opencontainers.image.revision=$$(git rev-parse HEAD) $(BUILD_ARGS) . || exit 1; \
+	  $(BUILDER) build -t $(REPOSITORY)/$$s:$(TAG) --target $$s \
+	    --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_ARGS) . || exit 1; \
 	done
 
 release: install ## wheels, images, chart, SBOM and checksums of the committed version, in dist/

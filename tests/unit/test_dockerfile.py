@@ -27,11 +27,17 @@ def stages() -> dict[str, str]:
 
 @pytest.mark.parametrize("image", variable("IMAGES"))
 def test_an_image_runs_as_nobody_and_says_what_it_is(image: str) -> None:
-    """Every target of `make images` exists, ends as an unprivileged user and has a title."""
+    """Every target of `make images` exists, ends as an unprivileged user, and names itself, its version and commit."""
     stage = stages()[image]
     assert re.findall(r"^USER (.*)$", stage, re.MULTILINE) == ["10001:10001"]
-    assert stage.index("USER") > stage.rindex("RUN")
-    assert "org.opencontainers.image.title" in stage and "ENTRYPOINT" in stage
+    assert "ENTRYPOINT" in stage
+    assert "ARG VERSION=\nARG REVISION=\nRUN true\nLABEL" in stage  # in this order a cached build has the right labels
+    label = stage[stage.rindex("LABEL") :]
+    for key in ('title="Penstock ', "version=$VERSION", "revision=$REVISION"):
+        assert f"org.opencontainers.image.{key}" in label
+    assert (
+        stage.index("USER") < stage.index("ENTRYPOINT") < stage.index("ARG VERSION")
+    )  # a new commit rebuilds no layer
 
 
 @pytest.mark.parametrize("image", [image for image in variable("IMAGES") if (ROOT / "services" / image).is_dir()])
