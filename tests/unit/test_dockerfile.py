@@ -35,9 +35,8 @@ def test_an_image_runs_as_nobody_and_says_what_it_is(image: str) -> None:
     label = stage[stage.rindex("LABEL") :]
     for key in ('title="Penstock ', "version=$VERSION", "revision=$REVISION"):
         assert f"org.opencontainers.image.{key}" in label
-    assert (
-        stage.index("USER") < stage.index("ENTRYPOINT") < stage.index("ARG VERSION")
-    )  # a new commit rebuilds no layer
+    # What changes with every commit comes last, so that no layer is built again for it.
+    assert stage.index("USER") < stage.index("ENTRYPOINT") < stage.index("ARG VERSION")
 
 
 @pytest.mark.parametrize("image", [image for image in variable("IMAGES") if (ROOT / "services" / image).is_dir()])
