@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_gateway.auth.key_ring import Principal
+from penstock_gateway.auth.principal import Limits, Principal
 from penstock_gateway.limits.local import Limiter
 
 
@@ -44,7 +44,7 @@ def test_a_refused_request_takes_nothing(clock: Clock) -> None:
 def test_a_principals_own_limits_count(clock: Clock) -> None:
     """Rate and burst of the key go before the defaults; callers do not share."""
     limiter = Limiter(1, 1, clock)
-    bob = Principal("bob", "Bob", rate=100, burst=3)
+    bob = Principal("bob", "Bob", limits=Limits(rate=100, burst=3))
     assert all(limiter.take(bob).allowed for _ in range(3))
     assert limiter.take(ANN).allowed
     assert limiter.take(bob).retry_after == pytest.approx(0.01)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock_gateway.auth.key_ring import Principal
+from penstock_gateway.auth.principal import Principal
 from penstock_gateway.limits.local import Limiter
 from penstock_gateway.limits.peers import follow_peers
 

@@ -22,7 +22,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from penstock_common.errors import PenstockError, no_such_call
-from penstock_gateway.auth.key_ring import KeyRing, Principal, credential
+from penstock_gateway.auth.key_ring import KeyRing
+from penstock_gateway.auth.principal import Principal
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.edge.health import Health
 from penstock_gateway.limits.local import Limiter
@@ -109,7 +110,7 @@ class Edge:
         guard = self._guard
         problem: PenstockError | None = None
         try:
-            principal = guard.keys.lookup(credential(raw_headers))
+            principal = guard.keys.authenticate(raw_headers)
             state = guard.limiter.take(principal)
             extra = guard.limiter.headers(state)
             if not state.allowed:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.auth.key_ring import Principal
+from penstock_gateway.auth.principal import Principal
 
 POLICY = "default"
 _SWEEP_AT = 1024
@@ -57,8 +57,8 @@ class Limiter:
     def take(self, principal: Principal) -> RateState:
         """Count a request; a refused one takes nothing."""
         now = self._clock()
-        rate = self._rate if principal.rate is None else principal.rate
-        burst = self._burst if principal.burst is None else principal.burst
+        rate = self._rate if principal.limits.rate is None else principal.limits.rate
+        burst = self._burst if principal.limits.burst is None else principal.limits.burst
         if self.gateways > 1:
             rate, burst = rate / self.gateways, max(1.0, burst / self.gateways)
         bucket = self._buckets.get(principal.id)

@@ -1,0 +1,25 @@
+"""A caller who has been authenticated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a caller may send; ``None`` is the installation's default."""
+
+    rate: float | None = None  # requests a second
+    burst: float | None = None  # requests at once
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller, and what it may do. ``models`` are the names it may call; ``None`` is all of them."""
+
+    id: str
+    name: str
+    team: str = ""
+    roles: frozenset[str] = frozenset()
+    models: frozenset[str] | None = None
+    limits: Limits = Limits()
