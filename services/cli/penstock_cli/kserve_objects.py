@@ -24,7 +24,7 @@ _ALIAS_READY = (
 
 
 def service_name(model: str) -> str:
-    """The InferenceService of a model: its name, as far as DNS takes it."""
+    """The name of a model's InferenceService; dots and underscores, which DNS labels lack, become dashes."""
     name = re.sub(r"[._]", "-", model)
     if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", name):
         raise PenstockError(

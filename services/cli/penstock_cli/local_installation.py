@@ -33,9 +33,9 @@ class LocalInstallation:
         self._started: list[str] = []
 
     def up(self, workers: int) -> None:
-        """Start what does not run, train what is not there, and return when everything answers.
+        """Start what does not run, train what the registry lacks, and return when everything answers.
 
-        Interrupted or failed, it stops what it started.
+        If it fails or is interrupted, it stops what it started.
 
         Raises:
             PenstockError: 409 ``port-taken``; 503 ``did-not-start``.

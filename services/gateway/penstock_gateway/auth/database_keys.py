@@ -29,14 +29,14 @@ class DatabaseKeys:
         try:
             return self._read()
         except (OSError, SQLAlchemyError) as err:
-            self.close()
+            self._close()
             raise KeySourceError(f"{self._database.name}: {reason(err)}") from err
 
     def _read(self) -> list[KeyRecord] | None:
         file = self._database.file
         inode = file.stat().st_ino if file else 0
         if self._connection is None or inode != self._inode:
-            self.close()
+            self._close()
             self._connection = self._database.engine.connect()
             self._inode = inode
             self._migrate(self._connection)
@@ -59,7 +59,7 @@ class DatabaseKeys:
             # The tables may well have all that this version reads; if they do not, reading says so.
             _log.warning("the key database is left as it is: no right to migrate it", error=reason(err))
 
-    def close(self) -> None:
+    def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -23,8 +23,6 @@ class KeySource(Protocol):
             KeySourceError: the last keys stay in force.
         """
 
-    def close(self) -> None: ...
-
 
 def open_keys(url: str) -> KeySource:
     """The source that a folder's path or a database's URL names; nothing is read yet.
@@ -58,6 +56,3 @@ class FolderKeys:
             raise KeySourceError(f"{self._folder}: {err}") from err
         self._seen = files
         return records
-
-    def close(self) -> None:
-        self._seen = None
