@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from penstock_common.errors import PenstockError
 from penstock_gateway.auth import database_keys
+from penstock_gateway.auth.database import open_database
 from penstock_gateway.auth.key_admin import KeyAdmin
 from penstock_gateway.auth.key_record import dump_record, new_key
 from penstock_gateway.auth.key_ring import KeyRing
@@ -111,6 +113,14 @@ def test_one_url_names_a_file_in_two_ways(tmp_path: Path) -> None:
     record, _ = KeyAdmin(f"sqlite:///{path}").create("shop")
     assert path.exists()
     assert open_keys(str(path)).read() == [record]
+
+
+def test_connecting_creates_no_file(tmp_path: Path) -> None:
+    """A file that is deleted just before the connection is made stays deleted."""
+    path = tmp_path / "keys.db"
+    with pytest.raises(OperationalError, match="unable to open database file"):
+        open_database(str(path), lock_seconds=0).engine.connect()
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("url", ["mysql://db/keys", "sqlite://", "sqlite://keys.db"])
