@@ -79,7 +79,7 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
         await asyncio.to_thread(keys.load)
         async with RegistryClient(settings.registry_url, settings.registry_token) as registry:
             background = [
-                asyncio.create_task(keys.refresh_forever()),
+                asyncio.create_task(keys.refresh_periodically()),
                 asyncio.create_task(disconnects.run()),
                 asyncio.create_task(follow_healthy_pods(settings.envoy_admin_url, pods)),
                 asyncio.create_task(follow(registry, catalog.update)),

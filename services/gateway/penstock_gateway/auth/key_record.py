@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -21,7 +22,7 @@ ID_LENGTH = 12
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key at rest; ``rate`` and ``burst`` of None are the installation's defaults."""
+    """A key at rest; a ``rate`` or ``burst`` of None is the installation's default."""
 
     id: str
     name: str
@@ -32,12 +33,12 @@ class KeyRecord:
     revoked: str | None
 
 
-def key_hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+def key_hash(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
 def new_key(name: str, rate: float | None = None, burst: float | None = None) -> tuple[KeyRecord, str]:
-    """A key's record, and the key itself, which nobody can tell again.
+    """A new key's record, and the key itself, which cannot be recovered later.
 
     Raises:
         PenstockError: 422 ``bad-limit``.
@@ -46,22 +47,29 @@ def new_key(name: str, rate: float | None = None, burst: float | None = None) ->
         raise PenstockError(422, "bad-limit", f"rate {rate} must be above 0 and burst {burst} at least 1.")
     key_id = secrets.token_hex(ID_LENGTH // 2)
     key = f"{PREFIX}{key_id}_{secrets.token_urlsafe(32)}"
-    return KeyRecord(key_id, name, key_hash(key), rate, burst, timestamp(), None), key
+    return KeyRecord(key_id, name, key_hash(key.encode()), rate, burst, timestamp(), None), key
+
+
+def unknown_key(key_id: str) -> PenstockError:
+    return PenstockError(404, "unknown-key", f"There is no key with id '{key_id}'; list them to see the ids.")
 
 
 def timestamp() -> str:
+    """Now, in UTC, as RFC 3339 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def public(record: KeyRecord) -> dict[str, str | float | None]:
-    """What may be shown of a key."""
-    names = ("id", "name", "rate", "burst", "created", "revoked")
-    return {name: getattr(record, name) for name in names}
+    """The parts of a record that may be shown: all but the hash."""
+    shown = asdict(record)
+    del shown["hash"]
+    return shown
 
 
 def dump_record(record: KeyRecord) -> bytes:
-    """JSON, the hash in hexadecimal: how a Secret keeps a key."""
-    return msgspec.json.encode(public(record) | {"hash": record.hash.hex()})
+    """A record as JSON with its hash in hexadecimal: the form in which a Kubernetes Secret keeps a key."""
+    shown: dict[str, Any] = public(record)
+    return msgspec.json.encode(shown | {"hash": record.hash.hex()})
 
 
 class _Stored(msgspec.Struct):
@@ -78,7 +86,7 @@ def load_record(data: bytes) -> KeyRecord:
     """The reverse of ``dump_record``.
 
     Raises:
-        ValueError: where ``data`` is no key's record.
+        ValueError: ``data`` is not a key's record.
     """
     stored = msgspec.json.decode(data, type=_Stored)
     return KeyRecord(

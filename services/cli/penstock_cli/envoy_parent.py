@@ -1,6 +1,6 @@
-"""``python -m penstock_cli.hold COMMAND...``: a parent that lives as long as its child.
+"""``python -m penstock_cli.envoy_parent COMMAND...``: run Envoy, and live as long as it does.
 
-Envoy asks the kernel to be terminated when its parent ends, which for a detached
+Envoy asks the kernel to terminate it when its parent ends, which for a detached
 process would be as soon as ``penstock up`` returns.
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import subprocess
@@ -24,7 +23,7 @@ EXAMPLES = ("spam", "digits", "price")
 _PATIENCE = 120.0
 
 
-class Local:
+class LocalInstallation:
     """One local installation."""
 
     def __init__(self, settings: LocalSettings, console: Console) -> None:
@@ -34,9 +33,9 @@ class Local:
         self._started: list[str] = []
 
     def up(self, workers: int) -> None:
-        """Start what does not run, train what is not there, and return when everything answers.
+        """Start what does not run, train what the registry lacks, and return when everything answers.
 
-        Interrupted or failed, it stops what it started.
+        If it fails or is interrupted, it stops what it started.
 
         Raises:
             PenstockError: 409 ``port-taken``; 503 ``did-not-start``.
@@ -137,7 +136,10 @@ class Local:
 
     def _first_key(self) -> None:
         if not self._settings.secret("key"):
-            self._settings.write_secret("key", run_keys(self._settings, "create", "--name", "first")["key"])
+            from penstock_gateway.auth.key_admin import KeyAdmin  # slow to import, and needed once
+
+            _, key = KeyAdmin(str(self._settings.keys_db)).create("first")
+            self._settings.write_secret("key", key)
 
     def _wait_for_models(self) -> None:
         headers = {"API-Key": self._settings.secret("key")}
@@ -173,21 +175,3 @@ class Local:
             process = self._processes.find(name)
             rows.append({"part": name, "running": process is not None, "pid": process.pid if process else None})
         return rows
-
-
-def run_keys(settings: LocalSettings, *arguments: str) -> dict[str, str]:
-    """The gateway's own key command; its JSON answer."""
-    command = [
-        sys.executable,
-        "-m",
-        "penstock_gateway.auth.key_ring",
-        *arguments,
-        "--db",
-        str(settings.keys_db),
-        "--json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        raise PenstockError(422, "bad-key-command", done.stderr.strip().splitlines()[-1] if done.stderr else "failed")
-    answer: dict[str, str] = json.loads(done.stdout)
-    return answer
