@@ -1,12 +1,11 @@
-"""What the registry does, apart from HTTP."""
+"""The registry's operations on models, versions and aliases, independent of HTTP."""
 
 from __future__ import annotations
 
 import posixpath
 
 import msgspec
-import obstore
-from obstore.store import ObjectStore
+from obstore.store import LocalStore
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import MANIFEST_FILE, Manifest, Name, parse_manifest
@@ -22,20 +21,20 @@ from penstock_common.registry_models import (
     Version,
 )
 from penstock_registry.blobs import Blobs
-from penstock_registry.log import Intention, Logs, now
+from penstock_registry.model_log import Intention, ModelLogs, now
+from penstock_registry.object_store import Bucket
 from penstock_registry.watch import Watch
 
 _MAX_MANIFEST = 1024 * 1024
 
 
 class Registry:
-    """Models, versions and aliases over one object store."""
+    """Models, versions and aliases in one object store."""
 
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
+    def __init__(self, store: LocalStore | Bucket) -> None:
         self.blobs = Blobs(store)
-        self.logs = Logs(store)
-        self.watch = Watch(self.logs)
+        self._logs = ModelLogs(store)
+        self.watch = Watch(self._logs)
 
     def models(self) -> list[Model]:
         return self.watch.snapshot().models
@@ -47,7 +46,7 @@ class Registry:
             PenstockError: 404 ``unknown-model``.
         """
         check_name("model", name)
-        model = await self.logs.refresh(name)
+        model = await self._logs.refresh(name)
         if not model.revision:
             raise PenstockError(404, "unknown-model", f"There is no model {name!r} in this registry.")
         return model
@@ -55,21 +54,21 @@ class Registry:
     async def version(self, name: str, number: int) -> Version:
         return _version(await self.model(name), number)
 
-    async def log(self, name: str) -> list[LogEntry]:
+    async def log_entries(self, name: str) -> list[LogEntry]:
         await self.model(name)
-        return await self.logs.entries(name)
+        return await self._logs.entries(name)
 
-    async def uploads(self, name: str, request: UploadRequest) -> Targets:
+    async def upload_targets(self, name: str, request: UploadRequest) -> Targets:
         check_name("model", name)
         _check_files(request.files)
         return Targets([await self.blobs.upload_target(file) for file in request.files])
 
-    async def downloads(self, name: str, number: int) -> Targets:
+    async def download_targets(self, name: str, number: int) -> Targets:
         version = await self.version(name, number)
         return Targets([await self.blobs.download_target(file) for file in version.files])
 
     async def register(self, name: str, request: RegisterRequest) -> Version:
-        """Commit a version whose blobs are all there and right.
+        """Commit a version, if all its blobs were uploaded and match their digests.
 
         Raises:
             PenstockError: 422 ``incomplete-upload`` naming each missing or wrong blob; 422 ``bad-manifest``.
@@ -88,8 +87,7 @@ class Registry:
             )
             return LogEntry(0, "registered", "", request.by, request.why, version=version)
 
-        model = await self.logs.append(name, intention)
-        self.watch.changed()
+        model = await self._append(name, intention)
         return model.versions[max(model.versions)]
 
     async def _manifest(self, files: list[FileRef]) -> Manifest:
@@ -97,12 +95,14 @@ class Registry:
         file = by_path.get(MANIFEST_FILE)
         if file is None or file.size > _MAX_MANIFEST:
             raise PenstockError(
-                422, "bad-manifest", f"The files lack {MANIFEST_FILE} (of at most {_MAX_MANIFEST} bytes)."
+                422, "bad-manifest", f"The files need a {MANIFEST_FILE} of at most {_MAX_MANIFEST} bytes."
             )
-        manifest = parse_manifest(b"".join([chunk async for chunk in self.blobs.read(file.sha256, 0, file.size)]))
+        manifest = parse_manifest(b"".join([chunk async for chunk in self.blobs.read(file.sha256, file.size)]))
         if manifest.file not in by_path:
             raise PenstockError(
-                422, "bad-manifest", f"{MANIFEST_FILE}: file: {manifest.file!r} is not among the files."
+                422,
+                "bad-manifest",
+                f"{MANIFEST_FILE}: file: {manifest.file!r} is not among the files; upload it too, or correct the name.",
             )
         return manifest
 
@@ -110,7 +110,7 @@ class Registry:
         """Point an alias at one version, or at several by weight.
 
         Args:
-            expect: the version it must point at alone now; 0: it must not exist; None: whatever it is.
+            expect: the only version that the alias may point at now; 0 if it must not exist; None if it does not matter.
 
         Raises:
             PenstockError: 412 ``alias-moved``; 404 ``unknown-version``; 409 ``version-retired``.
@@ -119,17 +119,21 @@ class Registry:
         await self.model(name)
         numbers = [t.version for t in request.targets]
         if len(set(numbers)) != len(numbers):
-            raise PenstockError(422, "bad-request", f"targets: a version is named twice in {numbers}.")
+            raise PenstockError(422, "bad-request", f"targets: {numbers} names a version twice; name each once.")
 
         def intention(model: Model) -> LogEntry:
             present = [t.version for t in model.aliases.get(alias, [])]
             if expect is not None and present != ([expect] if expect else []):
                 raise PenstockError(
-                    412, "alias-moved", f"{name}@{alias} points at {present or 'nothing'}, not at {expect}; look again."
+                    412,
+                    "alias-moved",
+                    f"{name}@{alias} points at {present or 'nothing'}, not at {expect or 'nothing'}; read the model and try again.",
                 )
             for number in numbers:
                 if _version(model, number).retired:
-                    raise PenstockError(409, "version-retired", f"Version {number} of {name!r} is retired.")
+                    raise PenstockError(
+                        409, "version-retired", f"Version {number} of {name!r} is retired; name another one."
+                    )
             return LogEntry(0, "alias-set", "", request.by, request.why, alias=alias, targets=request.targets)
 
         return await self._append(name, intention)
@@ -145,7 +149,11 @@ class Registry:
         return await self._append(name, intention)
 
     async def retire(self, name: str, number: int, request: RetireRequest) -> Model:
-        """Raises: PenstockError 409 ``version-in-use`` while an alias points at it."""
+        """Mark a version as retired, so that no alias can point at it.
+
+        Raises:
+            PenstockError: 404 ``unknown-version``; 409 ``version-in-use`` while an alias points at it.
+        """
         await self.model(name)
 
         def intention(model: Model) -> LogEntry:
@@ -155,20 +163,16 @@ class Registry:
                 raise PenstockError(
                     409,
                     "version-in-use",
-                    f"Version {number} of {name!r} is what {', '.join(users)} points at; move it first.",
+                    f"Version {number} of {name!r} is still the target of {', '.join(users)}; move or delete that alias first.",
                 )
             return LogEntry(0, "retired", "", request.by, request.why, retired=number)
 
         return await self._append(name, intention)
 
     async def _append(self, name: str, intention: Intention) -> Model:
-        model = await self.logs.append(name, intention)
-        self.watch.changed()
+        model = await self._logs.append(name, intention)
+        self.watch.wake()
         return model
-
-    async def reachable(self) -> None:
-        """Raises whatever the store raises."""
-        await obstore.list_with_delimiter_async(self._store, "models")
 
 
 def check_name(what: str, name: str) -> None:
@@ -193,7 +197,7 @@ def _version(model: Model, number: int) -> Version:
 def _check_files(files: list[FileRef]) -> None:
     paths = [file.path for file in files]
     if len(set(paths)) != len(paths):
-        raise PenstockError(422, "bad-request", "files: two files have the same path.")
+        raise PenstockError(422, "bad-request", "files: two files have the same path; give each its own.")
     for path in paths:
         clean = posixpath.normpath(path)
         if path != clean or clean.startswith(("/", "..")) or "\\" in path or "\0" in path or clean == ".":
