@@ -14,9 +14,10 @@ from prometheus_client import REGISTRY
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from penstock_common.garbage import spare_what_stays
+from penstock_common.gc_tuning import freeze_startup_objects
 from penstock_common.pools import pool_of
-from penstock_common.registry_client import RegistryClient, follow
+from penstock_common.registry_client import RegistryClient
+from penstock_common.registry_follow import follow
 from penstock_common.registry_models import Version
 from penstock_common.telemetry import tracing_enabled
 from penstock_gateway.auth.key_ring import KeyRing
@@ -98,7 +99,7 @@ def build_app(settings: GatewaySettings, health: Health) -> FastAPI:
             app.openapi = lambda: document(catalog, settings.default_model)  # type: ignore[method-assign]
             queue_metrics = QueueMetrics(catalog, admission)
             REGISTRY.register(queue_metrics)
-            spare_what_stays()
+            freeze_startup_objects()
             try:
                 yield
             finally:

@@ -11,7 +11,8 @@ import structlog
 from prometheus_client import start_http_server
 
 from penstock_common.contract import inference_pb2_grpc
-from penstock_common.registry_client import RegistryClient, follow
+from penstock_common.registry_client import RegistryClient
+from penstock_common.registry_follow import follow
 from penstock_common.telemetry import configure_tracing
 from penstock_inference.health import HealthBoard
 from penstock_inference.servicer import Servicer

@@ -58,7 +58,7 @@ def rollback(
     """Point an alias back at what it pointed at before."""
 
     async def move_back(client: RegistryClient) -> Model:
-        history = [e.targets for e in await client.log(model) if e.kind == "alias-set" and e.alias == alias]
+        history = [e.targets for e in await client.log_entries(model) if e.kind == "alias-set" and e.alias == alias]
         current = history[-1] if history else []
         earlier = next((targets for targets in reversed(history) if targets != current), None)
         if earlier is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from penstock_common.garbage import spare_what_stays
+from penstock_common.gc_tuning import freeze_startup_objects
 from penstock_common.manifest import Manifest
 from penstock_common.registry_client import RegistryClient
 from penstock_inference.engine.engine import Engine
@@ -89,4 +89,4 @@ def _spare_libraries() -> None:
     is loaded. Later it would also exclude models, whose memory would then not be
     freed when they are unloaded.
     """
-    spare_what_stays()
+    freeze_startup_objects()
