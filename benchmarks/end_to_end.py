@@ -67,9 +67,9 @@ def check(systems: list[System]) -> None:
 
 def first_answer(system: System) -> Answer:
     """What the system answers once it is ready: a server may listen before its model is loaded."""
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 60
     while True:
-        response = httpx.post(system.url, content=BODY, headers=system.headers, timeout=10)
+        response = httpx.post(system.url, content=BODY, headers=system.headers, timeout=60)
         if response.status_code == 200:
             return msgspec.json.decode(response.content, type=Answer)
         if time.monotonic() > give_up:

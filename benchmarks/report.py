@@ -1,4 +1,4 @@
-"""What a run measured, as a table of ratios and as a JSON file."""
+"""What a run measured: a table of ratios, the same in Markdown, and every round in JSON."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from benchmarks.load import Result
 #: System to connections to one result a round.
 Results = Mapping[str, Mapping[int, list[Result]]]
 
+#: Column to value; None if there is none.
+Row = dict[str, str | float | None]
+
 #: Column of the table to the system that requests/s are divided by.
 BASELINES = {"x fastapi": "fastapi", "x bound": "bound", "x torchserve": "torchserve"}
 
 
-def summarize(results: Results) -> list[dict[str, str | float | None]]:
+def summarize(results: Results) -> list[Row]:
     """One row for each number of connections and each system: medians over the rounds, and their ratios.
 
     A ratio is None if its baseline was not measured.
     """
-    rows: list[dict[str, str | float | None]] = []
+    rows: list[Row] = []
     for connections in next(iter(results.values())):
         for name, measured in results.items():
             mine = measured[connections]
-            row: dict[str, str | float | None] = {
+            row: Row = {
                 "connections": connections,
                 "system": name,
                 "requests/s": round(_median(mine, "rps")),
@@ -46,7 +49,7 @@ def summarize(results: Results) -> list[dict[str, str | float | None]]:
 
 
 def report(results: Results, out: Path) -> None:
-    """Print the table; write rows and rounds to ``out``."""
+    """Print the table; write rows and rounds to ``out``, and the table in Markdown beside it."""
     rows = summarize(results)
     table = Table(title="spam, one core for all that serves (medians over the rounds of one run)")
     for column in rows[0]:
@@ -58,7 +61,15 @@ def report(results: Results, out: Path) -> None:
     rounds = {name: {str(c): [r.as_dict() for r in rs] for c, rs in by.items()} for name, by in results.items()}
     document = {"python": platform.python_version(), "machine": platform.machine(), "rows": rows, "rounds": rounds}
     out.write_text(json.dumps(document, indent=2) + "\n")
-    Console().print(f"written to {out}")
+    markdown = out.with_suffix(".md")
+    markdown.write_text(_markdown(rows))
+    Console().print(f"written to {out} and {markdown}")
+
+
+def _markdown(rows: list[Row]) -> str:
+    lines = [list(rows[0]), ["---:" if column != "system" else "---" for column in rows[0]]]
+    lines += [[_cell(value) for value in row.values()] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _median(results: list[Result], field: str) -> float:
@@ -66,6 +77,12 @@ def _median(results: list[Result], field: str) -> float:
 
 
 def _cell(value: str | float | None) -> str:
-    if value is None:
-        return "-"
-    return value if isinstance(value, str) else f"{value:,}"
+    match value:
+        case None:
+            return "-"
+        case float():
+            return f"{value:,.2f}"
+        case int():
+            return f"{value:,}"
+        case _:
+            return str(value)

@@ -9,8 +9,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks.processes import PIN, server
 from benchmarks.torchserve.environment import UnavailableError
 from benchmarks.torchserve.server import torchserve
@@ -64,7 +62,7 @@ def running(names: Sequence[str], home: Path) -> Iterator[list[System]]:
             try:
                 started.append(stack.enter_context(_system(name, installation, artifact)))
             except UnavailableError as reason:
-                Console(stderr=True).print(f"{name} is skipped: {reason}", highlight=False)
+                print(f"{name} is skipped: {reason}", file=sys.stderr)
         yield started
 
 

@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from tests.installation import ROOT
 
 CACHE = ROOT / ".penstock-bench"
@@ -42,7 +40,7 @@ def torchserve_environment() -> Path:
 
 
 def _install() -> None:
-    Console(stderr=True).print("Making TorchServe's virtual environment, once: about a minute and 1.4 GB.")
+    print("Making TorchServe's virtual environment, once: about a minute and 1.4 GB.", file=sys.stderr)
     CACHE.mkdir(exist_ok=True)
     (CACHE / ".gitignore").write_text("*\n")
     pip = [str(ENVIRONMENT / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
