@@ -55,8 +55,8 @@ proto-check: proto ## fail where the committed gRPC code is not what the contrac
 envoy-check: install ## Envoy itself reads the configuration
 	$(BIN)/envoy --mode validate --log-level warning -c deploy/envoy/envoy.yaml
 
-bench: install ## the whole path against plain FastAPI, in ratios of one run (needs wrk)
-	$(BIN)/python -m benchmarks.end_to_end
+bench: install ## the whole path beside FastAPI, raw ASGI and TorchServe (needs wrk, and java for TorchServe): BENCH='--rounds 5'
+	$(BIN)/python -m benchmarks.end_to_end $(BENCH)
 
 IMAGES := registry gateway inference training loadtest
 TAG ?= $(shell git rev-parse --short HEAD)
@@ -93,4 +93,4 @@ loadtest: install ## Locust against URL with KEY: SHAPE=ramp|spike|soak, REPORT=
 	  --html $(or $(REPORT),/tmp)/penstock-load.html
 
 clean: down ## remove the virtual environment and the installation's state
-	rm -rf $(VENV) .penstock
+	rm -rf $(VENV) .penstock .penstock-bench
