@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from sqlalchemy import Connection, func, insert, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from penstock_common.errors import PenstockError
 from penstock_gateway.auth.database import open_database, reason
@@ -18,6 +19,7 @@ from penstock_gateway.auth.migrate import migrate
 from penstock_gateway.auth.tables import keys, read_keys
 
 _LOCK_SECONDS = 10
+_LOCK_INTERVAL = 0.05
 
 
 class KeyAdmin:
@@ -50,8 +52,7 @@ class KeyAdmin:
                 _create_file(self._database.file)
             with self._database.engine.connect() as connection:
                 if self._database.file is not None:
-                    # Readers and writers then do not block each other.
-                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                    _write_ahead(connection)
                 migrate(connection)
                 connection.execute(insert(keys).values(asdict(record)))
         return record, key
@@ -92,6 +93,23 @@ class KeyAdmin:
             yield
         except (OSError, SQLAlchemyError) as err:
             raise PenstockError(503, "key-store-away", f"{self._database.name}: {reason(err)}") from None
+
+
+def _write_ahead(connection: Connection) -> None:
+    """Switch a SQLite file to its write-ahead log, so that readers and writers do not block each other.
+
+    SQLite refuses the switch at once while another process uses the file, whatever the connection's timeout.
+    """
+    give_up = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        except OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(_LOCK_INTERVAL)
+        else:
+            return
 
 
 def _create_file(path: Path) -> None:
