@@ -7,15 +7,17 @@ BIN := $(VENV)/bin
 SERVICES := common gateway inference registry training cli
 STAMP := $(VENV)/.installed
 PROJECTS := $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
+VERSION_FILE := services/common/penstock_common/version.py
+VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' $(VERSION_FILE))
 
-.PHONY: help install up down status test lint types proto proto-check envoy-check bench images chart-docs e2e loadtest clean
+.PHONY: help install up down status test lint types proto proto-check envoy-check bench images release chart-docs version e2e loadtest clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(STAMP) ## virtual environment with all that is needed
 
-$(STAMP): constraints.txt requirements-dev.txt $(PROJECTS)
+$(STAMP): constraints.txt requirements-dev.txt $(VERSION_FILE) $(PROJECTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; choose one with PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -53,8 +55,8 @@ proto-check: proto ## fail where the committed gRPC code is not what the contrac
 envoy-check: install ## Envoy itself reads the configuration
 	$(BIN)/envoy --mode validate --log-level warning -c deploy/envoy/envoy.yaml
 
-bench: install ## the whole path against plain FastAPI, in ratios of one run (needs wrk)
-	$(BIN)/python -m benchmarks.end_to_end
+bench: install ## the whole path beside FastAPI, raw ASGI and TorchServe (needs wrk, and java for TorchServe): BENCH='--rounds 5'
+	$(BIN)/python -m benchmarks.end_to_end $(BENCH)
 
 IMAGES := registry gateway inference training loadtest
 TAG ?= $(shell git rev-parse --short HEAD)
@@ -65,13 +67,23 @@ BUILDER ?= $(firstword $(foreach b,docker podman buildah,$(shell $(b) info >/dev
 images: ## container images: TAG=..., REPOSITORY=..., BUILDER=docker|podman|buildah, BUILD_ARGS='--build-arg TORCH_INDEX_URL=...'
 	@test -n "$(BUILDER)" || { echo "docker, podman or buildah is needed to build images"; exit 1; }
 	@for s in $(IMAGES); do \
-	  $(BUILDER) build -t $(REPOSITORY)/$$s:$(TAG) -f $$(ls services/$$s/Dockerfile $$s/Dockerfile 2>/dev/null) --label org.opencontainers.image.revision=$$(git rev-parse HEAD) $(BUILD_ARGS) . || exit 1; \
+	  $(BUILDER) build -t $(REPOSITORY)/$$s:$(TAG) --target $$s \
+	    --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_ARGS) . || exit 1; \
 	done
+
+release: install ## wheels, images, chart, SBOM and checksums of the committed version, in dist/
+	$(BIN)/python deploy/release.py --builder "$(BUILDER)" --repository "$(REPOSITORY)"
 
 chart-docs: install ## README table and schema of the chart, and the kustomize base
 	@command -v helm >/dev/null || { echo "helm is needed to render the chart"; exit 1; }
 	$(BIN)/python deploy/helm/chart_docs.py
 	deploy/k8s/render.sh > deploy/k8s/base/penstock.yaml
+
+version: ## write the version of penstock_common/version.py into the chart and the manifests
+	sed -i -E 's/^version: .*/version: $(VERSION)/; s/^appVersion: .*/appVersion: "$(VERSION)"/' deploy/helm/penstock/Chart.yaml
+	find deploy/k8s -type f -name '*.yaml' -exec sed -i -E \
+	  -e 's#(ghcr.io/penstock/[a-z]+(:|, newTag: ))[^ }]+#\1$(VERSION)#' \
+	  -e 's#(app.kubernetes.io/version: )"[^"]*"#\1"$(VERSION)"#' {} +
 
 e2e: install ## tests on the cluster that KUBECONFIG names: TAG=... of the images, NEXT_TAG=... of another build
 	TAG=$(TAG) $(BIN)/python -m pytest -q tests/e2e --timeout 900
@@ -81,4 +93,4 @@ loadtest: install ## Locust against URL with KEY: SHAPE=ramp|spike|soak, REPORT=
 	  --html $(or $(REPORT),/tmp)/penstock-load.html
 
 clean: down ## remove the virtual environment and the installation's state
-	rm -rf $(VENV) .penstock
+	rm -rf $(VENV) .penstock .penstock-bench

@@ -119,12 +119,12 @@ def test_keys_live_in_postgresql(on_postgresql: Release) -> None:
     namespace = on_postgresql.namespace
 
     def in_a_gateway(*arguments: str) -> str:
-        command = ["python", "-m", "penstock_gateway.auth.key_ring", *arguments]
+        command = ["penstock", "keys", *arguments]
         return namespace.kubectl("exec", "deploy/penstock-gateway", "-c", "gateway", "--", *command)
 
     shop, other = (json.loads(in_a_gateway("create", "--name", name, "--json")) for name in ("shop", "other"))
     until(lambda: statuses(on_postgresql, other["key"]) == {"200"}, "the new keys", seconds=30)
-    in_a_gateway("revoke", "--id", shop["id"])
+    in_a_gateway("revoke", shop["id"])
     until(lambda: statuses(on_postgresql, shop["key"]) == {"401"}, "the revocation", seconds=30)
     with pytest.raises(CommandFailed, match="PostgreSQL"):
         penstock(on_postgresql, "create", "--name", "lost")

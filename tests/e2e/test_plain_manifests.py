@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from penstock_common.version import VERSION
 from tests.e2e.cluster import ROOT, Namespace, python_pod, run, until
 from tests.e2e.conftest import REPOSITORY, TABLE, TAG, Release
 from tests.e2e.test_autoscaling import sent
@@ -31,7 +32,7 @@ def manifests(folder: str, namespace: str) -> str:
     moved = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
     return (
         moved.replace("ghcr.io/penstock", REPOSITORY)
-        .replace(":0.1.0", f":{TAG}")
+        .replace(f":{VERSION}", f":{TAG}")
         .replace(".penstock.svc", f".{namespace}.svc")
     )
 

@@ -115,5 +115,5 @@ async def test_writers_on_two_replicas_lose_nothing(registries: list[str], tmp_p
         versions = await asyncio.gather(*published)
         assert sorted(v.version for v in versions) == list(range(1, 13))
         await asyncio.gather(*[c.set_alias("m", f"a{i}", [AliasTarget(i + 1)]) for i, c in enumerate((one, other) * 4)])
-        log = await other.log("m")
+        log = await other.log_entries("m")
     assert len(log) == 12 + 8

@@ -50,7 +50,7 @@ CHAIN = [
     ("penstock-gateway", "POST /v1/models/{model}/predict"),
     ("penstock-gateway", "bundle"),
     ("penstock-envoy", "ingress"),
-    ("penstock-inference", "ModelInfer"),
+    ("penstock-inference", "/inference.GRPCInferenceService/ModelInfer"),
 ]
 
 

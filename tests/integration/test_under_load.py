@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from penstock_common.manifest import MANIFEST_FILE, parse_manifest
-from penstock_common.preprocess import preprocess
+from penstock_common.preprocessing.steps import preprocess
 from penstock_common.registry_client import RegistryClient
 from tests.installation import Installation, free_ports
 

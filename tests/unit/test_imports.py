@@ -34,6 +34,19 @@ ROOMS = {
         "limits",
         "auth",
     ],
+    "inference": [
+        "__main__",
+        "server",
+        "servicer",
+        "health",
+        "tracing",
+        "infer_response",
+        "versions",
+        "engine",
+        "runners",
+        "metrics",
+        "settings",
+    ],
 }
 
 
@@ -65,9 +78,23 @@ def imports(service: str) -> set[str]:
 
 @pytest.mark.parametrize("service", NAMES)
 def test_a_service_imports_common_and_itself_only(service: str) -> None:
-    """No service imports another, and common imports none."""
+    """No service imports another, and common imports none; the command line also has the gateway's ``auth``."""
     own = {name for name in imports(service) if name.startswith("penstock_")}
-    assert own <= {"penstock_common", f"penstock_{service}"}
+    assert own <= {"penstock_common", f"penstock_{service}"} | ({"penstock_gateway"} if service == "cli" else set())
+
+
+def test_the_command_line_imports_auth_of_the_gateway_only() -> None:
+    """It administers keys by the gateway's own code, and knows nothing else of it."""
+    modules: set[str] = set()
+    for path in (SERVICES / "cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    of_the_gateway = {module for module in modules if module.startswith("penstock_gateway")}
+    assert of_the_gateway
+    assert {".".join(module.split(".")[:2]) for module in of_the_gateway} == {"penstock_gateway.auth"}
 
 
 @pytest.mark.parametrize("service", sorted(FORBIDDEN))

@@ -1,7 +1,7 @@
 """Detached processes: started, found again, stopped.
 
-A process is known by its pid and its start time, so that a recycled pid is never
-taken for it.
+A process is known by its pid and its start time: the kernel gives a pid to
+another process later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psutil
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C takes effect at the end of the block, so that a process just started is not lost sight of."""
+    """Ctrl-C takes effect at the end of the block, so that a process just started is always recorded."""
     pressed: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     try:
@@ -48,7 +48,7 @@ class Processes:
         return sorted(path.stem for path in self._run.glob("*.json"))
 
     def find(self, name: str) -> psutil.Process | None:
-        """The running process of that name."""
+        """The running process of that name; None if there is none."""
         path = self._run / f"{name}.json"
         try:
             record = json.loads(path.read_text())
@@ -75,7 +75,7 @@ class Processes:
             (self._run / f"{name}.json").write_text(json.dumps(record))
 
     def stop(self, names: Sequence[str], patience: float = 30.0) -> list[str]:
-        """SIGTERM to all, SIGKILL to who outlasts ``patience`` seconds; the names that were running."""
+        """SIGTERM to all, SIGKILL to those that still run after ``patience`` seconds; the names of those that ran."""
         running = {name: process for name in names if (process := self.find(name)) is not None}
         for process in running.values():
             process.terminate()
@@ -89,7 +89,7 @@ class Processes:
 
 
 def port_holder(port: int) -> str | None:
-    """Who listens on a port of 127.0.0.1, in words; None where it is free."""
+    """A description of the process that listens on a port of this machine; None if the port is free."""
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
             if connection.pid is None:

@@ -22,7 +22,7 @@ class LocalSettings(BaseSettings):
     #: gRPC and metrics ports of the first worker; the others follow.
     worker_port: int = 9100
     worker_metrics_port: int = 9200
-    #: where traces go; none where empty.
+    #: where traces go; if empty, there are none.
     collector: str = Field(default="", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     #: the source tree, for Envoy's configuration.
     source: Path = Field(default=Path(__file__).resolve().parents[3])
@@ -40,7 +40,7 @@ class LocalSettings(BaseSettings):
         return self.home / "keys.db"
 
     def secret(self, name: str) -> str:
-        """The content of a private file of the home folder; empty where there is none."""
+        """The content of a private file of the home folder; empty if there is none."""
         path = self.home / name
         return path.read_text().strip() if path.exists() else ""
 

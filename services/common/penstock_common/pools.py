@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 
 #: gRPC metadata by which Envoy chooses the pool.
 POOL_HEADER = "penstock-pool"
+#: gRPC metadata with the id of the principal whose rows a message carries, if they are one principal's.
+PRINCIPAL_HEADER = "penstock-principal"
 
 
 def matches(model: str, patterns: Iterable[str]) -> bool:

@@ -88,6 +88,8 @@ def test_every_pod_fits_pod_security_restricted(variant: str) -> None:
         (["--set", "pools.inference.models=null"], "models is empty"),
         (["--set-json", 'pools.gateway={"models":["*"]}'], "taken by another part"),
         (["--set", "httpRoute.enabled=true"], "parentRefs"),
+        (["--set", "ingress.enabled=true"], "in the clear"),
+        (["--set", "auth.existingKeySecret=mine"], "set auth.existingKeysSecret"),
         (["--set", "tracing.endpoint=http://10.0.0.5"], "names no port"),
         (["--set", "gateway.replica=3"], "replica"),
         (["--set", "image.pullPolicy=Sometimes"], "pullPolicy"),
@@ -145,6 +147,68 @@ def test_the_first_key_and_its_hash_belong_together() -> None:
     record = json.loads(base64.b64decode(objects["Secret", "penstock-keys"]["data"]["first.json"]))
     assert record["hash"] == hashlib.sha256(key).hexdigest()
     assert key.decode().startswith(f"psk_{record['id']}_")
+
+
+GITOPS = [
+    "--set=auth.existingTokenSecret=token",
+    "--set=auth.existingKeySecret=key",
+    "--set=auth.existingKeysSecret=keys",
+]
+
+
+def test_with_secrets_of_their_own_every_rendering_is_the_same() -> None:
+    """A GitOps controller that renders again sees no difference, and the chart makes no Secret."""
+    first, second = rendered(*GITOPS), rendered(*GITOPS)
+    assert first == second
+    assert not [name for kind, name in first if kind == "Secret"]
+
+
+def test_a_digest_replaces_the_tag() -> None:
+    """An image with a digest is pulled by it; the others keep the tag."""
+    digest = "sha256:" + "0" * 64
+    images = {
+        container["image"]
+        for spec in pods(rendered("--set", f"image.digests.gateway={digest}", "--set", "image.tag=v1"))
+        for container in spec["containers"]
+    }
+    assert f"ghcr.io/penstock/gateway@{digest}" in images
+    assert "ghcr.io/penstock/registry:v1" in images
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_volume_in_memory_or_on_the_node_grows_without_bound(variant: str) -> None:
+    """Every emptyDir has a size limit."""
+    volumes = [volume for spec in pods(rendered(*VARIANTS[variant])) for volume in spec.get("volumes", [])]
+    assert [v for v in volumes if "emptyDir" in v]
+    assert all(v["emptyDir"]["sizeLimit"] for v in volumes if "emptyDir" in v)
+
+
+def egress(objects: dict[tuple[str, str], dict[str, Any]], policy: str) -> dict[int, list[Any]]:
+    """By port: the peers that a policy lets a part reach; none stands for everybody."""
+    rules = objects["NetworkPolicy", policy]["spec"]["egress"]
+    return {port["port"]: rule.get("to", []) for rule in rules for port in rule["ports"]}
+
+
+def test_the_policies_open_no_more_than_is_needed() -> None:
+    """DNS only to the cluster's own, the database on its port, the store where it is said to be."""
+    default = egress(rendered(), "penstock-gateway")
+    assert default[53] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}]
+    database = rendered("--set", "auth.postgresqlSecret=db", "--set", "auth.postgresqlPort=6432")
+    assert 6432 in egress(database, "penstock-gateway")
+    assert 5432 not in egress(database, "penstock-gateway")
+    store = ["--set", "store.url=s3://models", "--set", "store.to[0].ipBlock.cidr=10.1.2.0/24"]
+    for part in ("penstock-registry", "penstock-inference"):
+        assert egress(rendered(*store), part)[443] == [{"ipBlock": {"cidr": "10.1.2.0/24"}}]
+
+
+def test_the_door_can_be_narrowed() -> None:
+    """Everybody may call the gateway, as every call needs a key; gateway.from names who may instead."""
+    everybody, ours = (
+        rendered(*options)["NetworkPolicy", "penstock-gateway"]["spec"]["ingress"][0]
+        for options in ([], ["--set", "gateway.from[0].podSelector.matchLabels.app=shop"])
+    )
+    assert "from" not in everybody
+    assert ours["from"] == [{"podSelector": {"matchLabels": {"app": "shop"}}}]
 
 
 def test_documents_are_not_stale() -> None:

@@ -13,7 +13,8 @@ import yaml
 from kubernetes.client import ApiException
 from typer.testing import CliRunner
 
-from penstock_cli import kserve
+from penstock_cli import kserve_client
+from penstock_cli import kserve_objects as kserve
 from penstock_cli.__main__ import app
 from penstock_common.errors import PenstockError
 
@@ -102,7 +103,7 @@ NO_RUNTIME = {
 )
 def test_a_row_of_status(status: dict[str, Any], ready: bool, reason: str) -> None:
     """Ready means: of what was asked for last. A reason stands only where it still holds."""
-    row = kserve.row(service(**status))
+    row = kserve.status_row(service(**status))
     assert row["ready"] is ready
     assert reason in row["reason"]
     assert bool(row["reason"]) is bool(reason)
@@ -111,7 +112,7 @@ def test_a_row_of_status(status: dict[str, Any], ready: bool, reason: str) -> No
 def refused(status: int, body: str) -> PenstockError:
     err = ApiException(status=status, reason="Reason")
     err.body = body
-    return kserve.refusal(err)
+    return kserve_client.refusal(err)
 
 
 def test_refusals_are_in_kubernetes_own_words() -> None:
@@ -139,10 +140,10 @@ class Fake:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     fake = Fake(service(conditions=[READY], observedGeneration=2))
 
-    def connect(self: kserve.Services, namespace: str) -> None:
+    def connect(self: kserve_client.KServe, namespace: str) -> None:
         self._namespace, self._client = namespace, fake
 
-    monkeypatch.setattr(kserve.Services, "__init__", connect)
+    monkeypatch.setattr(kserve_client.KServe, "__init__", connect)
     return fake
 
 

@@ -23,7 +23,8 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 
 {{- define "penstock.image" -}}
 {{- $root := index . 0 -}}
-{{ $root.Values.image.repository }}/{{ index . 1 }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}
+{{- $digest := index $root.Values.image.digests (index . 1) -}}
+{{ $root.Values.image.repository }}/{{ index . 1 }}{{ if $digest }}@{{ $digest }}{{ else }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{/* What Pod Security "restricted" asks of a pod, and of a container. */}}
@@ -107,6 +108,7 @@ http://{{ include "penstock.fullname" . }}-registry:8081
 {{/* Pieces of NetworkPolicies. */}}
 {{- define "penstock.dns" }}
 - ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+  to: {{- toYaml .Values.networkPolicies.dns | nindent 4 }}
 {{- end }}
 
 {{- define "penstock.scrapers" }}
@@ -118,6 +120,9 @@ http://{{ include "penstock.fullname" . }}-registry:8081
 {{- define "penstock.toStore" }}
 {{- if .Values.store.url }}
 - ports: [{{ range $i, $port := .Values.store.ports }}{{ if $i }}, {{ end }}{port: {{ $port }}}{{ end }}]
+  {{- with .Values.store.to }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}
 {{- end }}
 
@@ -160,7 +165,7 @@ containers:
   {{- end }}
 volumes:
   - name: tmp
-    emptyDir: {}
+    emptyDir: {sizeLimit: 1Gi}
 {{- end }}
 
 {{/* Names of the pools whose pods are the chart's own, as JSON. */}}
