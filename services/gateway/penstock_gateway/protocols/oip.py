@@ -60,7 +60,8 @@ class OpenInference:
         """``GET /v2/models/{model}[/versions/{version}]``; lists all the versions that a request may name."""
         servable = self._resolve(call)
         metadata = model_metadata(servable.model, servable.version, servable.signature.manifest)
-        return _json(metadata | {"versions": self._served()[servable.model]})
+        served = self._served().get(servable.model, [servable.version])
+        return _json(metadata | {"versions": served})
 
     async def config(self, call: Call) -> Reply:
         """``GET /v2/models/{model}[/versions/{version}]/config``."""

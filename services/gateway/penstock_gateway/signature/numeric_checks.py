@@ -34,7 +34,7 @@ class NumericCheck(FieldCheck):
             "b": ((bool,), "true or false"),
             "f": ((float, int), "a number"),
         }.get(self._dtype.kind, ((int,), "a whole number"))
-        self._low, self._high = _bounds(field)
+        self._low, self._high = bounds(field)
         self._code = _STRUCT_CODES[field.datatype]
         self._pack_one = struct.Struct("<" + self._code).pack
 
@@ -109,7 +109,7 @@ class BytesTensorCheck(TensorCheck):
         return self._text.array(array)
 
 
-def _bounds(field: Field) -> tuple[float, float]:
+def bounds(field: Field) -> tuple[float, float]:
     """The field's own bounds within those of its datatype."""
     dtype: Any = NUMPY_DTYPES[field.datatype]
     low: float
