@@ -42,8 +42,11 @@ def read_parameters(given: Parameters | None, known: Mapping[str, type], where: 
         if name not in known:
             text = f"{where}: parameter {shown(name)} is not supported here; known are {', '.join(known)}."
             raise PenstockError(400, "unsupported-parameter", text)
-        if type(value) is not known[name] or value < 0:  # type: ignore[operator]
+        # JSON's 1.0 is a whole number too.
+        read: Any = int(value) if known[name] is int and isinstance(value, float) and value.is_integer() else value
+        given_type = type(read)
+        if given_type is not known[name] or read < 0:
             text = f"{where}: parameter {name!r} must be {_TYPES[known[name]]}, got {shown(value)}."
             raise PenstockError(400, "bad-tensor", text)
-        values[name] = value
+        values[name] = read
     return values

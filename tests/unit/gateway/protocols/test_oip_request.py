@@ -192,7 +192,8 @@ def test_parameters_that_ask_for_nothing_pass() -> None:
 
 def test_the_timeout_is_in_microseconds() -> None:
     """Triton's timeout becomes seconds; one beyond all floats is a long one."""
-    assert oip_request.decode(request(parameters={"timeout": 250_000}), None).timeout == 0.25
+    for quarter in (250_000, 250_000.0):
+        assert oip_request.decode(request(parameters={"timeout": quarter}), None).timeout == 0.25
     assert oip_request.decode(request(parameters={"timeout": 10**400}), None).timeout == 10**6
 
 
