@@ -12,9 +12,10 @@ from penstock_gateway.signature.row_decoder import MAX_ROWS
 from penstock_gateway.signature.signature import Signature
 
 _DESCRIPTION = (
-    "Binary tensors are sent and answered as in Triton's binary tensor data extension, classes as in its "
-    "classification extension. `timeout` is in microseconds. `non_finite_as_null` writes NaN and infinity as null, "
-    "where JSON would be refused. Other parameters are refused."
+    "Binary tensors are sent and answered as in Triton's binary tensor data extension. An output's parameter "
+    "`classification`: K answers its K likeliest classes as BYTES instead, as in Triton's extension. `timeout` is in "
+    "microseconds. `non_finite_as_null` writes NaN and infinity as null, which are otherwise the model's fault. "
+    "Other parameters are refused."
 )
 _IMAGES = " Images are sent as binary data only: JSON for the tensors, then their bytes (`binary_data_size`)."
 
@@ -45,9 +46,7 @@ def _request(inputs: list[Field], outputs: list[Output]) -> dict[str, Any]:
         "required": ["name"],
         "properties": {
             "name": {"enum": [output.name for output in outputs]},
-            "parameters": _parameters(
-                {"binary_data": {"type": "boolean"}, "classification": {"type": "integer", "minimum": 0}}
-            ),
+            "parameters": _parameters({"binary_data": {"type": "boolean"}}),
         },
     }
     return {
@@ -106,7 +105,6 @@ def _answer(outputs: list[Output]) -> dict[str, Any]:
             "id": {"type": "string"},
             "outputs": {
                 "type": "array",
-                "description": "Those asked for as classes have the datatype BYTES.",
                 "items": {"oneOf": [_tensor(output.name, output.datatype, output.shape) for output in outputs]},
             },
         },

@@ -15,7 +15,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.tensors import NUMPY_DTYPES, from_raw, pack_bytes
 from penstock_gateway.signature import row_decoder
-from penstock_gateway.signature.json_schema import row_schema
+from penstock_gateway.signature.json_schema import form_schema, row_schema
 from penstock_gateway.signature.row_decoder import MAX_ROWS, RowDecoder
 from penstock_gateway.signature.rows import Rows
 
@@ -371,9 +371,32 @@ def test_the_schema_tells_the_signature() -> None:
     assert schema["required"] == ["area", "city", "grid"]
     assert schema["properties"]["area"] == {"type": "number", "minimum": 0, "maximum": 1000}
     assert schema["properties"]["garden"] == {"type": "boolean", "default": False}
-    assert schema["properties"]["grid"]["items"]["items"] == {"type": "number", "minimum": -5}
+    most = float(np.finfo(np.float32).max)
+    assert schema["properties"]["grid"]["items"]["items"] == {"type": "number", "minimum": -5, "maximum": most}
     assert schema["additionalProperties"] is False
     assert schema["examples"] == [{"text": "hello"}]
+
+
+def test_a_bound_of_the_schema_is_the_decoders() -> None:
+    """The largest and smallest value that the schema allows are accepted, for every datatype of numbers."""
+    for datatype in NUMPY_DTYPES:
+        if datatype in ("BYTES", "BOOL"):
+            continue
+        field = Field("x", FieldKind.NUMBER if datatype.startswith("FP") else FieldKind.INTEGER, datatype)
+        bound = row_schema(manifest(field))["properties"]["x"]
+        for value in (bound["minimum"], bound["maximum"]):
+            assert columns([field], msgspec.json.encode({"x": value}))[0] == [[value]]
+            error = refused(decoder(field).decode_json, f'{{"x":{int(value) * 2 or -1}}}'.encode())
+            assert error.status in (400, 422)
+
+
+def test_a_form_has_files_for_images() -> None:
+    """In a form an image is a file; the rest is as in JSON."""
+    schema = form_schema(manifest(IMAGE, AREA, GRID))
+    assert schema["properties"]["image"]["format"] == "binary"
+    assert schema["properties"]["area"] == row_schema(manifest(AREA))["properties"]["area"]
+    assert (schema["required"], schema["additionalProperties"]) == (["image", "area", "grid"], False)
+    assert "examples" not in schema
 
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=5))
