@@ -49,8 +49,10 @@ def test_shapes_that_numpy_would_not_take_are_refused(datatype: str, shape: list
 
 
 def test_sixteen_dimensions_and_no_rows_are_read() -> None:
-    """The bounds themselves are allowed."""
+    """The bounds themselves are allowed; one dimension more is not, although the data fits."""
     assert from_raw(bytes(4), "FP32", [1] * 16).ndim == 16
+    with pytest.raises(PenstockError, match="17 dimensions, 16 are allowed"):
+        from_raw(bytes(4), "FP32", [1] * 17)
     assert from_raw(b"", "FP32", [0, 2**31 - 1]).shape == (0, 2**31 - 1)
 
 
