@@ -196,6 +196,21 @@ async def test_a_failure_that_is_nobodys_fault_is_not_sent_again() -> None:
     assert calls == [3]
 
 
+async def test_each_caller_gets_an_error_of_its_own() -> None:
+    """A shared error would collect the frames of all its callers, and keep their requests alive."""
+
+    async def send(items: Sequence[int], deadline: float) -> list[int]:
+        raise PenstockError(503, "upstream-unavailable", "away", headers={"Retry-After": "1"}, extra={"a": 1})
+
+    c: Coalescer[int, int] = Coalescer(send, blames_item=blames)
+    first, second = await asyncio.gather(submit(c, 1, later()), submit(c, 2, later()), return_exceptions=True)
+    assert isinstance(first, PenstockError)
+    assert isinstance(second, PenstockError)
+    assert first is not second
+    assert first.problem() == second.problem()
+    assert first.headers == second.headers == {"Retry-After": "1"}
+
+
 async def test_the_next_bundle_goes_out_after_a_failure() -> None:
     """Whatever a call raises, its slot is freed and the queue goes on."""
     fail = True
