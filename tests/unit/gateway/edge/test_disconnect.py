@@ -24,12 +24,12 @@ class Client:
         self.gone = asyncio.Event()
         self.watched = asyncio.Event()
         self.left_alone = asyncio.Event()  # nobody waits for its messages any more
-        self._messages = list(messages)
+        self.messages = list(messages)
 
     async def receive(self) -> dict[str, Any]:
         self.watched.set()
-        if self._messages:
-            return {"type": self._messages.pop(0)}
+        if self.messages:
+            return {"type": self.messages.pop(0)}
         try:
             await self.gone.wait()
         finally:
@@ -140,7 +140,7 @@ async def test_only_a_disconnect_cancels(watch: DisconnectWatch, way: Way) -> No
     client, work = Client("http.request", "http.request"), pending()
     task = asyncio.create_task(way(watch, client, work))
     await client.watched.wait()
-    while client._messages:
+    while client.messages and not work.done():
         await asyncio.sleep(0)
     assert not work.done()
     client.gone.set()
