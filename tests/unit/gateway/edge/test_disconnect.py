@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import pytest
 
 from penstock_gateway.edge.disconnect import DisconnectWatch
 
-pytestmark = pytest.mark.timeout(20)  # a disconnect that nobody notices is waited for
+
+T = TypeVar("T")
 
 
 class Client:
@@ -46,6 +47,11 @@ async def watch() -> AsyncIterator[DisconnectWatch]:
     looking.cancel()
 
 
+async def soon(event: Awaitable[T]) -> T:
+    """Await what must happen; that it never does fails the test."""
+    return await asyncio.wait_for(event, 5)
+
+
 def pending() -> asyncio.Future[str]:
     return asyncio.get_running_loop().create_future()
 
@@ -68,9 +74,9 @@ async def test_a_client_that_stays_is_answered(watch: DisconnectWatch, way: Way)
     """What the work gives is returned, also after the client was watched."""
     client, work = Client(), pending()
     task = asyncio.create_task(way(watch, client, work))
-    await client.watched.wait()
+    await soon(client.watched.wait())
     work.set_result("answer")
-    assert await task == "answer"
+    assert await soon(task) == "answer"
     assert not watch.cancelled(task)
 
 
@@ -79,10 +85,10 @@ async def test_a_client_that_leaves_cancels_its_work(watch: DisconnectWatch, way
     """The work ends, and the task that awaits it."""
     client, work = Client(), pending()
     task = asyncio.create_task(way(watch, client, work))
-    await client.watched.wait()
+    await soon(client.watched.wait())
     client.gone.set()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await soon(task)
     assert work.cancelled()
 
 
@@ -91,9 +97,9 @@ async def test_cancelled_is_true_once(watch: DisconnectWatch, way: Way) -> None:
     """A task learns that it was the disconnect which cancelled it; asking again it does not, so nothing is kept."""
     client = Client()
     task = asyncio.create_task(way(watch, client, pending()))
-    await client.watched.wait()
+    await soon(client.watched.wait())
     client.gone.set()
-    await asyncio.wait([task])
+    await soon(asyncio.wait([task]))
     assert watch.cancelled(task)
     assert not watch.cancelled(task)
 
@@ -103,9 +109,9 @@ async def test_a_task_that_others_cancel_was_not_disconnected(watch: DisconnectW
     """A server that stops cancels its requests: their clients are still there."""
     client, work = Client(), pending()
     task = asyncio.create_task(way(watch, client, work))
-    await client.watched.wait()
+    await soon(client.watched.wait())
     task.cancel()
-    await asyncio.wait([task])
+    await soon(asyncio.wait([task]))
     assert task.cancelled() and work.cancelled()
     assert not watch.cancelled(task)
 
@@ -115,10 +121,10 @@ async def test_a_failure_reaches_the_caller(watch: DisconnectWatch, way: Way) ->
     """What the work raises is not mistaken for a disconnect."""
     client, work = Client(), pending()
     task = asyncio.create_task(way(watch, client, work))
-    await client.watched.wait()
+    await soon(client.watched.wait())
     work.set_exception(ValueError("broken"))
     with pytest.raises(ValueError, match="broken"):
-        await task
+        await soon(task)
     assert not watch.cancelled(task)
 
 
@@ -127,10 +133,10 @@ async def test_a_watcher_ends_with_its_request(watch: DisconnectWatch, way: Way)
     """Once the answer is there, nobody receives from the connection: its next request is the server's to read."""
     client, work = Client(), pending()
     task = asyncio.create_task(way(watch, client, work))
-    await client.watched.wait()
+    await soon(client.watched.wait())
     work.set_result("answer")
-    await task
-    await client.left_alone.wait()
+    await soon(task)
+    await soon(client.left_alone.wait())
     assert not client.gone.is_set()
 
 
@@ -139,12 +145,12 @@ async def test_only_a_disconnect_cancels(watch: DisconnectWatch, way: Way) -> No
     """Other messages of the connection are passed over."""
     client, work = Client("http.request", "http.request"), pending()
     task = asyncio.create_task(way(watch, client, work))
-    await client.watched.wait()
+    await soon(client.watched.wait())
     while client.messages and not work.done():
         await asyncio.sleep(0)
     assert not work.done()
     client.gone.set()
-    await asyncio.wait([task])
+    await soon(asyncio.wait([task]))
     assert watch.cancelled(task)
 
 
@@ -154,8 +160,8 @@ async def test_a_quick_answer_is_never_watched(watch: DisconnectWatch) -> None:
     answer = pending()
     answer.set_result("at once")
     waiting = asyncio.create_task(wait(watch, slow, pending()))
-    assert await wait(watch, quick, answer) == "at once"
-    await slow.watched.wait()
+    assert await soon(wait(watch, quick, answer)) == "at once"
+    await soon(slow.watched.wait())
     assert not quick.watched.is_set()
     waiting.cancel()
 
@@ -167,7 +173,7 @@ async def test_a_request_is_not_watched_before_the_first_look() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
     work.set_result("answer")
-    assert await task == "answer"
+    assert await soon(task) == "answer"
     assert not client.watched.is_set()
 
 
@@ -177,9 +183,9 @@ async def test_who_leaves_takes_nobody_along(watch: DisconnectWatch) -> None:
     work = pending()
     left = asyncio.create_task(wait(watch, leaving, pending()))
     stayed = asyncio.create_task(wait(watch, staying, work))
-    await asyncio.gather(leaving.watched.wait(), staying.watched.wait())
+    await soon(asyncio.gather(leaving.watched.wait(), staying.watched.wait()))
     leaving.gone.set()
-    await asyncio.wait([left])
+    await soon(asyncio.wait([left]))
     work.set_result("answer")
-    assert await stayed == "answer"
+    assert await soon(stayed) == "answer"
     assert (watch.cancelled(left), watch.cancelled(stayed)) == (True, False)
