@@ -10,7 +10,6 @@ import pytest
 
 from penstock_gateway.edge.disconnect import DisconnectWatch
 
-
 T = TypeVar("T")
 
 
