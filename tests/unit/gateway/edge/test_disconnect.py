@@ -165,6 +165,19 @@ async def test_a_quick_answer_is_never_watched(watch: DisconnectWatch) -> None:
     waiting.cancel()
 
 
+async def test_an_answer_that_its_task_has_yet_to_fetch_is_not_watched() -> None:
+    """The look may come between the answer and the turn in which the request goes on."""
+    watch, client, work = DisconnectWatch(after=0), Client(), pending()
+    task = asyncio.create_task(wait(watch, client, work))
+    looking = asyncio.create_task(watch.run())
+    await asyncio.sleep(0)  # both have begun: the look is due in the next turn
+    work.set_result("answer")
+    assert await soon(task) == "answer"
+    await asyncio.sleep(0)
+    assert not client.watched.is_set()
+    looking.cancel()
+
+
 async def test_a_request_is_not_watched_before_the_first_look() -> None:
     """As long as the watch does not look, a waiting request has no watcher."""
     watch, client, work = DisconnectWatch(), Client(), pending()
