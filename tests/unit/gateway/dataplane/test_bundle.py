@@ -85,7 +85,7 @@ def test_outputs_are_in_the_order_of_the_signature(counts: list[int]) -> None:
     total = len(counts)
     texts, values = [b"a", b"b"][:total], [1.0, 2.0][:total]
     response = answer(
-        ("extra", "FP32", [total], floats(*values)),
+        ("extra", "FP32", [total], floats(*[9.0] * total)),
         ("t", "BYTES", [total], pack_bytes(texts)),
         ("y", "FP32", [total], floats(*values)),
     )
