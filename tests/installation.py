@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -51,6 +51,14 @@ def _status(url: str) -> int:
         return httpx.get(url).status_code
     except httpx.HTTPError:
         return 0
+
+
+class Gateway(NamedTuple):
+    """A gateway beside the one of an installation."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
 
 
 class Installation:
@@ -112,8 +120,8 @@ class Installation:
         return key
 
     @contextmanager
-    def another_gateway(self, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-        """One more gateway over the same registry, keys and pods; its process and its URL, once it is ready.
+    def another_gateway(self, **environment: str) -> Iterator[Gateway]:
+        """One more gateway over the same registry, keys and pods, once it is ready.
 
         Args:
             environment: its settings, if they differ from the first one's.
@@ -129,10 +137,14 @@ class Installation:
         }
         url = f"http://127.0.0.1:{port}"
         command = [*self._prefix, sys.executable, "-m", "penstock_gateway"]
-        process = subprocess.Popen(command, env=self.environment | settings | environment, cwd=ROOT)
+        log = self.home / f"gateway-{port}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, env=self.environment | settings | environment, cwd=ROOT, stdout=output, stderr=output
+            )
         try:
-            until(lambda: _status(f"{url}/readyz") == 200, "another gateway to be ready")
-            yield process, url
+            until(lambda: _status(f"{url}/readyz") == 200, f"another gateway to be ready; see {log}")
+            yield Gateway(process, url, log)
         finally:
             process.kill()
             process.wait()

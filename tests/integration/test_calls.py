@@ -210,8 +210,8 @@ def test_bad_input_is_told_what_is_wrong(client: httpx.Client, case: str) -> Non
 
 def test_a_key_is_known_and_revoked_at_every_gateway(installation: Installation) -> None:
     """Each of two gateways answers a new key, and each refuses it with a code of its own once it is revoked."""
-    with installation.another_gateway() as (_, other):
-        gateways = [installation.url, other]
+    with installation.another_gateway() as other:
+        gateways = [installation.url, other.url]
         created = installation.json("keys", "create", "--name", "short-lived")
 
         def answers() -> list[httpx.Response]:
