@@ -193,7 +193,10 @@ def _encoder(
 
 
 def _of_row(i: int, err: PenstockError) -> PenstockError:
-    return PenstockError(err.status, err.code, f"Row {i}: {err.detail}", extra=err.extra | {"row": i})
+    named = err.copy()
+    named.detail = f"Row {i}: {err.detail}"
+    named.extra["row"] = i
+    return named
 
 
 def _check_count(rows: int) -> None:
