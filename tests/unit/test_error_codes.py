@@ -26,7 +26,6 @@ Error = tuple[int, str]  # status, code
 #: Functions that give an error whose status or code is not in the sources, and what clients see of it.
 NOT_IN_THE_SOURCES: dict[str, set[Error]] = {
     "copy": set(),  # the same error for another caller
-    "decode_json": set(),  # a row's own error again, with the row's number
     "no_such_route": {(404, "unknown-path")},  # the router's status, which is 404 or 405
     "translate": set(),  # what a pod said: the pods' errors
 }
