@@ -1,4 +1,4 @@
-"""A whole local installation on free ports, started the way a user starts one."""
+"""A complete local installation on free ports, started with the command line as a user starts it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import httpx
 ROOT = Path(__file__).resolve().parents[1]
 
 
-#: Below the ranges from which the kernel takes ports of outgoing connections and Kubernetes its node ports, which could
-#: otherwise take a port between its choice here and its use.
+#: Below the ranges of the kernel's outgoing connections and of Kubernetes' node ports, which could otherwise take a
+#: port between its choice and its use.
 _PORTS = range(10_000, 30_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Consecutive ports of 127.0.0.1 that nobody listens on."""
+    """Return consecutive ports of 127.0.0.1 on which nothing listens."""
     while True:
         first = random.choice(_PORTS[:-count])
         ports = list(range(first, first + count))
@@ -43,7 +43,7 @@ class Installation:
         home: folder for state, logs and keys.
         workers: inference processes behind Envoy.
         prefix: words put before each command, e.g. ``taskset -c 0``.
-        environment: more variables for the services.
+        environment: additional environment variables of the services.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Installation:
         self.penstock("down")
 
     def unlimited_key(self) -> str:
-        """A new key whose limit nothing reaches, once the gateway knows it."""
+        """Create a key whose limit no test reaches; return it once the gateway knows it."""
         key = str(self.json("keys", "create", "--name", "unlimited", "--rate", "1000000", "--burst", "1000000")["key"])
         give_up = time.monotonic() + 30
         while httpx.get(f"{self.url}/v1/models", headers={"API-Key": key}).status_code == 401:

@@ -1,4 +1,4 @@
-"""Steady load from inside the cluster, where every cluster can be reached the same way.
+"""Steady load from a pod inside the cluster, so that the gateway is reached in the same way on every cluster.
 
 Half of the users keep their connections, the others open one for each request; no
 request is ever sent twice.
@@ -68,7 +68,7 @@ class Load:
     """A pod that sends predictions while the block runs.
 
     Args:
-        users: each waits for its answer, then ``pause`` seconds.
+        users: how many there are; each waits for its answer, then for ``pause`` seconds.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Load:
             return Count()
 
     def more(self, requests: int) -> Count:
-        """Wait until that many more were answered."""
+        """Wait until that many more requests were answered."""
         goal = self.count().sent + requests
         until(lambda: self.count().sent >= goal, f"{requests} more answers")
         return self.count()

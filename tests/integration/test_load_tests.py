@@ -1,4 +1,4 @@
-"""The load tests against a local installation: the exit code says whether the thresholds were met."""
+"""The load tests against a local installation: their exit code shows whether the thresholds were met."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_met_thresholds_end_with_status_0(installation: Installation, unlimited_
 
 
 def test_missed_thresholds_end_with_status_1(installation: Installation, tmp_path: Path) -> None:
-    """Failures beyond what is allowed are named, and the status is 1."""
+    """More failures than allowed are reported, and the status is 1."""
     done = locust(installation, "psk_no_such_key", tmp_path / "report.html", SHAPE="spike", SECONDS="4", USERS="4")
     assert done.returncode == 1
     assert "THRESHOLD MISSED" in done.stdout
@@ -50,7 +50,7 @@ def test_missed_thresholds_end_with_status_1(installation: Installation, tmp_pat
 
 
 def test_an_unknown_shape_is_refused(installation: Installation, tmp_path: Path) -> None:
-    """The message names the shapes there are."""
+    """The message names the known shapes."""
     done = locust(installation, "", tmp_path / "report.html", SHAPE="pyramid")
     assert done.returncode == 1
     assert "ramp, spike, soak" in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What must hold while requests keep coming."""
+"""Failures, shutdowns and promotions under load cost no request, and each request gets its own answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def async_client(installation: Installation, key: str) -> AsyncIterator[ht
 
 
 class Load:
-    """Keeps some requests under way until told to stop; counts what came back."""
+    """Keeps requests in flight until the block ends, and counts the answers."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -69,7 +69,7 @@ class Load:
             await asyncio.gather(*tasks)
 
     async def answered(self, more: int) -> None:
-        """Wait until that many more requests were answered."""
+        """Wait until that many more requests have been answered."""
         goal = self.statuses.total() + more
         await until(lambda: self.statuses.total() >= goal)
 
@@ -84,7 +84,7 @@ async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], s
 
 
 def worker(installation: Installation, index: int) -> psutil.Process:
-    """The process of one inference worker."""
+    """Return the process of an inference worker."""
     port = str(int(installation.environment["PENSTOCK_WORKER_PORT"]) + index)
     for process in psutil.process_iter():
         try:
@@ -98,7 +98,7 @@ def worker(installation: Installation, index: int) -> psutil.Process:
 
 
 async def served_by(installation: Installation, index: int) -> float:
-    """Requests that a worker has answered since it started."""
+    """Return how many requests a worker has answered since it started."""
     port = int(installation.environment["PENSTOCK_WORKER_METRICS_PORT"]) + index
     async with httpx.AsyncClient() as client:
         try:
@@ -110,21 +110,21 @@ async def served_by(installation: Installation, index: int) -> float:
 
 
 async def test_a_killed_worker_costs_no_request(installation: Installation, unlimited_key: str) -> None:
-    """SIGKILL of a worker under load: every request is answered, and the restarted worker takes its share again."""
+    """After SIGKILL of a worker, every request is answered, and the restarted worker gets requests again."""
     async with async_client(installation, unlimited_key) as client:
         load = Load(client)
         async with load.running():
             await load.answered(200)
             worker(installation, 0).kill()
             await load.answered(400)
-            await asyncio.to_thread(installation.up)  # starts again what died
+            await asyncio.to_thread(installation.up)  # restarts the parts that have died
             await until(lambda: _more_than(installation, 0, 20))
             await load.answered(100)
     assert set(load.statuses) == {200}, load.statuses
 
 
 async def test_a_leaving_worker_costs_no_request(installation: Installation, unlimited_key: str) -> None:
-    """SIGTERM under load: the worker answers what it has, Envoy looks away, the process ends by itself, nothing is lost."""
+    """After SIGTERM, a worker answers what it has, Envoy stops sending to it, the process ends, and nothing is lost."""
     async with async_client(installation, unlimited_key) as client:
         load = Load(client)
         async with load.running():
@@ -139,8 +139,8 @@ async def test_a_leaving_worker_costs_no_request(installation: Installation, unl
 
 
 async def test_a_worker_that_stalls_costs_no_request(installation: Installation, tmp_path: Path) -> None:
-    """The only worker stands still until it has failed Envoy's checks: all is answered once it goes on."""
-    shutil.copytree(installation.home / "store", tmp_path / "store")  # trained already
+    """If the only worker stalls until it has failed Envoy's checks, every request is answered once it continues."""
+    shutil.copytree(installation.home / "store", tmp_path / "store")  # a copy, to save the training
     alone = Installation(tmp_path, workers=1)
     try:
         alone.up()
@@ -160,7 +160,7 @@ async def test_a_worker_that_stalls_costs_no_request(installation: Installation,
 
 
 async def healthy(installation: Installation) -> int:
-    """Workers that pass Envoy's checks."""
+    """Return how many workers pass Envoy's checks."""
     async with httpx.AsyncClient(base_url=installation.envoy_admin_url) as client:
         stats = await client.get("/stats", params={"filter": r"^cluster\.inference\.membership_healthy$"})
     return int(stats.text.rpartition(":")[2])
@@ -220,7 +220,7 @@ async def _more_than(installation: Installation, index: int, count: float) -> bo
 
 
 async def test_a_promotion_costs_no_request(installation: Installation, unlimited_key: str, tmp_path: Path) -> None:
-    """A new version promoted and rolled back under load: no error, and each answer names the version it came from."""
+    """A version is promoted and rolled back under load: no request fails, and each answer names its version."""
     async with RegistryClient(installation.registry_url, installation.registry_token) as registry:
         model = await registry.model("spam")
         await registry.fetch(model.versions[1], tmp_path / "spam")
@@ -241,7 +241,7 @@ async def test_a_promotion_costs_no_request(installation: Installation, unlimite
 async def test_a_thousand_mixed_requests_each_get_their_own_answer(
     installation: Installation, unlimited_key: str, tmp_path: Path
 ) -> None:
-    """Valid, invalid and abandoned requests at once: each valid one gets what the model itself says of its text."""
+    """Among invalid and abandoned requests, each valid one gets what the model itself answers for its text."""
     async with RegistryClient(installation.registry_url, installation.registry_token) as registry:
         model = await registry.model("spam")
         await registry.fetch(model.versions[1], tmp_path / "spam")
@@ -284,7 +284,7 @@ async def test_a_thousand_mixed_requests_each_get_their_own_answer(
 
 
 def spam_probabilities(folder: Path, texts: list[str]) -> list[float]:
-    """The model run directly, one text at a time."""
+    """Return what the model answers if it is run directly, one text at a time."""
     manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes())
     model = torch.export.load(folder / manifest.file).module()
     probabilities = []
