@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -34,6 +36,29 @@ def free_ports(count: int) -> list[int]:
         except OSError:
             continue
         return ports
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Wait for a condition; one that does not come true in time fails the test."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, f"waited {seconds} s in vain for {what}"
+        time.sleep(0.02)
+
+
+def _status(url: str) -> int:
+    try:
+        return httpx.get(url).status_code
+    except httpx.HTTPError:
+        return 0
+
+
+class Gateway(NamedTuple):
+    """A gateway beside the one of an installation."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
 
 
 class Installation:
@@ -69,10 +94,9 @@ class Installation:
         self.registry_url = f"http://127.0.0.1:{registry}"
         self.envoy_address = f"127.0.0.1:{envoy}"
         self.envoy_admin_url = f"http://127.0.0.1:{admin}"
-        self.keys_db = ""
 
     def penstock(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the command line; its output is in the error where it fails."""
+        """Run the command line; its output is in the error if it fails."""
         command = [*self._prefix, sys.executable, "-m", "penstock_cli", *arguments]
         done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, check=False)
         if check and done.returncode:
@@ -91,10 +115,39 @@ class Installation:
     def unlimited_key(self) -> str:
         """Create a key whose limit no test reaches; return it once the gateway knows it."""
         key = str(self.json("keys", "create", "--name", "unlimited", "--rate", "1000000", "--burst", "1000000")["key"])
-        give_up = time.monotonic() + 30
-        while httpx.get(f"{self.url}/v1/models", headers={"API-Key": key}).status_code == 401:
-            assert time.monotonic() < give_up, "the gateway never noticed the new key"
+        known = lambda: httpx.get(f"{self.url}/v1/models", headers={"API-Key": key}).status_code != 401  # noqa: E731
+        until(known, "the gateway to know the new key")
         return key
+
+    @contextmanager
+    def another_gateway(self, **environment: str) -> Iterator[Gateway]:
+        """One more gateway over the same registry, keys and pods, once it is ready.
+
+        Args:
+            environment: its settings, if they differ from the first one's.
+        """
+        (port,) = free_ports(1)
+        settings = {
+            "PENSTOCK_GATEWAY_PORT": str(port),
+            "PENSTOCK_GATEWAY_UPSTREAM": self.envoy_address,
+            "PENSTOCK_GATEWAY_ENVOY_ADMIN_URL": self.envoy_admin_url,
+            "PENSTOCK_GATEWAY_REGISTRY_URL": self.registry_url,
+            "PENSTOCK_GATEWAY_REGISTRY_TOKEN": self.registry_token,
+            "PENSTOCK_GATEWAY_KEYS_URL": str(self.home / "keys.db"),
+        }
+        url = f"http://127.0.0.1:{port}"
+        command = [*self._prefix, sys.executable, "-m", "penstock_gateway"]
+        log = self.home / f"gateway-{port}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, env=self.environment | settings | environment, cwd=ROOT, stdout=output, stderr=output
+            )
+        try:
+            until(lambda: _status(f"{url}/readyz") == 200, f"another gateway to be ready; see {log}")
+            yield Gateway(process, url, log)
+        finally:
+            process.kill()
+            process.wait()
 
     @property
     def key(self) -> str:

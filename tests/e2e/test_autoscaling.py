@@ -89,11 +89,15 @@ def watcher(namespace: Namespace) -> list[dict[str, Any]]:
 
 
 def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) -> None:
-    """Under Locust's ramp the pool grows and shrinks again, and no request fails; the report has both on one time axis."""
+    """Under Locust's ramp the pool grows and shrinks again, every pod works, and no request fails.
+
+    The report has pods and latency on one time axis. On one machine more pods do not answer more requests a second,
+    as they share its cores; so their shares of the messages show that the new ones work.
+    """
     namespace = scaled.namespace
     until(lambda: len(namespace.pods("inference")) == 1, "the pool to shrink to one pod", seconds=240)
     environment = {
-        "URL": scaled.url, "KEY": scaled.key, "SHAPE": "ramp", "USERS": "14", "SECONDS": "150", "IMAGES": "false",
+        "URL": scaled.url, "KEY": scaled.key, "SHAPE": "ramp", "USERS": "14", "SECONDS": "210", "IMAGES": "false",
         "NAMESPACE": namespace.name, "MAX_P99_MS": "5000",
     }  # fmt: skip
     pod = python_pod("locust", f"{REPOSITORY}/loadtest:{TAG}", "", environment, {"app": "locust"})
@@ -103,6 +107,8 @@ def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) 
     container["volumeMounts"] = [{"name": "tmp", "mountPath": "/tmp"}]
     pod["spec"]["volumes"] = [{"name": "tmp", "emptyDir": {}}]
     namespace.apply(*watcher(namespace), pod)
+    until(lambda: len(namespace.ready_pods("inference")) == 3, "three pods", seconds=200)
+    shares = messages_answered(namespace, at_least=300)
     until(
         lambda: namespace.get("pod", "locust")["status"]["phase"] in ("Succeeded", "Failed"),
         "Locust",
@@ -118,7 +124,31 @@ def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) 
     assert "THRESHOLD MISSED" not in log, log[-3000:]
     assert rows[-1]["failures"] == "0"
     assert most == 3
+    assert len(shares) == 3
+    assert min(shares.values()) >= sum(shares.values()) / 3 / 2, shares
     until(lambda: len(namespace.pods("inference")) == 1, "the pool to shrink again", seconds=300)
+
+
+def messages_answered(namespace: Namespace, at_least: int) -> dict[str, float]:
+    """How many messages each pod of the pool answers from now until they are ``at_least`` so many in all."""
+    pods = namespace.ready_pods("inference")
+    before = {pod: answered(namespace, pod) for pod in pods}
+    since: dict[str, float] = {}
+
+    def enough() -> bool:
+        since.update({pod: answered(namespace, pod) - before[pod] for pod in pods})
+        return sum(since.values()) >= at_least
+
+    until(enough, f"{at_least} answers of {len(pods)} pods", seconds=120)
+    return since
+
+
+def answered(namespace: Namespace, pod: str) -> float:
+    """Messages that a pod has answered well since it started."""
+    program = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9200/metrics').read().decode())"
+    page = namespace.kubectl("exec", pod, "--", "python", "-c", program)
+    series = [line for line in page.splitlines() if line.startswith("penstock_inference_requests_total{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in series if 'code="OK"' in line)
 
 
 def timeline(log: str) -> list[dict[str, str]]:

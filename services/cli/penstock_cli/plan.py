@@ -86,6 +86,7 @@ def gateway(settings: LocalSettings) -> Part:
         {
             "PENSTOCK_GATEWAY_PORT": str(settings.gateway_port),
             "PENSTOCK_GATEWAY_UPSTREAM": f"127.0.0.1:{settings.envoy_port}",
+            "PENSTOCK_GATEWAY_ENVOY_ADMIN_URL": f"http://127.0.0.1:{settings.envoy_admin_port}",
             "PENSTOCK_GATEWAY_REGISTRY_URL": settings.registry_url,
             "PENSTOCK_GATEWAY_REGISTRY_TOKEN": settings.secret("registry-token"),
             "PENSTOCK_GATEWAY_KEYS_URL": str(settings.keys_db.absolute()),

@@ -41,6 +41,10 @@ class PenstockError(Exception):
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
 
+    def copy(self) -> PenstockError:
+        """The same error for another caller. It has no traceback, whose frames would keep the first caller's data."""
+        return PenstockError(self.status, self.code, self.detail, headers=self.headers, extra=self.extra)
+
     @property
     def grpc_code(self) -> grpc.StatusCode:
         return HTTP_TO_GRPC.get(self.status, grpc.StatusCode.INTERNAL)

@@ -55,8 +55,10 @@ def test_an_image_is_decoded_resized_and_scaled() -> None:
 
 def test_a_broken_image_is_refused() -> None:
     """422 names the field."""
-    with pytest.raises(PenstockError, match="image"):
-        preprocess(manifest(IMAGE, "image", size=[8, 8]), {"image": column(png((8, 8), 0)[:40])})
+    m = manifest([Field("photo", FieldKind.IMAGE, "BYTES")], "image", size=[8, 8])
+    with pytest.raises(PenstockError, match=r"^photo: ") as caught:
+        preprocess(m, {"photo": column(png((8, 8), 0)[:40])})
+    assert (caught.value.status, caught.value.code) == (422, "invalid-input")
 
 
 def test_columns_become_numbers_and_indices() -> None:
@@ -66,5 +68,5 @@ def test_columns_become_numbers_and_indices() -> None:
     numbers, indices = preprocess(m, {"a": np.array([1.5, 2.5], np.float32), "c": column(b"y", b"x")})
     assert numbers.tolist() == [[1.5], [2.5]]
     assert indices.tolist() == [[1], [0]]
-    with pytest.raises(PenstockError, match="'z' is none of x, y"):
+    with pytest.raises(PenstockError, match=r"^c: 'z' is none of x, y"):
         preprocess(m, {"a": np.array([1.0], np.float32), "c": column(b"z")})

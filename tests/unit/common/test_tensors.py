@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,13 +27,30 @@ def test_fixed_size_types_survive_the_wire(datatype: str) -> None:
     assert np.array_equal(from_raw(to_raw(array, datatype), datatype, [2, 3]), array)
 
 
-@given(st.binary(max_size=60), st.integers(0, 1 << 40))
+@given(st.binary(max_size=60), st.integers(0, 20))
 def test_garbage_is_refused_not_believed(raw: bytes, count: int) -> None:
-    """Lengths that do not fit the data are a 400, and cost no memory."""
+    """Bytes are either exactly so many elements or a 400."""
     try:
-        from_raw(raw, "BYTES", [count])
+        array = from_raw(raw, "BYTES", [count])
     except PenstockError as err:
-        assert err.status == 400
+        assert (err.status, err.code) == (400, "bad-tensor")
+    else:
+        assert len(array) == count
+        assert to_raw(array, "BYTES") == raw
+
+
+@pytest.mark.parametrize("count", [100_000, 10_000_000, 1 << 50])
+def test_a_claim_costs_no_memory(count: int) -> None:
+    """A shape of many elements over a few bytes is refused before room for them is taken."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(PenstockError, match="need at least") as caught:
+            from_raw(b"\0" * 60, "BYTES", [count])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == "bad-tensor"
+    assert peak < 100_000
 
 
 def test_typed_contents_are_read() -> None:

@@ -13,7 +13,7 @@ from penstock_gateway.auth.migrate import migrate
 from penstock_gateway.auth.tables import read_keys
 
 _LOCK_SECONDS = 1
-_log = structlog.get_logger()
+logger = structlog.get_logger()
 
 
 class DatabaseKeys:
@@ -57,7 +57,7 @@ class DatabaseKeys:
             if not may_not_write(err):
                 raise
             # The tables may well have all that this version reads; if they do not, reading says so.
-            _log.warning("the key database is left as it is: no right to migrate it", error=reason(err))
+            logger.warning("the key database is left as it is: no right to migrate it", error=reason(err))
 
     def _close(self) -> None:
         if self._connection is not None:

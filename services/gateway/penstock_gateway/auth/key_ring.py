@@ -18,7 +18,7 @@ from penstock_gateway.auth.principal import Limits, Principal
 REFRESH_SECONDS = 0.5
 _ID = slice(len(PREFIX), len(PREFIX) + ID_LENGTH)
 _FAILURES = Counter("penstock_gateway_key_refresh_failures_total", "Refreshes of the API keys that failed")
-_log = structlog.get_logger()
+logger = structlog.get_logger()
 
 
 class _Key(NamedTuple):
@@ -63,11 +63,11 @@ class KeyRing:
         except KeySourceError as err:
             _FAILURES.inc()
             if not self._unreadable:
-                _log.warning("key store away, keeping the last keys", error=str(err))
+                logger.warning("key store away, keeping the last keys", error=str(err))
             self._unreadable = True
             return
         if self._unreadable:
-            _log.info("key store is back")
+            logger.info("key store is back")
         self._unreadable = False
         self._loaded = True
         if records is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from penstock_common.errors import PenstockError
 from penstock_gateway.auth.key_admin import KeyAdmin
-from penstock_gateway.auth.key_ring import KeyRing
+from penstock_gateway.auth.key_ring import REFRESH_SECONDS, KeyRing
 from penstock_gateway.auth.key_sources import open_keys
 from penstock_gateway.auth.principal import Limits, Principal
 
@@ -139,3 +139,8 @@ async def test_the_refresh_goes_on_through_an_outage(path: Path) -> None:
                     return
     finally:
         refresh.cancel()
+
+
+def test_a_revocation_is_due_everywhere_within_two_seconds() -> None:
+    """The promise of the API's documentation: two looks at the store, one of which may have just begun."""
+    assert 2 * REFRESH_SECONDS <= 2

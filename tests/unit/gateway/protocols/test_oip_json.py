@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays as numpy_arrays
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
-from penstock_common.tensors import pack_bytes
+from penstock_common.tensors import pack_bytes, to_raw
 from penstock_gateway.protocols import oip_json
 
 
@@ -160,16 +160,19 @@ def test_binary_answers() -> None:
     ],
 )
 def test_what_json_cannot_carry(datatype: str, array: NDArray[Any]) -> None:
-    """Outputs that JSON cannot carry are refused with the advice to ask for binary, where they pass."""
-    with pytest.raises(PenstockError, match="binary_data"):
+    """Outputs that JSON cannot carry are refused with the advice to ask for binary data, which carry them."""
+    with pytest.raises(PenstockError, match=r"'y' .*binary_data") as caught:
         answer({"y": (datatype, array)})
-    answer({"y": (datatype, array)}, parameters={"binary_data_output": True})
+    assert (caught.value.status, caught.value.code) == (400, "not-json")
+    _, blob, _ = answer({"y": (datatype, array)}, parameters={"binary_data_output": True})
+    assert blob == to_raw(array, datatype)
 
 
 def test_an_unknown_output_is_named() -> None:
     """Asking for an output that is not there lists those that are."""
-    with pytest.raises(PenstockError, match="it has y, t"):
+    with pytest.raises(PenstockError, match="'z'; it has y, t") as caught:
         answer(ARRAYS, outputs=[{"name": "z"}])
+    assert (caught.value.status, caught.value.code) == (400, "unknown-output")
 
 
 @given(numpy_arrays(np.int64, st.tuples(st.integers(1, 4), st.integers(1, 4))))

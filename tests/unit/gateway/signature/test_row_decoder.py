@@ -171,7 +171,8 @@ def test_numbers_must_fit_the_datatype(number: str) -> None:
 @pytest.mark.parametrize("grid", ["[1,2,3,4]", "[[1,2],[3]]", "[[1,2],[3,true]]", '[[1,2],[3,"4"]]', "[[1,2],[3,-6]]"])
 def test_a_wrong_tensor_is_refused(grid: str) -> None:
     """Wrong nesting, element types and bounds of a tensor are 422."""
-    assert refused(decoder(GRID).decode_json, f'{{"grid":{grid}}}'.encode()).extra == {"field": "grid"}
+    error = refused(decoder(GRID).decode_json, f'{{"grid":{grid}}}'.encode())
+    assert (error.status, error.code, error.extra) == (422, "invalid-input", {"field": "grid"})
 
 
 def test_images_as_base64() -> None:
