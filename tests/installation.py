@@ -39,7 +39,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Wait for a condition; one that does not come true in time fails the test."""
+    """Wait for a condition; fail the test if it does not become true in time."""
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up, f"waited {seconds} s in vain for {what}"
@@ -54,7 +54,7 @@ def _status(url: str) -> int:
 
 
 class Gateway(NamedTuple):
-    """A gateway beside the one of an installation."""
+    """An additional gateway of an installation."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -121,10 +121,10 @@ class Installation:
 
     @contextmanager
     def another_gateway(self, **environment: str) -> Iterator[Gateway]:
-        """One more gateway over the same registry, keys and pods, once it is ready.
+        """Start another gateway with the same registry, keys and pods; yield it once it is ready.
 
         Args:
-            environment: its settings, if they differ from the first one's.
+            environment: settings that differ from those of the first gateway.
         """
         (port,) = free_ports(1)
         settings = {

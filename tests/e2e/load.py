@@ -100,13 +100,13 @@ class Load:
         self._namespace.kubectl("delete", "pod", self._name, "--grace-period=0", "--force")
 
     def count(self) -> Count:
-        """What was sent and failed so far, as far as the pod's log could be read."""
+        """Return the counts so far; if the pod's log cannot be read, the last known ones."""
         try:
             lines = self._namespace.kubectl("logs", self._name, "--tail=1").splitlines()
             if lines:
                 self._last = Count(**json.loads(lines[-1]))
         except (CommandFailed, ValueError, TypeError):
-            pass  # the pod has not started, or the log rotates; the numbers only grow
+            pass  # the pod has not started, or its log is being rotated; the counts only grow
         return self._last
 
     def more(self, requests: int) -> Count:

@@ -91,8 +91,8 @@ def watcher(namespace: Namespace) -> list[dict[str, Any]]:
 def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) -> None:
     """Under Locust's ramp the pool grows and shrinks again, every pod works, and no request fails.
 
-    The report has pods and latency on one time axis. On one machine more pods do not answer more requests a second,
-    as they share its cores; so their shares of the messages show that the new ones work.
+    The report has pods and latency on one time axis. On one machine, more pods do not answer more requests per second,
+    because they share its cores; their shares of the messages show that the new pods work.
     """
     namespace = scaled.namespace
     until(lambda: len(namespace.pods("inference")) == 1, "the pool to shrink to one pod", seconds=240)
@@ -130,7 +130,7 @@ def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) 
 
 
 def messages_answered(namespace: Namespace, at_least: int) -> dict[str, float]:
-    """How many messages each pod of the pool answers from now until they are ``at_least`` so many in all."""
+    """Return how many messages each pod of the pool answers from now until there are ``at_least`` so many in total."""
     pods = namespace.ready_pods("inference")
     before = {pod: answered(namespace, pod) for pod in pods}
     since: dict[str, float] = {}
@@ -144,7 +144,7 @@ def messages_answered(namespace: Namespace, at_least: int) -> dict[str, float]:
 
 
 def answered(namespace: Namespace, pod: str) -> float:
-    """Messages that a pod has answered well since it started."""
+    """Return how many messages a pod has answered without an error since it started."""
     program = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9200/metrics').read().decode())"
     page = namespace.kubectl("exec", pod, "--", "python", "-c", program)
     series = [line for line in page.splitlines() if line.startswith("penstock_inference_requests_total{")]

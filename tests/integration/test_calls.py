@@ -209,7 +209,7 @@ def test_a_bad_request_gets_an_explanation(client: httpx.Client, case: str) -> N
 
 
 def test_a_key_is_known_and_revoked_at_every_gateway(installation: Installation) -> None:
-    """Each of two gateways answers a new key, and each refuses it with a code of its own once it is revoked."""
+    """Each of two gateways accepts a new key, and refuses it with a code of its own once it is revoked."""
     with installation.another_gateway() as other:
         gateways = [installation.url, other.url]
         created = installation.json("keys", "create", "--name", "short-lived")

@@ -31,16 +31,16 @@ def locust(installation: Installation, key: str, report: Path, **variables: str)
 
 
 def refusals(installation: Installation) -> float:
-    """Predictions that the gateway has refused for their rate."""
+    """Return how many predictions the gateway has refused for their rate."""
     lines = httpx.get(f"{installation.url}/metrics").text.splitlines()
     series = 'penstock_gateway_requests_total{route="predict",status="429"} '
     return sum(float(line.removeprefix(series)) for line in lines if line.startswith(series))
 
 
 def test_met_thresholds_end_with_status_0(installation: Installation, unlimited_key: str, tmp_path: Path) -> None:
-    """Rows, lists and images are answered, one tenant is refused honestly, and a report is written.
+    """Rows, lists and images are answered, one tenant gets correct refusals, and a report is written.
 
-    How fast the machine is does not matter here: the bounds of time and number are judged in their own test.
+    The speed of the machine does not matter here: the bounds of latency and number have a test of their own.
     """
     limited = installation.json("keys", "create", "--name", "limited", "--rate", "0.01", "--burst", "5")["key"]
     before = refusals(installation)

@@ -164,7 +164,7 @@ async def healthy(installation: Installation) -> int:
 
 
 async def test_a_leaving_gateway_sends_its_clients_away(installation: Installation, unlimited_key: str) -> None:
-    """From SIGTERM on readiness says no, and as long as it drains, every request is answered with ``Connection: close``."""
+    """After SIGTERM, a gateway is not ready, and answers with ``Connection: close`` as long as it drains."""
     with installation.another_gateway(PENSTOCK_GATEWAY_DRAIN_SECONDS="3600") as gateway:
         async with httpx.AsyncClient(base_url=gateway.url, headers={"API-Key": unlimited_key}) as client:
             assert "connection" not in (await client.get("/v1/models")).headers
@@ -177,7 +177,7 @@ async def test_a_leaving_gateway_sends_its_clients_away(installation: Installati
 
 
 async def test_a_leaving_gateway_finishes_what_it_has(installation: Installation, unlimited_key: str) -> None:
-    """A request whose body is half there when the listener closes is answered in full; the gateway ends with status 0."""
+    """A request whose body is incomplete when the listener closes is answered in full; the gateway's status is 0."""
     body = json.dumps({"text": TEXTS[0]}).encode()
     head = f"POST /v1/models/spam/predict HTTP/1.1\r\nHost: x\r\nAPI-Key: {unlimited_key}\r\n"
     with installation.another_gateway(PENSTOCK_GATEWAY_DRAIN_SECONDS="0") as gateway:
@@ -185,11 +185,11 @@ async def test_a_leaving_gateway_finishes_what_it_has(installation: Installation
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:5])
         await writer.drain()
-        # The body's beginning is read by the time that a later request is answered.
+        # The beginning of the body has been read by the time that a later request is answered.
         async with httpx.AsyncClient(base_url=gateway.url, headers={"API-Key": unlimited_key}) as client:
             assert (await client.get("/v1/models")).status_code == 200
         gateway.process.terminate()
-        # uvicorn's words once its listener is closed and a connection is all that is left.
+        # uvicorn logs this once its listener is closed and only connections are left.
         await until(lambda: "Waiting for connections to close" in gateway.log.read_text())
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
