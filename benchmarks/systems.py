@@ -19,7 +19,7 @@ from tests.installation import Installation, free_ports
 _PREDICT = "/v1/models/spam/predict"
 _JSON = {"Content-Type": "application/json"}
 
-#: Name to what it is, in the order of the table.
+#: By name, in the order of the table: what the system is.
 SYSTEMS = {
     "fastapi": "the model called eagerly in a plain FastAPI handler",
     "fastapi-exported": "the same handler with the exported program and its guards",
@@ -32,7 +32,7 @@ SYSTEMS = {
 
 @dataclass
 class System:
-    """Where a system answers.
+    """A running system.
 
     Args:
         warm_up: seconds of load before the first measurement; a JIT compiler needs more than Python does.
@@ -46,9 +46,9 @@ class System:
 
 @contextmanager
 def running(names: Sequence[str], home: Path) -> Iterator[list[System]]:
-    """Start the systems ``names``; one that this machine lacks the tools for is left out, with a line that says so.
+    """Start the systems ``names``; one whose tools this machine lacks is skipped, with a line that says why.
 
-    The installation is always started: its registry has the model that all others serve.
+    The installation is always started, because its registry has the model that all systems serve.
     """
     installation = Installation(home / "penstock", workers=1, prefix=PIN)
     with ExitStack() as stack:

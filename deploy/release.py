@@ -2,8 +2,8 @@
 
 Usage: release.py [--builder docker|podman|buildah] [--repository PREFIX]; `make release` calls it. Nothing is pushed.
 
-Wheels and chart are built from an export of the commit, so that no file lying around gets into them. The bill of
-materials (CycloneDX) lists a fresh environment into which the wheels were installed, which shows that they can be.
+Wheels and chart are built from an export of the commit, so that no untracked file gets into them. The bill of
+materials (CycloneDX) lists a new environment with the wheels installed, which also shows that they can be installed.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ IMAGES = ("registry", "gateway", "inference", "training", "loadtest")
 
 
 class ReleaseError(Exception):
-    """There is no release of this tree; the message names the reason and the remedy."""
+    """This tree cannot be released; the message names the reason and the remedy."""
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    """The command's output; its errors go to the terminal, and a failure ends the release."""
+    """Return a command's output; its standard error goes to the terminal, and a failure ends the release."""
     return subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def read_version(root: Path) -> str:
     match = re.search(r'^VERSION = "(.+)"$', (root / "services/common/penstock_common/version.py").read_text(), re.M)
     if match is None:
-        raise ReleaseError('services/common/penstock_common/version.py: no line VERSION = "..."')
+        raise ReleaseError('services/common/penstock_common/version.py: there is no line VERSION = "..."')
     return match[1]
 
 
 def check(root: Path) -> str:
-    """The version to be released.
+    """Return the version to be released.
 
     Raises:
-        ReleaseError: uncommitted changes, no changelog entry for the version, or no helm.
+        ReleaseError: there are uncommitted changes, the changelog has no entry for the version, or helm is missing.
     """
     version = read_version(root)
     changed = run("git", "status", "--porcelain", cwd=root).rstrip()
@@ -52,7 +52,7 @@ def check(root: Path) -> str:
     heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$"
     if not re.search(heading, (root / "CHANGELOG.md").read_text(), re.M):
         raise ReleaseError(
-            f"CHANGELOG.md has no heading '## [{version}] - YYYY-MM-DD'; move what is unreleased below one"
+            f"CHANGELOG.md has no heading '## [{version}] - YYYY-MM-DD'; move the unreleased changes below one"
         )
     if shutil.which("helm") is None:
         raise ReleaseError("helm is needed to package the chart")
@@ -60,7 +60,7 @@ def check(root: Path) -> str:
 
 
 def export(folder: Path) -> None:
-    """The files of HEAD, with the license beside every project: a wheel takes no file from outside its project."""
+    """Write the files of HEAD; copy the license into every project, because a wheel has only files of its project."""
     archive = folder.with_suffix(".tar")
     run("git", "archive", "--output", archive, "HEAD")
     folder.mkdir()
@@ -81,7 +81,7 @@ def build_wheels(source: Path, dist: Path, version: str) -> list[Path]:
 
 
 def new_environment(folder: Path, *packages: str | Path) -> Path:
-    """The Python of a new virtual environment that holds the packages and what they need, as constraints.txt pins it."""
+    """Return the Python of a new virtual environment with the packages, in the versions that constraints.txt pins."""
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
     constraints = ROOT / "constraints.txt"
@@ -100,12 +100,12 @@ def write_bill_of_materials(wheels: list[Path], folder: Path, dist: Path, versio
     target = dist / f"penstock-{version}.cdx.json"
     command: list[str | Path] = [tool, "-m", "cyclonedx_py", "environment", "--pyproject", project]
     run(*command, "--mc-type", "application", "--output-reproducible", "--output-file", target, installed)
-    # Our wheels lie beside the list, wherever that is.
+    # The list names our wheels by absolute path; keep their file names only, because they are published beside it.
     target.write_text(target.read_text().replace(f"{dist.as_uri()}/", ""))
 
 
 def build_images(builder: str, repository: str, dist: Path, version: str) -> None:
-    """The images in the builder's own store, and their names with their ids in images.txt."""
+    """Build the images into the builder's own store, and list their names and ids in images.txt."""
     command = ["make", "images", f"BUILDER={builder}", f"REPOSITORY={repository}", f"TAG={version}"]
     subprocess.run(command, cwd=ROOT, check=True)
     lines = []
@@ -116,7 +116,7 @@ def build_images(builder: str, repository: str, dist: Path, version: str) -> Non
 
 
 def write_checksums(dist: Path) -> None:
-    """SHA256SUMS of all files, as `sha256sum --check` reads it."""
+    """Write SHA256SUMS of all files, as `sha256sum --check` reads it."""
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
         for path in sorted(dist.iterdir())
@@ -127,7 +127,7 @@ def write_checksums(dist: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--builder", default="", help="builds the images; none are built without it")
+    parser.add_argument("--builder", default="", help="the tool that builds the images; without it, none are built")
     parser.add_argument("--repository", default="ghcr.io/penstock", help="prefix of the images' names")
     arguments = parser.parse_args()
     dist = ROOT / "dist"
@@ -142,13 +142,13 @@ def main() -> int:
             wheels = build_wheels(source, dist, version)
             print("chart", flush=True)
             run("helm", "package", source / "deploy" / "helm" / "penstock", "--destination", dist)
-            print("bill of materials, of a new environment with the wheels", flush=True)
+            print("bill of materials of a new environment with the wheels", flush=True)
             write_bill_of_materials(wheels, Path(temporary), dist, version)
         if arguments.builder:
             print("images", flush=True)
             build_images(arguments.builder, arguments.repository, dist, version)
         else:
-            print("no images: neither docker nor podman nor buildah works here; `make images` builds them elsewhere")
+            print("no images: docker, podman and buildah do not work here; run `make images` on another machine")
         write_checksums(dist)
     except ReleaseError as err:
         print(f"no release: {err}", file=sys.stderr)

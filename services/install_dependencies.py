@@ -1,4 +1,4 @@
-"""Install the libraries of projects, without the projects: an image's layer of libraries then outlives changes of code.
+"""Install the libraries of projects, but not the projects, so that an image's layer of libraries outlives code changes.
 
 Usage: install_dependencies.py [--without NAME]... CONSTRAINTS PROJECT_FOLDER...
 """

@@ -1,4 +1,4 @@
-"""A whole local installation on free ports, started the way a user starts one."""
+"""A complete local installation on free ports, started with the command line as a user starts it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ import httpx
 ROOT = Path(__file__).resolve().parents[1]
 
 
-#: Below the ranges from which the kernel takes ports of outgoing connections and Kubernetes its node ports, which could
-#: otherwise take a port between its choice here and its use.
+#: Below the ranges of the kernel's outgoing connections and of Kubernetes' node ports, which could otherwise take a
+#: port between its choice and its use.
 _PORTS = range(10_000, 30_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Consecutive ports of 127.0.0.1 that nobody listens on."""
+    """Return consecutive ports of 127.0.0.1 on which nothing listens."""
     while True:
         first = random.choice(_PORTS[:-count])
         ports = list(range(first, first + count))
@@ -39,7 +39,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Wait for a condition; one that does not come true in time fails the test."""
+    """Wait for a condition; fail the test if it does not become true in time."""
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up, f"waited {seconds} s in vain for {what}"
@@ -54,7 +54,7 @@ def _status(url: str) -> int:
 
 
 class Gateway(NamedTuple):
-    """A gateway beside the one of an installation."""
+    """An additional gateway of an installation."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -68,7 +68,7 @@ class Installation:
         home: folder for state, logs and keys.
         workers: inference processes behind Envoy.
         prefix: words put before each command, e.g. ``taskset -c 0``.
-        environment: more variables for the services.
+        environment: additional environment variables of the services.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Installation:
         self.penstock("down")
 
     def unlimited_key(self) -> str:
-        """A new key whose limit nothing reaches, once the gateway knows it."""
+        """Create a key whose limit no test reaches; return it once the gateway knows it."""
         key = str(self.json("keys", "create", "--name", "unlimited", "--rate", "1000000", "--burst", "1000000")["key"])
         known = lambda: httpx.get(f"{self.url}/v1/models", headers={"API-Key": key}).status_code != 401  # noqa: E731
         until(known, "the gateway to know the new key")
@@ -121,10 +121,10 @@ class Installation:
 
     @contextmanager
     def another_gateway(self, **environment: str) -> Iterator[Gateway]:
-        """One more gateway over the same registry, keys and pods, once it is ready.
+        """Start another gateway with the same registry, keys and pods; yield it once it is ready.
 
         Args:
-            environment: its settings, if they differ from the first one's.
+            environment: settings that differ from those of the first gateway.
         """
         (port,) = free_ports(1)
         settings = {

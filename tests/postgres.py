@@ -14,7 +14,7 @@ _numbers = count(1)
 
 @dataclass
 class PostgresServer:
-    """A server of its own, where the role ``penstock`` may do everything and needs no password."""
+    """A server in which the role ``penstock`` may do everything and needs no password."""
 
     pg_ctl: str
     home: Path
@@ -22,8 +22,8 @@ class PostgresServer:
     user: dict[str, int]
 
     def create(self) -> None:
-        # SQL_ASCII is the encoding of a database that was made without a locale. The server then does not know what
-        # its texts are, and a client that names no encoding gets bytes.
+        # SQL_ASCII is the encoding of a database that was created without a locale. The server then does not know the
+        # encoding of its texts, and a client that names none gets bytes.
         initdb = str(Path(self.pg_ctl).with_name("initdb"))
         self._run(initdb, "-D", "data", "-U", "penstock", "-A", "trust", "-E", "SQL_ASCII", "--locale=C")
 
@@ -35,7 +35,7 @@ class PostgresServer:
         self._run(self.pg_ctl, "stop", "-D", "data", "-w", "-m", "fast")
 
     def new_database(self) -> str:
-        """The URL of an empty database."""
+        """Create an empty database; return its URL."""
         name = f"keys_{next(_numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())

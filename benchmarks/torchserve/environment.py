@@ -1,4 +1,4 @@
-"""TorchServe's virtual environment, made once and made again if a version that it depends on changes."""
+"""TorchServe's virtual environment, made once and again whenever a version that it depends on has changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.installation import ROOT
 
 CACHE = ROOT / ".penstock-bench"
 ENVIRONMENT = CACHE / "torchserve"
-#: What the handler imports is installed beside TorchServe, so that it runs the baselines' own model code.
+#: Installed beside TorchServe, because its handler runs the same model code as the baselines.
 OURS = ("services/common", "services/training")
 TORCHSERVE = ("torchserve==0.12.0", "torch-model-archiver==0.12.0")
 
@@ -23,7 +23,7 @@ class UnavailableError(Exception):
 
 
 def torchserve_environment() -> Path:
-    """The environment's ``bin`` folder.
+    """Return the environment's ``bin`` folder; make the environment if needed.
 
     Raises:
         UnavailableError: Java is missing or a package cannot be installed.
@@ -40,7 +40,7 @@ def torchserve_environment() -> Path:
 
 
 def _install() -> None:
-    print("Making TorchServe's virtual environment, once: about a minute and 1.4 GB.", file=sys.stderr)
+    print("Making TorchServe's virtual environment, which takes about a minute and 1.4 GB, once.", file=sys.stderr)
     CACHE.mkdir(exist_ok=True)
     (CACHE / ".gitignore").write_text("*\n")
     pip = [str(ENVIRONMENT / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
@@ -48,7 +48,7 @@ def _install() -> None:
     editable = [argument for folder in OURS for argument in ("-e", str(ROOT / folder))]
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
-        # torch first and by itself: unpinned, its dependents would pull gigabytes of another build.
+        # torch is installed first and alone: otherwise its dependents could pull in another build of several gigabytes.
         subprocess.run([*pip, "torch==2.13.0", *constrained], check=True)
         subprocess.run([*pip, *TORCHSERVE, *editable, *constrained], check=True)
     except subprocess.CalledProcessError as err:

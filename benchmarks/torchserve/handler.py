@@ -1,6 +1,6 @@
-"""TorchServe's handler of the spam model: a batch of request bodies to a batch of answers.
+"""TorchServe's handler of the spam model: turns a batch of request bodies into a batch of answers.
 
-TorchServe's worker imports it by path, and ``benchmarks.spam_model`` through ``PYTHONPATH``.
+TorchServe's worker imports this file by its path, and ``benchmarks.spam_model`` through ``PYTHONPATH``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class SpamHandler:
     """TorchServe calls ``initialize`` once in each worker, then ``handle`` for each batch."""
 
     def initialize(self, context: Any) -> None:
-        # The worker logs each batch at INFO through a pipe to the JVM.
+        # At INFO, the worker would log each batch through a pipe to the JVM.
         logging.getLogger().setLevel(logging.ERROR)
         self._model = SpamModel(Path(context.system_properties["model_dir"]))
         self._encode = msgspec.json.Encoder().encode

@@ -16,7 +16,7 @@ from tests.installation import ROOT, free_ports
 
 HERE = Path(__file__).parent
 BATCH_SIZE = 128
-#: How long TorchServe lets a batch wait for more rows, in milliseconds; its clock has no finer unit.
+#: How long TorchServe lets a batch wait for more rows, in milliseconds; TorchServe has no finer unit.
 MAX_BATCH_DELAY_MS = 1
 #: Requests that may wait for the worker. The default, 100, would refuse some of 128 connections.
 QUEUE_SIZE = 1024
@@ -24,10 +24,10 @@ QUEUE_SIZE = 1024
 
 @contextmanager
 def torchserve(artifact: Path) -> Iterator[str]:
-    """Serve the model of the folder ``artifact``; gives the address that predictions are sent to.
+    """Serve the model of the folder ``artifact``; yield the URL that takes predictions.
 
     Raises:
-        UnavailableError: Java or the package is missing and cannot be installed.
+        UnavailableError: Java is missing, or the package cannot be installed.
     """
     programs = torchserve_environment()
     with tempfile.TemporaryDirectory() as name:
@@ -41,7 +41,7 @@ def torchserve(artifact: Path) -> Iterator[str]:
         command = [str(programs / "torchserve"), "--foreground", "--disable-token-auth", "--no-config-snapshots"]
         command += ["--model-store", str(store), "--models", "spam=spam"]
         command += ["--ts-config", str(configuration), "--log-config", str(HERE / "log4j2.xml")]
-        # Its file with the process's id and its workers' sockets lie in the temporary folder.
+        # TorchServe puts its PID file and its workers' sockets into the temporary folder.
         environment = {"PYTHONPATH": str(ROOT), "TMPDIR": str(home), "TEMP": str(home)}
         address = f"http://127.0.0.1:{inference}"
         with server(command, ready_url=f"{address}/ping", environment=environment, folder=home):

@@ -1,4 +1,4 @@
-"""Without Helm: kubectl apply -k, keys by the command line, and Locust's master and workers inside the cluster."""
+"""Installation without Helm: kubectl apply -k, keys from the command line, and Locust inside the cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def manifests(folder: str, namespace: str) -> str:
-    """A kustomization, in another namespace, with the images under test; as a list for kubectl."""
+    """Return a kustomization as a list for kubectl, moved to another namespace, with the images under test."""
     text = run("kubectl", "kustomize", str(ROOT / "deploy" / "k8s" / folder))
     documents = []
     for document in yaml.safe_load_all(text):
@@ -46,7 +46,7 @@ def plain(release: Release) -> Iterator[Namespace]:
 
 
 def test_plain_manifests_serve_and_carry_a_load_test(plain: Namespace) -> None:
-    """The README's steps: apply, make the token and a key, train, ask; then Locust in the cluster meets its thresholds."""
+    """After the steps of deploy/k8s/README.md, the model answers, and Locust in the cluster meets its thresholds."""
     run("kubectl", "apply", "-f", "-", stdin=manifests("overlays/small", plain.name))
     token = secrets.token_hex(32)
     plain.kubectl("create", "secret", "generic", "penstock-registry-token", f"--from-literal=token={token}")

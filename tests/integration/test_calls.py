@@ -1,4 +1,4 @@
-"""The calls a newcomer makes, and what a wrong one is told."""
+"""The calls of a new user: predictions, documentation, health, keys and limits, and the errors of wrong calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEVEN = (ROOT / "examples" / "seven.png").read_bytes()
 
 
 def test_the_readmes_first_call(installation: Installation) -> None:
-    """The first key and curl's own content type get the README's answer."""
+    """The first key with curl's default content type gets the answer that the README shows."""
     answer = httpx.post(
         f"{installation.url}/v1/models/spam/predict",
         content=json.dumps(SPAM),
@@ -61,7 +61,7 @@ def test_the_documentation_page_needs_no_internet(installation: Installation) ->
 
 
 def test_the_default_model_and_the_documented_examples_answer(client: httpx.Client) -> None:
-    """POST /predict asks spam; each model's documented example is answered by it."""
+    """POST /predict calls spam; each model answers its documented example."""
     assert client.post("/predict", json=SPAM).json()["prediction"] == "spam"
     document = client.get("/openapi.json").json()
     for model in ("spam", "digits", "price"):
@@ -92,14 +92,14 @@ def test_the_protocols_tensors_are_documented(client: httpx.Client) -> None:
 
 
 def test_a_list_in_is_a_list_out(client: httpx.Client) -> None:
-    """Rows come back in their order."""
+    """The answers are in the order of the rows."""
     texts = [SPAM, {"text": "See you at lunch tomorrow?"}, SPAM]
     answer = client.post("/v1/models/spam/predict", json=texts)
     assert [row["prediction"] for row in answer.json()] == ["spam", "ham", "spam"]
 
 
 def test_more_rows_than_a_bundle_holds_are_answered(client: httpx.Client) -> None:
-    """A list longer than the model's largest batch is no error."""
+    """A list that is longer than the model's largest batch is not an error."""
     answer = client.post("/v1/models/spam/predict", json=[SPAM] * 300)
     assert answer.status_code == 200, answer.text
     assert len(answer.json()) == 300
@@ -123,7 +123,7 @@ def test_health_says_what_it_knows(installation: Installation) -> None:
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_tritonclients_http_client_works(installation: Installation, unlimited_key: str, binary: bool) -> None:
-    """Triton's own HTTP client reads metadata and infers, with binary tensors and with JSON."""
+    """Triton's own HTTP client reads metadata and gets predictions, with binary tensors and with JSON."""
     headers = {"API-Key": unlimited_key}
     with triton.InferenceServerClient(installation.url.removeprefix("http://")) as c:
         assert c.is_server_live() and c.is_server_ready()
@@ -194,8 +194,8 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_told_what_is_wrong(client: httpx.Client, case: str) -> None:
-    """Each mistake has its status, a stable code, and a problem document that names the culprit."""
+def test_a_bad_request_gets_an_explanation(client: httpx.Client, case: str) -> None:
+    """Each mistake has its status, a stable code, and a problem document that names what is wrong."""
     send, status, code, named = BAD[case]
     answer = send(client)
     assert answer.status_code == status, answer.text
@@ -209,7 +209,7 @@ def test_bad_input_is_told_what_is_wrong(client: httpx.Client, case: str) -> Non
 
 
 def test_a_key_is_known_and_revoked_at_every_gateway(installation: Installation) -> None:
-    """Each of two gateways answers a new key, and each refuses it with a code of its own once it is revoked."""
+    """Each of two gateways accepts a new key, and refuses it with a code of its own once it is revoked."""
     with installation.another_gateway() as other:
         gateways = [installation.url, other.url]
         created = installation.json("keys", "create", "--name", "short-lived")
@@ -225,7 +225,7 @@ def test_a_key_is_known_and_revoked_at_every_gateway(installation: Installation)
 
 
 def test_a_limit_is_refused_and_explained(installation: Installation, client: httpx.Client) -> None:
-    """Past its burst a key gets 429 with Retry-After, the standard headers and the counter; other keys do not."""
+    """After its burst, a key gets 429 with Retry-After and the standard headers; other keys do not."""
     created = installation.json("keys", "create", "--name", "slow", "--rate", "0.1", "--burst", "3")
     headers = {"API-Key": created["key"]}
     url = f"{installation.url}/v1/models/spam/predict"

@@ -1,4 +1,4 @@
-"""The load tests against a local installation: the exit code says whether the thresholds were met."""
+"""The load tests against a local installation: their exit code shows whether the thresholds were met."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def locust(installation: Installation, key: str, report: Path, **variables: str)
 
 
 def refusals(installation: Installation) -> float:
-    """Predictions that the gateway has refused for their rate."""
+    """Return how many predictions the gateway has refused for their rate."""
     lines = httpx.get(f"{installation.url}/metrics").text.splitlines()
     series = 'penstock_gateway_requests_total{route="predict",status="429"} '
     return sum(float(line.removeprefix(series)) for line in lines if line.startswith(series))
 
 
 def test_met_thresholds_end_with_status_0(installation: Installation, unlimited_key: str, tmp_path: Path) -> None:
-    """Rows, lists and images are answered, one tenant is refused honestly, and a report is written.
+    """Rows, lists and images are answered, one tenant gets correct refusals, and a report is written.
 
-    How fast the machine is does not matter here: the bounds of time and number are judged in their own test.
+    The speed of the machine does not matter here: the bounds of latency and number have a test of their own.
     """
     limited = installation.json("keys", "create", "--name", "limited", "--rate", "0.01", "--burst", "5")["key"]
     before = refusals(installation)
@@ -57,7 +57,7 @@ def test_met_thresholds_end_with_status_0(installation: Installation, unlimited_
 
 
 def test_missed_thresholds_end_with_status_1(installation: Installation, tmp_path: Path) -> None:
-    """Failures beyond what is allowed are named, and the status is 1."""
+    """More failures than allowed are reported, and the status is 1."""
     done = locust(installation, "psk_no_such_key", tmp_path / "report.html", SHAPE="spike", SECONDS="4", USERS="4")
     assert done.returncode == 1
     assert "THRESHOLD MISSED" in done.stdout
@@ -65,7 +65,7 @@ def test_missed_thresholds_end_with_status_1(installation: Installation, tmp_pat
 
 
 def test_an_unknown_shape_is_refused(installation: Installation, tmp_path: Path) -> None:
-    """The message names the shapes there are."""
+    """The message names the known shapes."""
     done = locust(installation, "", tmp_path / "report.html", SHAPE="pyramid")
     assert done.returncode == 1
     assert "ramp, spike, soak" in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The one Dockerfile has a target for every image that is built, and each image holds what its process imports."""
+"""The Dockerfile has a target for every image, and each image has the packages that its process imports."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_an_image_runs_as_nobody_and_says_what_it_is(image: str) -> None:
 
 @pytest.mark.parametrize("image", [image for image in variable("IMAGES") if (ROOT / "services" / image).is_dir()])
 def test_the_packages_of_an_image_are_on_its_path(image: str) -> None:
-    """What is copied into an image can be imported there, and nothing else is promised."""
+    """Every package that is copied into an image is on its PYTHONPATH, and nothing else is."""
     stage = stages()[image]
     copied = re.findall(r"^COPY --from=code (\S+)/penstock_\w+ \1/penstock_\w+$", stage, re.MULTILINE)
     path = re.search(r"PYTHONPATH=(\S+)", stage)
@@ -50,7 +50,7 @@ def test_the_packages_of_an_image_are_on_its_path(image: str) -> None:
 
 
 def test_a_dependency_that_is_left_out_has_to_exist(tmp_path: Path) -> None:
-    """--without a name that no project depends on is an error, not a silent no-op."""
+    """--without is refused for a name that no project depends on."""
     (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["httpx"]\n')
     script = ROOT / "services" / "install_dependencies.py"
     command = [sys.executable, str(script), "--without", "kubernetes", "constraints.txt", str(tmp_path)]

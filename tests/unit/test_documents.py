@@ -1,4 +1,4 @@
-"""The documents hold together: links lead somewhere, and the index of design records says what the records say."""
+"""Links in the documents lead to existing files, and the index of design records agrees with the records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#)([^)#\s]+)[^)]*\)")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_to_files_lead_somewhere(document: str) -> None:
+def test_links_lead_to_existing_files(document: str) -> None:
     """A relative link names a file or a folder of the repository."""
     path = ROOT / document
     missing = [target for target in LINK.findall(path.read_text()) if not (path.parent / target).exists()]
@@ -43,7 +43,7 @@ def test_the_index_lists_every_record_with_its_status() -> None:
 
 @pytest.mark.parametrize("record", sorted(path.name for path in DESIGN.glob("0*.md")))
 def test_a_record_says_what_is_missing_if_it_is_not_all_built(record: str) -> None:
-    """A status of "partly built" comes with a list of what is not, "not built yet" with what there is instead."""
+    """A record that is partly built lists what is missing; one that is not built yet says what there is instead."""
     text = (DESIGN / record).read_text()
     for heading in ("## Context", "## Decision", "## Consequences"):
         assert heading in text

@@ -1,4 +1,4 @@
-"""Envoy itself reads the configuration, as committed and as a local installation renders it."""
+"""Envoy accepts the configuration as committed and as a local installation renders it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_committed_configuration_is_valid() -> None:
 
 
 def test_with_a_collector_the_rendered_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The spans' cluster has the collector's address."""
+    """The cluster that gets the spans has the collector's address."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:14317")
     path = render_envoy(LocalSettings(home=tmp_path), 1)
     validate(path)
@@ -38,7 +38,7 @@ def test_with_a_collector_the_rendered_configuration_is_valid(tmp_path: Path, mo
 
 @pytest.mark.parametrize("workers", [1, 5])
 def test_rendering_changes_ports_and_endpoints_and_nothing_else(tmp_path: Path, workers: int) -> None:
-    """The rest is the committed file; Envoy reads the result."""
+    """Everything else is as in the committed file, and Envoy accepts the result."""
     path = render_envoy(
         LocalSettings(home=tmp_path, envoy_port=18082, envoy_admin_port=18083, worker_port=19100), workers
     )
@@ -69,7 +69,7 @@ def endpoints(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def without_addresses(config: dict[str, Any]) -> None:
-    """Take out of a configuration what differs between installations."""
+    """Remove from a configuration what differs between installations."""
     del config["admin"]["address"]["socket_address"]["port_value"]
     del config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"]
     assert {end["endpoint"]["address"]["socket_address"]["address"] for end in endpoints(config)} == {"127.0.0.1"}

@@ -64,7 +64,7 @@ def name_of(call: ast.Call) -> str:
 
 
 def argument(call: ast.Call, function: Function, name: str) -> ast.expr | None:
-    """What ``call`` gives ``function`` for a parameter, or the parameter's default."""
+    """Return what ``call`` passes to ``function`` for a parameter, or the parameter's default."""
     for keyword in call.keywords:
         if keyword.arg == name:
             return keyword.value
@@ -78,7 +78,7 @@ def argument(call: ast.Call, function: Function, name: str) -> ast.expr | None:
 
 
 def read(paths: Iterable[Path]) -> Sources:
-    """The errors that the modules at these paths can give."""
+    """Return the errors that the modules at these paths can raise."""
     found = Sources()
     every = [call for path in paths for call in calls(ast.parse(path.read_text()))]
     for call, function in every:
@@ -117,7 +117,7 @@ def modules(*roots: Path) -> list[Path]:
 
 
 def through_the_gateway(error: Error) -> Error:
-    """What the gateway makes of a pod's error; see ``upstream_errors``."""
+    """Return what the gateway turns a pod's error into; see ``upstream_errors``."""
     status = GRPC_TO_HTTP.get(HTTP_TO_GRPC[error[0]], 500)
     return (status, error[1] if status != 500 else "upstream-error")
 
@@ -153,14 +153,14 @@ def test_every_error_of_the_sources_is_documented(gateway: Sources, pods: Source
 
 
 def test_every_documented_error_is_in_the_sources(gateway: Sources, pods: Sources) -> None:
-    """A code that is gone, or has another status, leaves the table too."""
+    """A code that no longer exists, or has another status, must not remain in the table."""
     seen = gateway.errors.union(*NOT_IN_THE_SOURCES.values())
     seen |= {through_the_gateway(error) for error in pods.errors}
     assert {(status, code) for status, code, _ in documented()} - seen == set()
 
 
 def test_each_error_is_documented_once_and_in_order() -> None:
-    """A reader looks a status up in a table that is sorted by it."""
+    """The table is sorted by status, so that a reader finds it."""
     rows = [(status, code) for status, code, _ in documented()]
     assert len(rows) > 30
     assert len(set(rows)) == len(rows)
@@ -168,7 +168,7 @@ def test_each_error_is_documented_once_and_in_order() -> None:
 
 
 def test_the_sources_say_all_statuses_and_codes(gateway: Sources, pods: Sources) -> None:
-    """A status or code that is computed would escape the table: only the functions listed here do that."""
+    """A computed status or code would be missing from the table: only the functions listed here compute one."""
     assert gateway.unknown == set(NOT_IN_THE_SOURCES)
     assert pods.unknown == set()
     assert pods.errors >= NOT_THROUGH_THE_GATEWAY.keys()
@@ -196,7 +196,7 @@ LATE = PenstockError(504, "deadline-exceeded", "")
 
 
 def test_errors_are_read_through_the_functions_that_make_them(tmp_path: Path) -> None:
-    """Constants, parameters by position, by name and by default are followed; what cannot be is reported."""
+    """Constants and parameters (by position, name or default) are resolved; what cannot be resolved is reported."""
     module = tmp_path / "example.py"
     module.write_text(EXAMPLE)
     found = read([module])

@@ -1,4 +1,4 @@
-"""The public CI's workflow calls what the Makefile has, and calls all of it that decides over a change."""
+"""The public CI's workflow calls existing make targets, and all that decide whether a change is accepted."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def called() -> list[list[str]]:
 
 
 def test_every_make_target_of_the_workflow_exists() -> None:
-    """A renamed target fails here and not after the push."""
+    """A renamed target fails this test, not only the workflow after the push."""
     targets = {word for words in called() for word in words if "=" not in word and not word.startswith('"')}
     assert targets and targets <= TARGETS
 
 
 def test_every_variable_that_the_workflow_sets_is_read() -> None:
-    """make ignores an unknown variable without a word."""
+    """make silently ignores an unknown variable."""
     names = {word.partition("=")[0] for words in called() for word in words if "=" in word and word[0].isupper()}
     # NEXT_TAG is read by the e2e tests, from the environment that make passes on.
     assert names and names - {"NEXT_TAG"} <= set(re.findall(r"\$\((\w+)\)", MAKEFILE))
 
 
 def test_the_workflow_runs_every_check() -> None:
-    """What decides over a change here decides there."""
+    """Every check that a change has to pass locally is in the workflow."""
     assert {"lint", "types", "proto-check", "envoy-check", "test", "images", "e2e"} <= {words[0] for words in called()}
 
 
@@ -46,6 +46,6 @@ def test_the_cluster_gets_every_image() -> None:
 
 
 def test_a_job_can_only_read_the_repository_and_ends() -> None:
-    """Code of a pull request gets no right to write, and a hanging test no six hours."""
+    """Code of a pull request has no write permission, and a hanging test ends before GitHub's six hours."""
     assert WORKFLOW["permissions"] == {"contents": "read"}
     assert all(job["timeout-minutes"] <= 90 and "permissions" not in job for job in WORKFLOW["jobs"].values())

@@ -1,4 +1,4 @@
-"""What `make release` refuses, and what it leaves in dist/."""
+"""`make release`: the trees that it refuses, and the checksums in dist/."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_committed_tree_with_a_changelog_entry_is_released(tree: Path) -> None
 
 @pytest.mark.parametrize("path", ["CHANGELOG.md", "new-file"])
 def test_uncommitted_changes_are_refused(tree: Path, path: str) -> None:
-    """A changed or an untracked file would be in the images and not in the commit; the message names it."""
+    """A changed or untracked file would be in the images but not in the commit; the message names it."""
     with (tree / path).open("a") as file:
         file.write("more\n")
     with pytest.raises(release.ReleaseError, match=rf"uncommitted changes[^$]*{path}"):
@@ -55,14 +55,14 @@ def test_a_version_that_the_changelog_lacks_is_refused(
 
 
 def test_a_machine_without_helm_is_refused(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A release without the chart would be half of one, so it stops before anything is built."""
+    """A release needs the chart, so it stops before anything is built."""
     monkeypatch.setattr(release.shutil, "which", lambda program: None)
     with pytest.raises(release.ReleaseError, match="helm is needed"):
         release.check(tree)
 
 
 def test_checksums_cover_every_file(tmp_path: Path) -> None:
-    """sha256sum accepts the list, misses no file, and notices a change."""
+    """sha256sum accepts the list, which has every file, and notices a change."""
     for name in ("a.whl", "b.tgz"):
         (tmp_path / name).write_text(name)
     release.write_checksums(tmp_path)

@@ -1,4 +1,4 @@
-"""The version stands in penstock_common/version.py, and everything else that carries one agrees with it."""
+"""The version is in penstock_common/version.py, and everything else that has a version agrees with it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MANIFEST_VERSION = re.compile(
 
 
 def test_the_version_is_a_semantic_version() -> None:
-    """Helm accepts nothing else for a chart."""
+    """Helm accepts only semantic versions for a chart."""
     assert re.fullmatch(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", VERSION)
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_package_reads_the_version(service: str) -> None:
-    """setuptools finds the version in version.py, and pyproject.toml holds none of its own."""
+    """setuptools reads the version from version.py, and pyproject.toml has none of its own."""
     project = ROOT / "services" / service / "pyproject.toml"
     assert "version" not in tomllib.loads(project.read_text())["project"]
     assert read_configuration(project)["project"]["version"] == VERSION
@@ -43,7 +43,7 @@ def test_an_installed_package_has_the_version(service: str) -> None:
 
 
 def test_no_source_repeats_the_version() -> None:
-    """A service that tells its version imports it."""
+    """A service that reports its version imports it."""
     repeated = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in sorted((ROOT / "services").rglob("*.py"))
@@ -55,7 +55,7 @@ def test_no_source_repeats_the_version() -> None:
 
 
 def test_the_chart_has_the_version() -> None:
-    """The chart and the images it installs by default are released together."""
+    """The chart and the images that it installs by default are released together."""
     chart = yaml.safe_load((ROOT / "deploy" / "helm" / "penstock" / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION), "run make version"
 

@@ -1,4 +1,4 @@
 """The command line: a local installation, models, keys. It starts the services as processes.
 
-Of the services' code it imports only the gateway's ``auth``, for the administration of keys.
+The only code of a service that it imports is the gateway's ``auth``, to administer keys.
 """

@@ -1,4 +1,4 @@
-"""``penstock``: the command line, put together from ``penstock_cli.commands``, one module a group of commands."""
+"""``penstock``: the command line, assembled from ``penstock_cli.commands``, which has one module for each group."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class ClusterKeys:
     """
 
     def __init__(self, namespace: str, secret: str) -> None:
-        # Slow to import, and not needed on one machine.
+        # Slow to import, and not needed for an installation on one machine.
         from kubernetes import client, config
         from kubernetes.config import ConfigException
 
@@ -54,14 +54,14 @@ class ClusterKeys:
         return self._call(self._api.read_namespaced_secret, self._secret, self._namespace).data or {}
 
     def _write(self, record: KeyRecord, entry: str = "") -> None:
-        """Merge one entry, so that two who write at once do not undo each other."""
+        """Merge one entry, so that two writers at the same time do not undo each other's change."""
         encoded = base64.b64encode(dump_record(record)).decode()
         body = {"data": {entry or f"{record.id}.json": encoded}}
         self._call(self._api.patch_namespaced_secret, self._secret, self._namespace, body)
         self._touch_gateway_pods()
 
     def _touch_gateway_pods(self) -> None:
-        """Change the pods: a kubelet looks at a mounted Secret once a minute, but at once when its pod changes."""
+        """Annotate the pods: a kubelet reads a mounted Secret once a minute, but at once when its pod changes."""
         patch = {"metadata": {"annotations": {"penstock.dev/keys-changed": timestamp()}}}
         for pod in self._call(self._api.list_namespaced_pod, self._namespace, label_selector=_GATEWAYS).items:
             self._call(self._api.patch_namespaced_pod, pod.metadata.name, self._namespace, patch)

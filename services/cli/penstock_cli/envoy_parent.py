@@ -1,7 +1,7 @@
-"""``python -m penstock_cli.envoy_parent COMMAND...``: run Envoy, and live as long as it does.
+"""``python -m penstock_cli.envoy_parent COMMAND...``: run Envoy, and end when it ends.
 
-Envoy asks the kernel to terminate it when its parent ends, which for a detached
-process would be as soon as ``penstock up`` returns.
+Envoy asks the kernel to terminate it when its parent ends. Without this parent, that
+would be as soon as ``penstock up`` returns.
 """
 
 from __future__ import annotations

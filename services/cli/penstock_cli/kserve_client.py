@@ -1,7 +1,7 @@
-"""InferenceServices in a cluster, by KServe's own client.
+"""Manages InferenceServices in a cluster, with KServe's own client.
 
-The package ``kserve`` is imported when it is used: it is optional, slow to
-import, and parses ``sys.argv`` on import.
+The package ``kserve`` is imported only when it is used, because it is optional,
+slow to import, and parses ``sys.argv`` on import.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class KServe:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        arguments, sys.argv = sys.argv, sys.argv[:1]  # importing kserve parses them as a model server's
+        arguments, sys.argv = sys.argv, sys.argv[:1]  # kserve parses them on import, as a model server's
         try:
             import kserve
         except ImportError:
@@ -49,11 +49,11 @@ class KServe:
             self._client: Any = kserve.KServeClient()
 
     def deploy(self, model: str, alias: str, replicas: int, image: str | None) -> None:
-        """Make the InferenceService, or change it to what is asked for; does not wait."""
+        """Create the InferenceService, or change it to what is asked for; do not wait for it."""
         body = inference_service(model, alias, replicas, image)
         name = body["metadata"]["name"]
         present = any(service["metadata"]["name"] == name for service in self._list())
-        # The client's own create() hands Kubernetes' API an object of kserve's, which newer versions of it refuse.
+        # The client's own create() passes an object of kserve's to Kubernetes' API, which newer versions of it refuse.
         objects, where = self._client.api_instance, (GROUP, "v1beta1", self._namespace, "inferenceservices")
         with self._kubernetes_errors():
             if present:
@@ -64,23 +64,23 @@ class KServe:
             self._put_service(pods_service(made))
 
     def wait(self, model: str, seconds: float) -> dict[str, Any]:
-        """The row of a model's InferenceService once it is ready and all its pods are of its present form.
+        """Wait until a model's InferenceService is ready and all its pods are up to date; return its row.
 
         Raises:
-            PenstockError: 504 ``not-ready`` after that time, or sooner if KServe says that it failed.
+            PenstockError: 504 ``not-ready`` after that time, or sooner if KServe reports a failure.
         """
         began = time.monotonic()
         while True:
             service = self._find(service_name(model))
             found = status_row(service)
-            # KServe calls it ready while old pods serve and new ones start.
+            # KServe reports it as ready while old pods serve and new ones start.
             if found["ready"] and self._rolled_out(found["name"]):
                 return found
             waited = time.monotonic() - began
-            # A failure that KServe still reports by then does not end until somebody acts.
+            # A failure that KServe still reports by then will not go away without a change.
             hopeless = waited > _LAST_FAILURE_SECONDS and failure(service)
             if hopeless or waited > seconds:
-                why = found["reason"] or "its new pods are not"
+                why = found["reason"] or "its new pods are not ready"
                 raise PenstockError(504, "not-ready", f"{found['name']} is not ready after {waited:.0f} s: {why}")
             time.sleep(1)
 
@@ -109,7 +109,7 @@ class KServe:
         except ApiException as err:
             if err.status != 409:
                 raise
-            # It may belong to a deleted InferenceService and be about to be collected; a new owner keeps it.
+            # It may belong to a deleted InferenceService, to be deleted with it; a new owner prevents that.
             core.patch_namespaced_service(body["metadata"]["name"], self._namespace, body)
 
     def _list(self) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ class KServe:
             return found
 
     def _find(self, name: str) -> dict[str, Any]:
-        """Raises: PenstockError: 404 ``no-service``; 409 ``not-ours``, for one that Penstock has not made."""
+        """Raises: PenstockError: 404 ``no-service``; 409 ``not-ours`` if Penstock has not made it."""
         found = next((service for service in self._list() if service["metadata"]["name"] == name), None)
         if found is None:
             raise PenstockError(
@@ -126,7 +126,7 @@ class KServe:
             )
         if not status_row(found)["model"]:
             raise PenstockError(
-                409, "not-ours", f"InferenceService {name!r} is not Penstock's: it has no annotation {ANNOTATION}."
+                409, "not-ours", f"InferenceService {name!r} is not Penstock's: it lacks the annotation {ANNOTATION}."
             )
         return found
 
@@ -144,16 +144,18 @@ class KServe:
             raise PenstockError(503, "cluster-unreachable", f"The cluster cannot be reached: {err}") from None
         except ApiException as err:
             raise refusal(err) from None
-        except RuntimeError as err:  # the kserve package wraps what Kubernetes answers
+        except RuntimeError as err:  # the kserve package wraps Kubernetes' answer in this
             raise (refusal(err.__context__) if isinstance(err.__context__, ApiException) else err) from None
 
 
 def refusal(answer: Any) -> PenstockError:
-    """An ApiException in Kubernetes' own words."""
+    """Return an ApiException as an error with Kubernetes' own message."""
     try:
         message = json.loads(answer.body or "{}")["message"]
     except (ValueError, KeyError):
         message = ""
-    if answer.status == 404 and not message:  # no such path: its kinds are unknown
-        return PenstockError(503, "no-kserve", "This cluster has no KServe; install its controller first.")
-    return PenstockError(answer.status or 503, "cluster-refused", f"Kubernetes refuses: {message or answer.reason}")
+    if answer.status == 404 and not message:  # the path is unknown, so KServe's kinds are not installed
+        return PenstockError(503, "no-kserve", "This cluster does not have KServe; install its controller first.")
+    return PenstockError(
+        answer.status or 503, "cluster-refused", f"Kubernetes refused this: {message or answer.reason}"
+    )

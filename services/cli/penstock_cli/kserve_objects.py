@@ -1,4 +1,4 @@
-"""The Kubernetes objects of a model that KServe serves: what they say, and what their status means."""
+"""The Kubernetes objects of a model that KServe serves, and the meaning of their status."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from penstock_common.errors import PenstockError
 from penstock_common.registry_models import PRODUCTION
 
 GROUP = "serving.kserve.io"
-#: Holds model@alias, and marks an InferenceService as Penstock's.
+#: Its value is model@alias; it marks an InferenceService as Penstock's.
 ANNOTATION = "penstock.dev/model"
 _PORT = 9100
 
-#: For aliases that the health service does not know; runs in the pod.
+#: Checks in the pod whether an alias is ready, for aliases that the health service does not report.
 _ALIAS_READY = (
     "import sys, grpc\n"
     "from penstock_common.contract import inference_pb2 as pb, inference_pb2_grpc as rpc\n"
@@ -24,7 +24,7 @@ _ALIAS_READY = (
 
 
 def service_name(model: str) -> str:
-    """The name of a model's InferenceService; dots and underscores, which DNS labels lack, become dashes."""
+    """Return the name of a model's InferenceService: dots and underscores become dashes, as DNS labels have neither."""
     name = re.sub(r"[._]", "-", model)
     if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", name):
         raise PenstockError(
@@ -37,11 +37,11 @@ def service_name(model: str) -> str:
 
 
 def inference_service(model: str, alias: str, replicas: int, image: str | None) -> dict[str, Any]:
-    """An InferenceService that is ready once the alias's version is loaded and warm in its pods."""
+    """Return an InferenceService that is ready once the alias's version is loaded and warm in its pods."""
     served: dict[str, Any] = {
         "modelFormat": {"name": "penstock", "version": "1"},
         "protocolVersion": "grpc-v2",
-        # Nothing for KServe to fetch; with neither storage nor storageUri it would add its model-pulling agent.
+        # KServe has nothing to fetch; with neither storage nor storageUri it would add its model-pulling agent.
         "storage": {},
         "env": [{"name": "PENSTOCK_INFERENCE_MODELS", "value": model}],
         "startupProbe": _startup_probe(model, alias),
@@ -56,7 +56,7 @@ def inference_service(model: str, alias: str, replicas: int, image: str | None) 
     }
     annotations = {
         f"{GROUP}/deploymentMode": "Standard",
-        f"{GROUP}/autoscalerClass": "none",  # the number of pods is the user's
+        f"{GROUP}/autoscalerClass": "none",  # the user sets the number of pods
         ANNOTATION: f"{model}@{alias}",
     }
     return {
@@ -68,7 +68,7 @@ def inference_service(model: str, alias: str, replicas: int, image: str | None) 
 
 
 def _startup_probe(model: str, alias: str) -> dict[str, Any]:
-    if alias == PRODUCTION:  # what the health service means by a model's name
+    if alias == PRODUCTION:  # the health service reports a model's production alias under its name
         return {
             "grpc": {"port": _PORT, "service": model},
             "periodSeconds": 2,
@@ -80,7 +80,7 @@ def _startup_probe(model: str, alias: str) -> dict[str, Any]:
 
 
 def pods_service(created: dict[str, Any]) -> dict[str, Any]:
-    """A headless Service, for an Envoy that balances request by request; deleted with its InferenceService."""
+    """Return a headless Service, for an Envoy that balances each request; it is deleted with its InferenceService."""
     metadata = created["metadata"]
     owner = {
         "apiVersion": created["apiVersion"],
@@ -106,17 +106,17 @@ def pods_service(created: dict[str, Any]) -> dict[str, Any]:
 
 
 def pool_values(model: str, namespace: str) -> dict[str, Any]:
-    """The chart's values for a pool at the pods. Its name sorts before "inference": the first pool that matches serves."""
+    """Return chart values for a pool at the pods. Its name precedes "inference": the first pool that matches serves."""
     name = service_name(model)
     pool = {"address": f"{name}-pods.{namespace}.svc", "port": _PORT, "models": [model]}
     return {"pools": {f"external-{name}"[:22].rstrip("-"): pool}}
 
 
 def status_row(service: dict[str, Any]) -> dict[str, Any]:
-    """An InferenceService in ``penstock kserve status``."""
+    """Return the row of an InferenceService in ``penstock kserve status``."""
     metadata, status = service["metadata"], service.get("status", {})
     ready: dict[str, Any] = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
-    # The condition belongs to observedGeneration, which may be an earlier form of the object.
+    # The condition is about observedGeneration, which may be an earlier state of the object.
     is_ready = ready.get("status") == "True" and status.get("observedGeneration", 0) >= metadata["generation"]
     model_status = status.get("modelStatus", {})
     return {
@@ -129,9 +129,9 @@ def status_row(service: dict[str, Any]) -> dict[str, Any]:
 
 
 def failure(service: dict[str, Any]) -> str:
-    """Why KServe cannot serve an InferenceService; empty if it can, or still tries."""
+    """Return why KServe cannot serve an InferenceService; empty if it can, or is still trying."""
     model_status = service.get("status", {}).get("modelStatus", {})
-    # KServe also keeps a failure that is over; in these two states it is not.
+    # KServe also keeps failures of the past; in these two states the failure persists.
     if model_status.get("transitionStatus") not in ("InvalidSpec", "BlockedByFailedLoad"):
         return ""
     last = model_status.get("lastFailureInfo", {})

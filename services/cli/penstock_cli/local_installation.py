@@ -33,9 +33,9 @@ class LocalInstallation:
         self._started: list[str] = []
 
     def up(self, workers: int) -> None:
-        """Start what does not run, train what the registry lacks, and return when everything answers.
+        """Start what is not running, train the examples that the registry lacks, and return when everything answers.
 
-        If it fails or is interrupted, it stops what it started.
+        If it fails or is interrupted, it stops what it has started.
 
         Raises:
             PenstockError: 409 ``port-taken``; 503 ``did-not-start``.
@@ -101,7 +101,7 @@ class LocalInstallation:
                 raise PenstockError(
                     503,
                     "did-not-start",
-                    f"{name} did not become ready; the end of {self._processes.log_path(name)}:\n{self._processes.tail(name)}",
+                    f"{name} did not become ready. The end of {self._processes.log_path(name)}:\n{self._processes.tail(name)}",
                 )
             time.sleep(0.05)
 
@@ -136,7 +136,7 @@ class LocalInstallation:
 
     def _first_key(self) -> None:
         if not self._settings.secret("key"):
-            from penstock_gateway.auth.key_admin import KeyAdmin  # slow to import, and needed once
+            from penstock_gateway.auth.key_admin import KeyAdmin  # slow to import, and needed only once
 
             _, key = KeyAdmin(str(self._settings.keys_db)).create("first")
             self._settings.write_secret("key", key)
@@ -156,13 +156,13 @@ class LocalInstallation:
         self._wait("gateway", ready)
 
     def _in_rotation(self) -> int:
-        """Workers that Envoy's health checks have found serving."""
+        """Count the workers that are SERVING according to Envoy's health checks."""
         url = f"http://127.0.0.1:{self._settings.envoy_admin_port}/clusters?format=json"
         hosts = httpx.get(url, timeout=5).json()["cluster_statuses"][0].get("host_statuses", [])
         return sum(host["health_status"] == {"eds_health_status": "HEALTHY"} for host in hosts)
 
     def down(self) -> list[str]:
-        """Stop everything, clients' side first; the names of what was running."""
+        """Stop everything, beginning with the gateway; return the names of the parts that were running."""
         names = self._processes.names()
         stopped = []
         for prefix in ("gateway", "envoy", "worker", "registry"):

@@ -18,7 +18,7 @@ from penstock_cli.settings import LocalSettings
 
 @dataclass(frozen=True)
 class Part:
-    """A process to start. ``ports`` are by the variable that sets them; ``ready_url`` answers 200 once it is ready."""
+    """A process to start. ``ports`` maps variables to the ports that they set; ``ready_url`` answers 200 when ready."""
 
     name: str
     command: Sequence[str]
@@ -66,7 +66,7 @@ def worker(settings: LocalSettings, index: int) -> Part:
 
 
 def envoy(settings: LocalSettings, workers: int) -> Part:
-    """Envoy with the configuration of deploy/envoy, its addresses set to this installation's."""
+    """Return Envoy with the configuration of deploy/envoy and this installation's addresses."""
     return Part(
         "envoy",
         [
@@ -97,7 +97,7 @@ def gateway(settings: LocalSettings) -> Part:
 
 
 def render_envoy(settings: LocalSettings, workers: int) -> Path:
-    """Write the installation's Envoy configuration; its path."""
+    """Write the installation's Envoy configuration; return its path."""
     folder = settings.source / "deploy" / "envoy"
     config: dict[str, Any] = yaml.safe_load((folder / "envoy.yaml").read_text())
     config["admin"]["address"]["socket_address"]["port_value"] = settings.envoy_admin_port

@@ -1,4 +1,4 @@
-"""The registry that the commands talk to."""
+"""Access to the registry that the commands use."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 def registry_access(settings: LocalSettings) -> tuple[str, str]:
-    """URL and token of the registry: from the environment, or else those of this machine's installation."""
+    """Return the registry's URL and token: from the environment, or else those of this machine's installation."""
     token = os.environ.get("PENSTOCK_REGISTRY_TOKEN") or settings.secret("registry-token")
     return os.environ.get("PENSTOCK_REGISTRY_URL", settings.registry_url), token
 
 
 def ask_registry(settings: LocalSettings, call: Callable[[RegistryClient], Awaitable[T]]) -> T:
-    """The result of ``call`` with a client of that registry."""
+    """Return the result of ``call`` with a client of that registry."""
 
     async def run() -> T:
         async with RegistryClient(*registry_access(settings)) as client:

@@ -1,4 +1,4 @@
-"""How every command speaks to its user: tables, errors, options that several commands have."""
+"""What the commands share: tables, errors, and options that several commands have."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ ModelName = Annotated[str, typer.Argument(help="The model's name.")]
 
 @contextmanager
 def errors_for_the_user() -> Iterator[LocalSettings]:
-    """The settings, for the body of a command; its PenstockErrors end in one sentence and status 1."""
+    """Yield the settings for the body of a command; print a PenstockError as one sentence and exit with status 1."""
     try:
         yield load_settings(LocalSettings)
     except PenstockError as err:
         _errors.print(f"[red]error:[/red] {escape(err.detail)}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        _errors.print("interrupted; what was started has been stopped")
+        _errors.print("interrupted; everything that was started has been stopped")
         raise typer.Exit(130) from None
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows that have the same members in the same order."""
+    """Print rows that have the same members in the same order."""
     table = Table(title=title)
     for column in rows[0] if rows else ("nothing yet",):
         table.add_column(str(column))

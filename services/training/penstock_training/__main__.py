@@ -24,7 +24,7 @@ from penstock_common.registry_models import PRODUCTION
 from penstock_training import digits, price, spam
 from penstock_training.pipeline import HELD_OUT, Pipeline, Trained, register
 
-_PATIENCE = 60.0  # seconds that a registry may take to start
+_PATIENCE = 60.0  # seconds to wait for a registry that is starting
 PIPELINES: dict[str, Pipeline] = {"spam": spam.train, "digits": digits.train, "price": price.train}
 
 
@@ -50,12 +50,12 @@ class Name(StrEnum):
 def main(
     name: Annotated[Name, typer.Argument(help="What to train.")],
     data: Annotated[Path | None, typer.Option(help="CSV or TSV to train on.", exists=True, dir_okay=False)] = None,
-    registry_url: Annotated[str, typer.Option(help="Where to register.")] = "http://127.0.0.1:8081",
-    out: Annotated[Path | None, typer.Option(help="Keep the artifact in this folder.")] = None,
+    registry_url: Annotated[str, typer.Option(help="URL of the registry.")] = "http://127.0.0.1:8081",
+    out: Annotated[Path | None, typer.Option(help="Folder to keep the artifact in.")] = None,
     no_register: Annotated[bool, typer.Option("--no-register", help="Only write the artifact.")] = False,
     format: Annotated[FormatName | None, typer.Option(help="File format of the model.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and the training.")] = 0,
-    promote: Annotated[bool, typer.Option(help="Point production at it if it beats the version there.")] = True,
+    promote: Annotated[bool, typer.Option(help="Point production at it if it is better than the current one.")] = True,
     if_missing: Annotated[
         bool, typer.Option("--if-missing", help="Do nothing if production points at a version.")
     ] = False,
@@ -116,7 +116,7 @@ def _client(url: str) -> RegistryClient:
 
 
 async def _is_served(url: str, model: str) -> bool:
-    """Whether ``production`` points at a version; waits for a registry that starts later than this process."""
+    """Return whether ``production`` points at a version; wait for a registry that starts later than this process."""
     give_up = time.monotonic() + _PATIENCE
     async with _client(url) as client:
         while True:

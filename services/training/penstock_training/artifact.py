@@ -1,4 +1,4 @@
-"""Saving a trained module as an artifact: the model's file beside its ``model.yaml``."""
+"""Saves a trained module as an artifact: the model's file and its ``model.yaml``."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
 
     def batch(rows: NDArray[Any]) -> tuple[tuple[Tensor, ...], Tensor]:
         chosen = images[rows]
-        # Pens and scanners differ, so vary the contrast and add a little noise.
+        # Pens and scanners differ, so the contrast varies and there is a little noise.
         contrast = 0.8 + 0.4 * torch.rand(len(rows), 1, 1, 1, generator=rng)
         noise = 0.05 * torch.randn(chosen.shape, generator=rng)
         return ((chosen * contrast + noise).clamp(0.0, 1.0),), targets[rows]
@@ -84,7 +84,7 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
 
 
 def png(scan: NDArray[Any], scale: int = 16) -> bytes:
-    """A scan (8x8, ink 0 to 16) as a PNG of dark ink on white paper, each side ``scale`` times as long."""
+    """Return a scan (8x8, ink 0 to 16) as a PNG of dark ink on white paper, each side ``scale`` times as long."""
     pixels = Image.fromarray((255 - scan / 16.0 * 255).astype(np.uint8), "L")
     buffer = io.BytesIO()
     pixels.resize((8 * scale, 8 * scale), Image.Resampling.BICUBIC).save(buffer, "PNG")
@@ -97,9 +97,11 @@ def _manifest(format_: Format, example: str) -> Manifest:
         file=FILES[format_],
         task=Task.CLASSIFICATION,
         inputs=[
-            Field("image", FieldKind.IMAGE, "BYTES", description="One handwritten digit, dark on light, filling it.")
+            Field(
+                "image", FieldKind.IMAGE, "BYTES", description="A handwritten digit, dark on light, filling the image."
+            )
         ],
-        outputs=[Output("probabilities", "FP32", [10], "Of the digits 0 to 9.")],
+        outputs=[Output("probabilities", "FP32", [10], "Probabilities of the digits 0 to 9.")],
         labels=LABELS,
         preprocess=Preprocess("image", {"mode": "L", "size": [8, 8], "invert": True}),
         batching=Batching(max_batch_size=64),

@@ -1,4 +1,4 @@
-"""Evaluation on held-out rows, and the report that becomes part of a version."""
+"""Evaluates predictions of held-out rows, and writes the report, which becomes part of a version."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def classification(probabilities: NDArray[Any], truth: NDArray[Any], labels: list[str]) -> dict[str, Any]:
-    """Metrics of ``probabilities [N, C]`` against class indices ``truth [N]``.
+    """Compare ``probabilities [N, C]`` with the class indices ``truth [N]``.
 
     Returns:
         ``metrics`` (accuracy, macro F1, expected calibration error, and F1 per label if there are at most
@@ -54,9 +54,9 @@ def classification(probabilities: NDArray[Any], truth: NDArray[Any], labels: lis
 
 
 def _calibration(confidence: NDArray[Any], right: NDArray[Any]) -> list[dict[str, Any]]:
-    """Mean confidence, observed accuracy and number of rows in each bin of a reliability diagram that has any.
+    """Return mean confidence, accuracy and number of rows for each bin of a reliability diagram that has rows.
 
-    scikit-learn's ``calibration_curve`` gives no numbers of rows, which the calibration error needs.
+    scikit-learn's ``calibration_curve`` does not return the numbers of rows, which the calibration error needs.
     """
     values = [confidence, right.astype(float)]
     (stated, observed), _, _ = binned_statistic(confidence, values, "mean", bins=10, range=(0.0, 1.0))
@@ -68,7 +68,7 @@ def _calibration(confidence: NDArray[Any], right: NDArray[Any]) -> list[dict[str
 
 
 def regression(predicted: NDArray[Any], truth: NDArray[Any]) -> dict[str, Any]:
-    """Metrics of values ``[N]``: mean absolute and root mean square error, R², quantiles of the residuals."""
+    """Compare values ``[N]``: mean absolute error, root mean square error, R², quantiles of the residuals."""
     return {
         "metrics": {
             "mae": float(mean_absolute_error(truth, predicted)),

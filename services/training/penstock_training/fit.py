@@ -1,4 +1,4 @@
-"""Training a PyTorch module on mini-batches."""
+"""Trains a PyTorch module on mini-batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-#: Called after each epoch with the epochs done, the epochs in all, and the mean loss.
+#: Called after each epoch with the number of epochs done, their total number, and the mean loss.
 Progress = Callable[[int, int, float], None]
 
 
@@ -31,11 +31,10 @@ def fit(
     """Train ``module`` with AdamW and a one-cycle learning rate, and leave it in evaluation mode.
 
     Args:
-        forward: computes from a batch's inputs what ``loss`` takes: the module, or a part of it without the
-            last layer.
-        batch: gives the inputs and the targets of the rows with these indices.
+        forward: computes what ``loss`` takes from a batch's inputs: the module, or the module without its last layer.
+        batch: returns the inputs and the targets of the rows with these indices.
         rows: indices of the rows to train on.
-        loss: of the output of ``forward`` and the targets, averaged over the rows.
+        loss: takes the output of ``forward`` and the targets; averaged over the rows.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What a pipeline is, and the steps that all pipelines share."""
+"""The interface of a pipeline, and the steps that all pipelines share."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from penstock_training.fit import Progress
 
 @dataclass
 class Trained:
-    """What a pipeline reports of the artifact in its folder.
+    """What a pipeline reports about the artifact in its folder.
 
-    ``primary`` names the metric that decides on promotion; ``higher_is_better`` is its direction.
+    ``primary`` names the metric that decides about promotion; ``higher_is_better`` is its direction.
     """
 
     report: dict[str, Any]
@@ -32,10 +32,10 @@ class Trained:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-#: Share of the rows that a pipeline evaluates on and does not train on.
+#: Share of the rows that a pipeline does not train on, but evaluates on.
 HELD_OUT = 0.2
 
-#: Arguments: data file, artifact folder, format, seed, progress. None means the pipeline's own data or format.
+#: Arguments: data file, artifact folder, format, seed, progress. None means the pipeline's default.
 Pipeline = Callable[[Path | None, Path, Format | None, int, Progress], Trained]
 
 
@@ -44,7 +44,7 @@ def digest(data: bytes) -> str:
 
 
 def code_version() -> str:
-    """The commit of the source tree, or the package's version outside of a git repository."""
+    """Return the commit of the source tree, or the package's version outside a git repository."""
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
     try:
@@ -60,10 +60,10 @@ def code_version() -> str:
 async def register(
     client: RegistryClient, model: str, folder: Path, trained: Trained, *, promote: bool
 ) -> tuple[Version, str]:
-    """Register the folder as a version, and point ``production`` at it if it beats the version there.
+    """Register the folder as a version, and point ``production`` at it if it beats the current version.
 
     Returns:
-        The version, and what became of the promotion, as a phrase.
+        The version, and the result of the promotion, as a phrase.
     """
     metrics = trained.report["metrics"]
     lineage = {
@@ -99,5 +99,5 @@ async def register(
     except PenstockError as err:
         if err.status != 412:
             raise
-        return registered, f"not promoted: {PRODUCTION} was moved by somebody else in the meantime"
+        return registered, f"not promoted: somebody else moved {PRODUCTION} in the meantime"
     return registered, f"{PRODUCTION} now points at version {registered.version}"

@@ -1,7 +1,7 @@
-"""Price: a regressor over mixed numeric and categorical columns.
+"""Price: a regressor over numeric and categorical columns.
 
-Trains on any CSV whose last column is the number to predict; without one, on made-up
-offers of used cars, whose price follows a known rule with noise.
+It trains on any CSV whose last column is the number to predict. Without a CSV, it trains
+on made-up offers of used cars, whose price follows a known rule with noise.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MIN_ROWS = 20
 
 @dataclass
 class Table:
-    """Columns by name, and the target; ``order`` has the names of the columns in file order."""
+    """The columns by name, and the target; ``order`` has the names of the columns in file order."""
 
     numeric: dict[str, NDArray[Any]]
     categorical: dict[str, list[str]]
@@ -44,8 +44,8 @@ class Table:
 class TabularRegressor(nn.Module):
     """``float32 [N, numeric]`` and ``int64 [N, categorical]`` to values ``float32 [N]``.
 
-    The graph standardises the numbers and scales its answer back, so that the served model
-    takes and gives the units of the table.
+    The graph standardises the numbers and scales its answer back, so that the inputs and outputs
+    of the served model are in the units of the table.
     """
 
     mean: Tensor
@@ -69,7 +69,7 @@ class TabularRegressor(nn.Module):
 
 
 def used_cars(seed: int, rows: int = 4000) -> bytes:
-    """A CSV of made-up offers of used cars."""
+    """Return a CSV of made-up offers of used cars."""
     rng = np.random.default_rng(seed)
     makes = {"Aurora": 1.0, "Borealis": 1.35, "Cirrus": 0.8, "Delta": 0.95, "Estrel": 1.8}
     fuels = {"petrol": 0.0, "diesel": 600.0, "hybrid": 2200.0, "electric": 4000.0}
@@ -89,7 +89,7 @@ def used_cars(seed: int, rows: int = 4000) -> bytes:
 def read_table(data: bytes) -> Table:
     """Read a CSV with a header, whose last column is the target.
 
-    A column of numbers is numeric, any other categorical. Rows with an empty cell are left out.
+    A column of numbers is numeric, any other column is categorical. Rows with an empty cell are skipped.
 
     Raises:
         PenstockError: 422 ``bad-data`` naming the line or column and the remedy.
@@ -111,7 +111,9 @@ def read_table(data: bytes) -> Table:
         body.append(row)
     if len(body) < _MIN_ROWS or len(header) < 2:
         raise PenstockError(
-            422, "bad-data", f"A header, at least two columns and {_MIN_ROWS} rows without an empty cell are needed."
+            422,
+            "bad-data",
+            f"The data needs a header, at least two columns and {_MIN_ROWS} rows without an empty cell.",
         )
     numeric: dict[str, NDArray[Any]] = {}
     categorical: dict[str, list[str]] = {}
@@ -192,7 +194,7 @@ def _manifest(table: Table, format_: Format) -> Manifest:
             example[name] = table.categorical[name][0]
         else:
             column = table.numeric[name]
-            # An answer far outside of the range that was trained on would mean nothing.
+            # An answer far outside the range of the training data would be meaningless.
             low, high = float(column.min()), float(column.max())
             margin = high - low
             minimum = 0.0 if low >= 0 and low - margin < 0 else low - margin

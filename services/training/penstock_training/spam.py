@@ -1,4 +1,4 @@
-"""Spam: a classifier of hashed character n-grams, from UTF-8 bytes to probabilities in one graph."""
+"""Spam: a classifier of hashed byte n-grams, from UTF-8 bytes to probabilities in one graph."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class NgramClassifier(nn.Module):
         self.register_buffer("shift", torch.zeros(1))
 
     def log_odds(self, text: Tensor) -> Tensor:
-        """``float32 [N]`` before calibration."""
+        """Return the log-odds ``float32 [N]`` before calibration."""
         codes = self.lower[text.long()]
         hashed = codes
         grams, last = [], []
@@ -99,7 +99,7 @@ def read_messages(data: bytes) -> tuple[list[str], list[int]]:
             raise PenstockError(
                 422,
                 "bad-data",
-                f"Line {reader.line_num} has {len(row)} columns; two are expected, a label and a message.",
+                f"Line {reader.line_num} has {len(row)} columns; it must have two, a label and a message.",
             )
         first, second = row[0].strip().lower(), row[1].strip().lower()
         if first in LABELS:
@@ -120,7 +120,7 @@ def read_messages(data: bytes) -> tuple[list[str], list[int]]:
 def drop_near_copies(texts: list[str], labels: list[int]) -> tuple[list[str], list[int]]:
     """Keep one of several messages that differ only in digits, case, punctuation or spaces.
 
-    Otherwise the copies of a message that was trained on would be in the test.
+    Otherwise the test rows would have copies of messages that the model was trained on.
     """
     seen: set[str] = set()
     kept: list[int] = []
@@ -141,13 +141,15 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
     raw = (data or EXAMPLES).read_bytes()
     texts, labels = drop_near_copies(*read_messages(raw))
     if min(labels.count(0), labels.count(1)) < _MIN_MESSAGES:
-        raise PenstockError(422, "bad-data", f"At least {_MIN_MESSAGES} different messages of each label are needed.")
+        raise PenstockError(
+            422, "bad-data", f"The data needs at least {_MIN_MESSAGES} different messages of each label."
+        )
     manifest = _manifest(format_ or Format.TORCH_EXPORT)
     truth = np.array(labels)
     rest, test_rows = train_test_split(np.arange(len(texts)), test_size=HELD_OUT, stratify=truth, random_state=seed)
     train_rows, calibration_rows = train_test_split(rest, test_size=0.1, stratify=truth[rest], random_state=seed)
     targets = torch.tensor(labels, dtype=torch.float32)
-    # The rarer label has more weight, so that both kinds of error matter.
+    # The rarer label has a larger weight, so that both kinds of error matter.
     weight = torch.tensor(float((labels.count(0) / labels.count(1)) ** SPAM_WEIGHT_EXPONENT))
 
     def encode(rows: NDArray[Any]) -> Tensor:
@@ -186,10 +188,10 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
 
 
 def _calibrate(model: NgramClassifier, log_odds: NDArray[Any], truth: NDArray[Any]) -> None:
-    """Platt scaling, with the smoothed targets of Platt 1999, on rows that were not trained on."""
+    """Calibrate by Platt scaling (smoothed targets, Platt 1999) on rows that the model was not trained on."""
     spam = truth.sum()
     probability = np.where(truth == 1, (spam + 1) / (spam + 2), 1 / (len(truth) - spam + 2))
-    # A target between 0 and 1 is a row of each label, weighted.
+    # A target between 0 and 1 becomes two weighted rows, one of each label.
     platt = LogisticRegression(C=np.inf).fit(
         np.tile(log_odds, 2)[:, np.newaxis],
         np.repeat([1, 0], len(truth)),
@@ -205,7 +207,7 @@ def _manifest(format_: Format) -> Manifest:
         file=FILES[format_],
         task=Task.CLASSIFICATION,
         inputs=[Field("text", FieldKind.TEXT, "BYTES", max_length=5000, description="The message, as it was written.")],
-        outputs=[Output("probabilities", "FP32", [2], "Of ham and of spam.")],
+        outputs=[Output("probabilities", "FP32", [2], "Probabilities of ham and spam.")],
         labels=LABELS,
         preprocess=Preprocess("utf8-bytes", {"max_bytes": MAX_BYTES, "multiple": 16}),
         batching=Batching(max_batch_size=128),

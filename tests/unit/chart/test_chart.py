@@ -1,4 +1,4 @@
-"""The chart renders in its variants, refuses contradictions with a sentence, and its documents are not stale."""
+"""The chart renders in its variants, refuses contradictions with an explanation, and its documents are up to date."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def helm(*arguments: str, release: str = "penstock") -> subprocess.CompletedProc
 
 
 def rendered(*arguments: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """Objects by kind and name."""
+    """Return the rendered objects by kind and name."""
     done = helm(*arguments)
     assert done.returncode == 0, done.stderr
     return {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(done.stdout) if d}
@@ -65,7 +65,7 @@ VARIANTS: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_pod_fits_pod_security_restricted(variant: str) -> None:
-    """Non-root, read-only root, no capabilities, no token, in every container of every variant."""
+    """Every container of every variant is non-root, with a read-only root and without capabilities or a token."""
     specs = pods(rendered(*VARIANTS[variant]))
     assert len(specs) >= 3  # the gateway's, the registry's and a pool's
     for spec in specs:
@@ -98,14 +98,14 @@ def test_every_pod_fits_pod_security_restricted(variant: str) -> None:
     ],
 )
 def test_contradictions_are_refused_with_what_to_change(options: list[str], words: str) -> None:
-    """Values that cannot work end the rendering, in words."""
+    """Values that cannot work stop the rendering with an explanation."""
     done = helm(*options)
     assert done.returncode != 0
     assert words in done.stderr
 
 
 def test_an_autoscaled_pool_has_no_replicas_of_its_own() -> None:
-    """Nothing but the autoscaler writes the number of pods."""
+    """Only the autoscaler writes the number of pods."""
     objects = rendered()
     assert "replicas" not in objects["Deployment", "penstock-inference"]["spec"]
     assert objects["HorizontalPodAutoscaler", "penstock-inference"]["spec"]["minReplicas"] == 2
@@ -118,7 +118,7 @@ def test_an_autoscaled_pool_has_no_replicas_of_its_own() -> None:
     [("gpu", ["gpu", "inference", "admin"]), ("traces", ["inference", "admin", "collector"])],
 )
 def test_envoy_reads_what_the_chart_renders(tmp_path: Path, variant: str, clusters: list[str]) -> None:
-    """The one configuration, with a cluster and a route for each pool, and the collector where traces leave."""
+    """The configuration has a cluster and a route for each pool, and the collector's if there are traces."""
     config = rendered(*VARIANTS[variant])["ConfigMap", "penstock-envoy"]["data"]["envoy.yaml"]
     resources = yaml.safe_load(config)["static_resources"]
     assert [cluster["name"] for cluster in resources["clusters"]] == clusters
@@ -131,7 +131,7 @@ def test_envoy_reads_what_the_chart_renders(tmp_path: Path, variant: str, cluste
 
 
 def test_only_the_registry_sees_the_stores_credentials() -> None:
-    """With an object store no other pod has them, nor a volume."""
+    """With an object store, no other pod has them, and there is no volume."""
     objects = rendered(*VARIANTS["s3"])
     assert ("PersistentVolumeClaim", "penstock-registry") not in objects
     with_credentials = {(kind, name) for (kind, name), document in objects.items() if "envFrom" in json.dumps(document)}
@@ -139,7 +139,7 @@ def test_only_the_registry_sees_the_stores_credentials() -> None:
 
 
 def test_the_first_key_and_its_hash_belong_together() -> None:
-    """What the Secret of hashes holds is the SHA-256 of what the other Secret tells."""
+    """The Secret of hashes has the SHA-256 of the key in the other Secret."""
     import base64
     import hashlib
 
@@ -158,14 +158,14 @@ GITOPS = [
 
 
 def test_with_secrets_of_their_own_every_rendering_is_the_same() -> None:
-    """A GitOps controller that renders again sees no difference, and the chart makes no Secret."""
+    """A GitOps controller that renders again sees no difference, and the chart creates no Secret."""
     first, second = rendered(*GITOPS), rendered(*GITOPS)
     assert first == second
     assert not [name for kind, name in first if kind == "Secret"]
 
 
 def test_a_digest_replaces_the_tag() -> None:
-    """An image with a digest is pulled by it; the others keep the tag."""
+    """An image with a digest is pulled by its digest; the others keep the tag."""
     digest = "sha256:" + "0" * 64
     images = {
         container["image"]
@@ -185,13 +185,13 @@ def test_no_volume_in_memory_or_on_the_node_grows_without_bound(variant: str) ->
 
 
 def egress(objects: dict[tuple[str, str], dict[str, Any]], policy: str) -> dict[int, list[Any]]:
-    """By port: the peers that a policy lets a part reach; none stands for everybody."""
+    """Return the peers that a policy lets a part reach, by port; an empty list means everybody."""
     rules = objects["NetworkPolicy", policy]["spec"]["egress"]
     return {port["port"]: rule.get("to", []) for rule in rules for port in rule["ports"]}
 
 
 def test_the_policies_open_no_more_than_is_needed() -> None:
-    """DNS only to the cluster's own, the database on its port, the store where it is said to be."""
+    """DNS is open only to the cluster's own servers, the database only on its port, the store only at its address."""
     default = egress(rendered(), "penstock-gateway")
     assert default[53] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}]
     database = rendered("--set", "auth.postgresqlSecret=db", "--set", "auth.postgresqlPort=6432")
@@ -202,8 +202,8 @@ def test_the_policies_open_no_more_than_is_needed() -> None:
         assert egress(rendered(*store), part)[443] == [{"ipBlock": {"cidr": "10.1.2.0/24"}}]
 
 
-def test_the_door_can_be_narrowed() -> None:
-    """Everybody may call the gateway, as every call needs a key; gateway.from names who may instead."""
+def test_access_to_the_gateway_can_be_restricted() -> None:
+    """By default everybody may call the gateway, as every call needs a key; gateway.from restricts that."""
     everybody, ours = (
         rendered(*options)["NetworkPolicy", "penstock-gateway"]["spec"]["ingress"][0]
         for options in ([], ["--set", "gateway.from[0].podSelector.matchLabels.app=shop"])
@@ -212,15 +212,15 @@ def test_the_door_can_be_narrowed() -> None:
     assert ours["from"] == [{"podSelector": {"matchLabels": {"app": "shop"}}}]
 
 
-def test_documents_are_not_stale() -> None:
-    """README's table and the schema are what values.yaml says."""
+def test_documents_are_up_to_date() -> None:
+    """The README's table and the schema are what chart_docs.py generates from values.yaml."""
     command = [sys.executable, str(ROOT / "deploy" / "helm" / "chart_docs.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_the_kustomize_base_is_what_the_chart_renders() -> None:
-    """deploy/k8s/base is not stale."""
+    """deploy/k8s/base is up to date."""
     done = subprocess.run(
         ["bash", str(ROOT / "deploy" / "k8s" / "render.sh")], capture_output=True, text=True, check=False
     )

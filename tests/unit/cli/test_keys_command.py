@@ -1,4 +1,4 @@
-"""``penstock keys``: which store it works on, what it prints, and how it explains an error."""
+"""``penstock keys``: the store that it uses, its output, and its explanation of errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from penstock_gateway.auth.key_sources import open_keys
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home of an installation on this machine, and no store that the environment names."""
+    """The home folder of an installation on this machine; the environment names no other store."""
     monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PENSTOCK_GATEWAY_KEYS_URL", raising=False)
     return tmp_path / "home"
@@ -28,7 +28,7 @@ def penstock(*arguments: str) -> Result:
 
 
 def answer(store: Path, key: str) -> str:
-    """What a gateway with that store says to a key: the caller's name, or the refusal's code."""
+    """Return how a gateway with that store answers a key: with the caller's name, or with the code of a refusal."""
     ring = KeyRing(open_keys(str(store)))
     ring.load()
     try:
@@ -38,7 +38,7 @@ def answer(store: Path, key: str) -> str:
 
 
 def test_created_listed_revoked(home: Path) -> None:
-    """Create prints a key that works, list shows it without the key, revoke ends it; in this machine's installation."""
+    """In this machine's installation, create prints a working key, list shows it without its secret, revoke ends it."""
     created = json.loads(penstock("create", "--name", "shop", "--rate", "5", "--json").stdout)
     assert answer(home / "keys.db", created["key"]) == "shop"
     (listed,) = json.loads(penstock("list", "--json").stdout)
@@ -56,7 +56,7 @@ def test_without_json_the_key_alone_is_printed(home: Path) -> None:
 
 
 def test_store_chooses_another_store(home: Path, tmp_path: Path) -> None:
-    """``--store`` is used instead of the installation's store, which is not touched."""
+    """``--store`` is used instead of the installation's store, which remains unchanged."""
     other = tmp_path / "other.db"
     done = penstock("create", "--name", "shop", "--store", f"sqlite:///{other}")
     assert answer(other, done.stdout.strip()) == "shop"
@@ -64,7 +64,7 @@ def test_store_chooses_another_store(home: Path, tmp_path: Path) -> None:
 
 
 def test_the_gateways_variable_chooses_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a gateway's pod the command works on the store that the gateway reads."""
+    """In a gateway's pod, the command uses the store that the gateway reads."""
     other = tmp_path / "other.db"
     monkeypatch.setenv("PENSTOCK_GATEWAY_KEYS_URL", str(other))
     created = json.loads(penstock("create", "--name", "shop", "--json").stdout)
@@ -84,7 +84,7 @@ def test_the_gateways_variable_chooses_its_store(tmp_path: Path, monkeypatch: py
     ],
 )
 def test_an_error_is_one_sentence(home: Path, arguments: list[str], explanation: str) -> None:
-    """Errors are a line on standard error and status 1, and create no store."""
+    """An error is one line on standard error with status 1, and creates no store."""
     done = penstock(*arguments)
     assert done.exit_code == 1
     assert done.stderr.startswith("error: ")
@@ -94,7 +94,7 @@ def test_an_error_is_one_sentence(home: Path, arguments: list[str], explanation:
 
 
 def test_an_unknown_id_is_named() -> None:
-    """Revoking an id that the store does not have says which."""
+    """The error of revoking an id that the store does not have names the id."""
     penstock("create", "--name", "shop")
     done = penstock("revoke", "nope")
     assert done.exit_code == 1

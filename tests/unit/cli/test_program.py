@@ -1,4 +1,4 @@
-"""The program ``penstock``: its version, and what it needs to start."""
+"""The program ``penstock``: its version, and the packages that it imports at start."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_version() -> None:
     ["kubernetes", "kserve", "psutil", "sqlalchemy", "alembic", "psycopg", "fastapi", "uvicorn", "torch", "obstore"],
 )
 def test_it_starts_without_what_only_some_commands_need(package: str) -> None:
-    """A gateway's pod has no package for clusters or processes, and no command pays for another's imports."""
+    """A gateway's pod lacks the packages for clusters and processes, and no command pays for the imports of another."""
     code = f"import sys, penstock_cli.__main__; sys.exit({package!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_keys_are_administered_without_the_gateway(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Creating a key imports no web framework, gRPC service or numeric library of the gateway."""
+    """Creating a key does not import a web framework, torch, or the packages for clusters and processes."""
     store = tmp_path_factory.mktemp("store") / "keys.db"
     code = (
         "import sys; from typer.testing import CliRunner; from penstock_cli.__main__ import app; "

@@ -1,4 +1,4 @@
-"""The metadata document of a version."""
+"""The metadata document of a model version."""
 
 from __future__ import annotations
 

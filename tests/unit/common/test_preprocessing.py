@@ -1,4 +1,4 @@
-"""Pre-processing by name."""
+"""The pre-processing steps: text to bytes, images to pixels, columns to numbers and indices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IMAGE = [Field("image", FieldKind.IMAGE, "BYTES")]
 
 
 def test_bytes_are_padded_to_a_multiple_and_cut() -> None:
-    """Width is the longest row rounded up, and at most max_bytes."""
+    """The width is the length of the longest row, rounded up, and at most max_bytes."""
     (array,) = preprocess(manifest(TEXT, "utf8-bytes", max_bytes=32, multiple=16), {"text": column(b"abc", b"x" * 40)})
     assert array.shape == (2, 32)
     assert bytes(array[0]) == b"abc" + bytes(29)
@@ -45,7 +45,7 @@ def png(size: tuple[int, int], shade: int) -> bytes:
 
 
 def test_an_image_is_decoded_resized_and_scaled() -> None:
-    """White inverted is 0, black 1, whatever the size was."""
+    """Inverted, white is 0 and black is 1, regardless of the size."""
     m = manifest(IMAGE, "image", mode="L", size=[8, 8], invert=True)
     (array,) = preprocess(m, {"image": column(png((100, 60), 255), png((8, 8), 0))})
     assert array.shape == (2, 1, 8, 8)
@@ -62,7 +62,7 @@ def test_a_broken_image_is_refused() -> None:
 
 
 def test_columns_become_numbers_and_indices() -> None:
-    """Numbers in one tensor, categories as their index in another; an unknown one is refused."""
+    """Numbers are in one tensor, the indices of categories in another; an unknown category is refused."""
     fields = [Field("a", FieldKind.NUMBER, "FP32"), Field("c", FieldKind.CATEGORY, "BYTES", categories=["x", "y"])]
     m = manifest(fields, "tabular")
     numbers, indices = preprocess(m, {"a": np.array([1.5, 2.5], np.float32), "c": column(b"y", b"x")})

@@ -1,4 +1,4 @@
-"""The registry's client: what it sends where, and what it makes of every kind of answer."""
+"""The registry's client: what it sends where, and how it handles every kind of answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def client(answer: Callable[[httpx.Request], httpx.Response]) -> RegistryClient:
 
 
 def serving(blobs: dict[str, httpx.Response], *targets: dict[str, Any]) -> Callable[[httpx.Request], httpx.Response]:
-    """A registry with one version, whose files are ``blobs`` by the last part of their URL."""
+    """Return a registry with one version; ``blobs`` are its files by the last part of their URL."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/models/m/versions/1/files":
@@ -46,7 +46,7 @@ def serving(blobs: dict[str, httpx.Response], *targets: dict[str, Any]) -> Calla
 
 
 async def test_a_version_is_fetched_with_all_its_files(tmp_path: Path) -> None:
-    """The folder holds every file at its path, and nothing else is left beside it."""
+    """The folder has every file at its path, and nothing else is left beside it."""
     answer = serving(
         {"a": httpx.Response(200, content=MANIFEST), "b": httpx.Response(200, content=MODEL)},
         target("model.yaml", MANIFEST, STORE + "a"),
@@ -61,7 +61,7 @@ async def test_a_version_is_fetched_with_all_its_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("received", [b"Model bytes", MODEL[:-1], MODEL + b"!"])
 async def test_a_file_with_another_digest_is_not_accepted(tmp_path: Path, received: bytes) -> None:
-    """Changed, cut or lengthened bytes: ``corrupt-download`` names the file, and no folder appears."""
+    """If bytes are changed, missing or added, ``corrupt-download`` names the file, and no folder appears."""
     answer = serving({"a": httpx.Response(200, content=received)}, target("model.onnx", MODEL, STORE + "a"))
     async with client(answer) as registry:
         with pytest.raises(PenstockError, match=r"model\.onnx") as refused:
@@ -71,7 +71,7 @@ async def test_a_file_with_another_digest_is_not_accepted(tmp_path: Path, receiv
 
 
 async def test_a_download_that_fails_halfway_leaves_nothing(tmp_path: Path) -> None:
-    """The first file arrived, the second is refused: neither the folder nor a part of it remains."""
+    """If the second of two files is refused, neither the folder nor a part of it remains."""
     answer = serving(
         {"a": httpx.Response(200, content=MANIFEST), "b": httpx.Response(403, text="expired")},
         target("model.yaml", MANIFEST, STORE + "a"),
@@ -99,7 +99,7 @@ async def test_a_folder_that_another_process_fetched_first_is_kept(tmp_path: Pat
 
 
 async def test_a_folder_that_exists_is_not_fetched_again(tmp_path: Path) -> None:
-    """Nothing is asked of the registry."""
+    """No request is sent to the registry."""
     requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -112,7 +112,7 @@ async def test_a_folder_that_exists_is_not_fetched_again(tmp_path: Path) -> None
 
 
 async def test_only_the_registry_gets_the_token(tmp_path: Path) -> None:
-    """A path of the registry is called with the token; a presigned URL, also after a redirect, without it."""
+    """A path of the registry is called with the token, and a presigned URL without it, even after a redirect."""
     authorizations: dict[str, str | None] = {}
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -191,7 +191,7 @@ async def test_a_refusal_of_the_registry_is_raised_as_its_own() -> None:
     ],
 )
 async def test_an_answer_that_is_not_a_registrys_counts_as_unreachable(answer: httpx.Response) -> None:
-    """A proxy's or another service's answer becomes 503 with the host to check."""
+    """An answer of a proxy or of another service becomes a 503 that names the host."""
     async with client(lambda _: answer) as registry:
         with pytest.raises(PenstockError, match=r"registry\.example") as refused:
             await registry.model("m")
@@ -199,7 +199,7 @@ async def test_an_answer_that_is_not_a_registrys_counts_as_unreachable(answer: h
 
 
 async def test_a_broken_connection_is_named_by_its_server(tmp_path: Path) -> None:
-    """503 names the registry's URL; for the object store only the host, as its URL is a credential."""
+    """The 503 names the registry's URL, but only the host of the object store, whose URL is a credential."""
 
     def refused(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/files"):

@@ -1,4 +1,4 @@
-"""Following the registry: each new snapshot once, through outages."""
+"""Following the registry: each new snapshot is handed over once, even after outages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Follower:
     """Follows a registry that gives the listed answers, and is cancelled after them.
 
     Args:
-        failures: how many of the first snapshots its ``on_snapshot`` fails on.
+        failures: the number of calls, from the first one, in which ``on_snapshot`` fails.
     """
 
     def __init__(self, *answers: httpx.Response, failures: int = 0) -> None:
@@ -88,7 +88,7 @@ async def test_pauses_double_up_to_five_seconds(monkeypatch: pytest.MonkeyPatch,
 
 
 async def test_a_snapshot_that_could_not_be_used_is_handed_over_again() -> None:
-    """An error of the receiver counts as an outage: after a pause the same snapshot comes once more."""
+    """An error of ``on_snapshot`` counts as an outage: after a pause, the same snapshot is handed over again."""
     follower = Follower(snapshot("a"), snapshot("a"), failures=1)
     await follower.run()
     assert follower.seen == ["a", "a"]

@@ -1,4 +1,4 @@
-"""Tensors on the wire."""
+"""Conversion between arrays and tensors on the wire, and the refusal of malformed ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from penstock_common.tensors import NUMPY_DTYPES, from_raw, input_arrays, pack_b
 
 @given(st.lists(st.binary(max_size=50), max_size=20))
 def test_bytes_elements_survive_the_wire(elements: list[bytes]) -> None:
-    """What is packed comes back."""
+    """Unpacking returns what was packed."""
     assert unpack_bytes(pack_bytes(elements), len(elements)) == elements
 
 

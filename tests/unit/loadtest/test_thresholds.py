@@ -1,4 +1,4 @@
-"""The thresholds of a load test, each judged by itself."""
+"""The thresholds of a load test, each checked separately."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def verdicts() -> dict[str, list[str]]:
-    """The verdict on each run, of a process of its own: locust replaces Python's sockets where it is imported."""
+    """The verdict on each run, from a separate process, because importing locust replaces Python's sockets."""
     program = "import json, sys, thresholds; print(json.dumps({name: thresholds.verdict(*run) "
     program += "for name, run in json.load(sys.stdin).items()}))"
     done = subprocess.run(
@@ -50,7 +50,7 @@ def verdicts() -> dict[str, list[str]]:
     ],
 )
 def test_each_threshold_is_judged(verdicts: dict[str, list[str]], run: str, missed: list[str]) -> None:
-    """What is exactly at its bound is met; what is beyond is named with the bound."""
+    """A value exactly at its bound meets the threshold; a value beyond it is reported with the bound."""
     assert len(verdicts[run]) == len(missed)
     for line, bound in zip(verdicts[run], missed, strict=True):
         assert line.endswith(bound)

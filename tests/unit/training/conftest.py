@@ -1,4 +1,4 @@
-"""What all tests of the training share."""
+"""Fixtures of all tests of the training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture(autouse=True, scope="package")
 def _one_thread() -> Iterator[None]:
-    """Train on one thread, as the command line does: on small batches, more threads only wait for each other."""
+    """Train on one thread, as the command line does: on small batches, several threads would wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

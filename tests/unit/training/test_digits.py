@@ -1,4 +1,4 @@
-"""The digits pipeline: what its model reads."""
+"""The digits pipeline: its data, and the accuracy of its saved model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_it_takes_no_data(tmp_path: Path) -> None:
 
 
 def test_the_saved_model_reads_digits(tmp_path: Path) -> None:
-    """Loaded again, it gives ten probabilities a row, reads its own scans, and a batch as each scan alone."""
+    """Loaded again, it returns ten probabilities per row, reads the scans, and answers a row alike in a batch."""
     trained = train(None, tmp_path, None, 0, lambda *_: None)
     assert trained.report["metrics"]["accuracy"] > 0.95
     assert sum(map(sum, trained.report["confusion"])) == 360, "a fifth of 1,797 scans is held out"

@@ -1,4 +1,4 @@
-"""The figures of a held-out evaluation, checked by hand on a few rows."""
+"""The metrics of a held-out evaluation, compared with hand-computed values, and the report."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from penstock_training.evaluate import classification, regression, write_report
 
 LABELS = ["ham", "spam"]
-#: Of four rows, one ham is taken for spam.
+#: Of four rows, one ham is classified as spam.
 PROBABILITIES = np.array([[0.9, 0.1], [0.45, 0.55], [0.2, 0.8], [0.1, 0.9]], dtype=np.float32)
 TRUTH = np.array([0, 0, 1, 1])
 
 
 def test_accuracy_and_f1_are_of_the_most_probable_label() -> None:
-    """Three of four are right; ham has precision 1 and recall 1/2, spam 2/3 and 1."""
+    """Three of four are right; ham has precision 1 and recall 1/2, spam has precision 2/3 and recall 1."""
     report = classification(PROBABILITIES, TRUTH, LABELS)
     metrics = report["metrics"]
     assert metrics["accuracy"] == 0.75
@@ -27,7 +27,7 @@ def test_accuracy_and_f1_are_of_the_most_probable_label() -> None:
 
 
 def test_the_confusion_has_a_row_for_each_true_label() -> None:
-    """Rows are true and columns predicted, also for a label that no row has."""
+    """Rows are true and columns are predicted labels, including a label that no row has."""
     three = np.pad(PROBABILITIES, ((0, 0), (0, 1)))
     report = classification(three, TRUTH, [*LABELS, "other"])
     assert report["confusion"] == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
@@ -35,14 +35,14 @@ def test_the_confusion_has_a_row_for_each_true_label() -> None:
 
 
 def test_more_than_three_labels_have_no_metric_each() -> None:
-    """A version's metrics stay few; the scores of each label are in the report."""
+    """A version has few metrics; the scores of each label are in the report."""
     report = classification(np.eye(4), np.arange(4), list("abcd"))
     assert sorted(report["metrics"]) == ["accuracy", "calibration_error", "f1_macro"]
     assert sorted(report["per_label"]) == list("abcd")
 
 
 def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
-    """Bins without rows are left out; each gap counts by its share of the rows."""
+    """Bins without rows are left out; each gap is weighted by its share of the rows."""
     probabilities = np.array([[0.75, 0.25]] * 4 + [[0.95, 0.05]] * 4)
     truth = np.array([0, 0, 1, 1, 0, 0, 0, 0])
     report = classification(probabilities, truth, LABELS)
@@ -54,13 +54,13 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> N
 
 
 def test_full_confidence_has_a_bin() -> None:
-    """Rows with probability 1 are counted, not lost beyond the last bin's edge."""
+    """Rows with probability 1 are in the last bin."""
     report = classification(np.eye(2), np.arange(2), LABELS)
     assert report["calibration"] == [{"confidence": 1.0, "accuracy": 1.0, "rows": 2}]
 
 
 def test_the_errors_of_a_regression_are_in_the_units_of_the_target() -> None:
-    """Residuals +1, -1, +3 and -3: their mean size, root mean square, R2 and quantiles."""
+    """Residuals of +1, -1, +3 and -3 have a known mean absolute error, root mean square error, R2 and quantiles."""
     truth = np.array([10.0, 20.0, 30.0, 40.0])
     report = regression(truth + np.array([1.0, -1.0, 3.0, -3.0]), truth)
     assert report["metrics"] == {"mae": 2.0, "rmse": pytest.approx(5**0.5), "r2": pytest.approx(1 - 20 / 500)}
@@ -77,7 +77,7 @@ def test_the_errors_of_a_regression_are_in_the_units_of_the_target() -> None:
     ],
 )
 def test_the_report_is_written_for_programs_and_for_people(tmp_path: Path, report: dict[str, object], row: str) -> None:
-    """report.json holds all figures; report.md shows the confusion or the residuals as a table."""
+    """report.json has all figures; report.md shows the confusion or the residuals as a table."""
     write_report(tmp_path, "m", report)
     assert json.loads((tmp_path / "report.json").read_text()) == report
     assert row in (tmp_path / "report.md").read_text().splitlines()

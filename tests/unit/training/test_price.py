@@ -1,4 +1,4 @@
-"""The price pipeline: which tables it reads, and what its model answers."""
+"""The price pipeline: the tables that it reads and refuses, and the predictions of its saved model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_column_of_numbers_is_numeric_and_any_other_categorical() -> None:
 
 
 def test_rows_with_an_empty_cell_are_left_out() -> None:
-    """They do not count as rows, and do not turn a numeric column into a categorical one."""
+    """They are not counted, and do not turn a numeric column into a categorical one."""
     read = read_table(table("red,,10", *ROWS, " ,1,10"))
     assert len(read.target) == len(ROWS)
     assert list(read.numeric) == ["size"]
@@ -50,7 +50,7 @@ def test_rows_with_an_empty_cell_are_left_out() -> None:
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(data: bytes, named: str) -> None:
-    """422 names the line or the column, and what is needed."""
+    """The 422 names the line or the column, and what is needed."""
     with pytest.raises(PenstockError, match=named) as refused:
         read_table(data)
     assert (refused.value.status, refused.value.code) == (422, "bad-data")
@@ -63,7 +63,7 @@ def test_the_made_up_offers_are_the_same_for_a_seed() -> None:
 
 
 def test_the_model_takes_and_gives_the_units_of_the_table() -> None:
-    """Numbers are standardised and the answer is scaled back inside of the graph."""
+    """The graph standardises the numbers and scales the answer back."""
     model = TabularRegressor(torch.tensor([100.0]), torch.tensor([20.0]), [], target_mean=5000.0, target_std=300.0)
     for layer in model.layers[::2]:
         torch.nn.init.zeros_(layer.weight)
@@ -77,7 +77,7 @@ def test_the_model_takes_and_gives_the_units_of_the_table() -> None:
 
 
 def test_the_saved_model_predicts_prices(tmp_path: Path) -> None:
-    """It learns the rule of the offers; loaded again, it answers as the report says, alone or in a batch."""
+    """It learns the rule of the offers; loaded again, it is as accurate as reported, and a batch changes no answer."""
     trained = train(None, tmp_path, None, 0, lambda *_: None)
     assert trained.report["metrics"]["r2"] > 0.95
     assert (trained.primary, trained.higher_is_better) == ("mae", False)
@@ -100,7 +100,7 @@ def test_the_saved_model_predicts_prices(tmp_path: Path) -> None:
 
 
 def test_a_table_of_ones_own_is_trained_on(tmp_path: Path) -> None:
-    """With only categorical columns, too; the manifest lists their values and bounds the numbers."""
+    """A table may have only categorical columns; the manifest lists their values and bounds the numbers."""
     data = tmp_path / "data.csv"
     data.write_bytes(table(*ROWS))
     train(data, tmp_path / "both", None, 0, lambda *_: None)

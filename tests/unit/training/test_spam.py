@@ -1,4 +1,4 @@
-"""The spam pipeline: what it reads, and how well its model separates spam from ham."""
+"""The spam pipeline: the data that it reads, its calibration, and how well its model separates spam from ham."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOTH = "".join(HAM.format(n) + SPAM.format(n) for n in range(10))
 
 
 def test_either_column_may_be_the_label_and_a_header_is_skipped() -> None:
-    """TSV or CSV, label first or second."""
+    """The data may be TSV or CSV, with the label first or second."""
     tsv = read_messages(BOTH.encode())
     csv = read_messages(("text,label\n" + "".join(f'"see, you {n}",ham\nwin {n},spam\n' for n in range(10))).encode())
     assert tsv[1] == csv[1] == [0, 1] * 10
@@ -63,14 +63,14 @@ def test_calibration_moves_the_log_odds_to_the_observed_ones() -> None:
 
 
 def test_calibration_never_becomes_certain() -> None:
-    """Rows that are separated perfectly give a finite scale, by Platt's smoothed targets."""
+    """Perfectly separated rows give a finite scale, because of Platt's smoothed targets."""
     model = NgramClassifier()
     _calibrate(model, np.repeat([1.0, -1.0], 10), np.repeat([1, 0], 10))
     assert float(torch.sigmoid(model.scale + model.shift)) == pytest.approx(11 / 12, rel=1e-2)
 
 
 def test_padding_changes_nothing() -> None:
-    """A row's answer does not depend on how long its neighbours are."""
+    """A row's answer does not depend on the length of its neighbours."""
     model = NgramClassifier()
     torch.nn.init.normal_(model.evidence)
     text = torch.frombuffer(bytearray(b"hello you"), dtype=torch.uint8)[None]

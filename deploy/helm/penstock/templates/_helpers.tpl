@@ -27,7 +27,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{ $root.Values.image.repository }}/{{ index . 1 }}{{ if $digest }}@{{ $digest }}{{ else }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
-{{/* What Pod Security "restricted" asks of a pod, and of a container. */}}
+{{/* What Pod Security "restricted" requires of a pod and of a container. */}}
 {{- define "penstock.podSecurity" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -63,7 +63,7 @@ prometheus.io/path: /metrics
 {{- end }}
 {{- end }}
 
-{{/* One pod a node first, then wherever there is room: (list $ "gateway") */}}
+{{/* Prefers one pod per node, then any node with room: (list $ "gateway") */}}
 {{- define "penstock.spread" -}}
 topologySpreadConstraints:
   - maxSkew: 1
@@ -126,7 +126,7 @@ http://{{ include "penstock.fullname" . }}-registry:8081
 {{- end }}
 {{- end }}
 
-{{/* The port of tracing.endpoint; checks.yaml sees to it that there is one. */}}
+{{/* The port of tracing.endpoint; checks.yaml refuses an endpoint without one. */}}
 {{- define "penstock.collectorPort" -}}
 {{- regexFind ":[0-9]+(/|$)" .Values.tracing.endpoint | trimPrefix ":" | trimSuffix "/" -}}
 {{- end }}

@@ -17,7 +17,7 @@ app = typer.Typer()
 
 
 def _installation(settings: LocalSettings) -> LocalInstallation:
-    # Needs psutil, which a gateway's pod, where only ``penstock keys`` is used, does not have.
+    # Needs psutil, which is missing in a gateway's pod, where only ``penstock keys`` is used.
     from penstock_cli.local_installation import LocalInstallation
 
     return LocalInstallation(settings, console)
@@ -42,7 +42,7 @@ def up(workers: Annotated[int, typer.Option(min=1, max=16, help="Inference proce
 
 @app.command(epilog="Example: penstock down")
 def down() -> None:
-    """Stop everything; state, logs and keys stay in the home folder."""
+    """Stop everything; state, logs and keys remain in the home folder."""
     with errors_for_the_user() as settings:
         stopped = _installation(settings).down()
         console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
@@ -50,7 +50,7 @@ def down() -> None:
 
 @app.command(epilog="Example: penstock status --json")
 def status(as_json: AsJson = False) -> None:
-    """Which parts run; status 3 if one does not."""
+    """Show which parts are running; exit with status 3 if one is not."""
     with errors_for_the_user() as settings:
         rows = _installation(settings).status()
         if as_json:

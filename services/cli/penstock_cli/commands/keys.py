@@ -26,7 +26,7 @@ Store = Annotated[
     ),
 ]
 OnKubernetes = Annotated[
-    bool, typer.Option("--kubernetes", help="The keys in the Secret of an installation in a cluster, not in a store.")
+    bool, typer.Option("--kubernetes", help="Use the keys in the Secret of an installation in a cluster.")
 ]
 InNamespace = Annotated[str, typer.Option(help="With --kubernetes: the installation's namespace.")]
 SecretName = Annotated[str, typer.Option(help="With --kubernetes: the Secret with the keys' hashes.")]
@@ -36,7 +36,7 @@ _SECRET = "penstock-keys"  # noqa: S105 (a name)
 @app.command(epilog="Example: penstock keys create --name ci --rate 50")
 def create(
     name: Annotated[str, typer.Option(help="Who will use it.")],
-    rate: Annotated[float | None, typer.Option(help="Requests a second; without it, the gateway's default.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests per second; without it, the gateway's default.")] = None,
     burst: Annotated[float | None, typer.Option(help="Requests at once; without it, the gateway's default.")] = None,
     store: Store = "",
     kubernetes: OnKubernetes = False,
@@ -44,7 +44,7 @@ def create(
     secret: SecretName = _SECRET,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and print it, this once: only its hash is kept."""
+    """Create a key and print it. It is shown only once, because only its hash is kept."""
     with errors_for_the_user() as settings:
         keys = ClusterKeys(namespace, secret) if kubernetes else _key_admin(settings, store)
         record, key = keys.create(name, rate, burst)
@@ -59,7 +59,7 @@ def list_keys(
     secret: SecretName = _SECRET,
     as_json: AsJson = False,
 ) -> None:
-    """The keys, without their secrets."""
+    """List the keys, without their secrets."""
     with errors_for_the_user() as settings:
         keys = ClusterKeys(namespace, secret) if kubernetes else _key_admin(settings, store)
         rows = [public(record) for record in keys.records()]
@@ -78,7 +78,7 @@ def revoke(
     secret: SecretName = _SECRET,
     as_json: AsJson = False,
 ) -> None:
-    """Refuse a key from now on; gateways notice within seconds."""
+    """Revoke a key; gateways refuse it within seconds."""
     with errors_for_the_user() as settings:
         keys = ClusterKeys(namespace, secret) if kubernetes else _key_admin(settings, store)
         keys.revoke(id)

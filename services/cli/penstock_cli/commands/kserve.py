@@ -16,21 +16,21 @@ from penstock_common.registry_models import PRODUCTION
 app = typer.Typer(no_args_is_help=True, help="Models as KServe InferenceServices, in a cluster.")
 
 ServiceNamespace = Annotated[
-    str, typer.Option("--namespace", "-n", help="Where the chart's release is: its registry is used.")
+    str, typer.Option("--namespace", "-n", help="The namespace of the chart's release, whose registry is used.")
 ]
 
 
 @app.command(epilog="Example: penstock kserve deploy spam --namespace penstock --replicas 2")
 def deploy(
     model: ModelName,
-    alias: Annotated[str, typer.Option(help="The pods are ready once this alias's version is loaded.")] = PRODUCTION,
+    alias: Annotated[str, typer.Option(help="Pods are ready once the version of this alias is loaded.")] = PRODUCTION,
     namespace: ServiceNamespace = "penstock",
-    replicas: Annotated[int, typer.Option(min=1, help="Pods.")] = 1,
+    replicas: Annotated[int, typer.Option(min=1, help="Number of pods.")] = 1,
     image: Annotated[str | None, typer.Option(help="The inference image, instead of the runtime's.")] = None,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait until it is ready; 0 does not wait.")] = 300,
     as_json: AsJson = False,
 ) -> None:
-    """Serve a model of the registry by KServe, or change how; prints the chart's values that route requests there."""
+    """Serve a model of the registry with KServe, or change how; print the chart values that route requests to it."""
     with errors_for_the_user():
         kserve = KServe(namespace)
         kserve.deploy(model, alias, replicas, image)
@@ -47,7 +47,7 @@ def deploy(
 
 @app.command(epilog="Example: penstock kserve status --namespace penstock --json")
 def status(namespace: ServiceNamespace = "penstock", as_json: AsJson = False) -> None:
-    """Penstock's InferenceServices of a namespace; status 3 if one is not ready."""
+    """Show Penstock's InferenceServices of a namespace; exit with status 3 if one is not ready."""
     with errors_for_the_user():
         rows = KServe(namespace).rows()
         if as_json:
@@ -60,7 +60,7 @@ def status(namespace: ServiceNamespace = "penstock", as_json: AsJson = False) ->
 
 @app.command(epilog="Example: penstock kserve delete spam --namespace penstock")
 def delete(model: ModelName, namespace: ServiceNamespace = "penstock") -> None:
-    """Take a model's InferenceService away; the registry keeps the model."""
+    """Delete a model's InferenceService; the registry keeps the model."""
     with errors_for_the_user():
         KServe(namespace).delete(model)
         console.print(f"deleted {service_name(model)}")

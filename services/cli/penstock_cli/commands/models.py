@@ -1,4 +1,4 @@
-"""``penstock train``, ``push`` and ``models``: what the registry holds."""
+"""``penstock train``, ``push`` and ``models``: the models in the registry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = typer.Typer()
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def train(context: typer.Context, name: Annotated[str, typer.Argument(help="spam, digits or price.")]) -> None:
-    """Train an example and register it; options go on to the training (--data, --seed, --format, --json)."""
+    """Train an example and register it; options are passed on to the training (--data, --seed, --format, --json)."""
     with errors_for_the_user() as settings:
         url, os.environ["PENSTOCK_REGISTRY_TOKEN"] = registry_access(settings)
         command = [sys.executable, "-m", "penstock_training", name, "--registry-url", url]
@@ -35,8 +35,8 @@ def train(context: typer.Context, name: Annotated[str, typer.Argument(help="spam
 @app.command(epilog="Example: penstock push spam build/spam")
 def push(
     model: ModelName,
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Holds model.yaml and its files.")],
-    why: Annotated[str, typer.Option(help="Goes into the log.")] = "",
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Has model.yaml and its files.")],
+    why: Annotated[str, typer.Option(help="The reason, for the model's log.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Register a folder as a new version."""
@@ -48,13 +48,13 @@ def push(
             print(json.dumps({"model": model, "version": version.version}))
         else:
             console.print(
-                f"{model} version {version.version} is registered; penstock promote {model} {version.version}"
+                f"{model} version {version.version} is registered; next: penstock promote {model} {version.version}"
             )
 
 
 @app.command(epilog="Example: penstock models")
 def models(as_json: AsJson = False) -> None:
-    """The registry's models, their aliases and versions."""
+    """List the registry's models with their aliases and versions."""
     with errors_for_the_user() as settings:
         found = ask_registry(settings, lambda c: c.models())
         if as_json:

@@ -1,4 +1,4 @@
-"""``penstock predict``."""
+"""``penstock predict``: one call of a model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ app = typer.Typer()
 @app.command(epilog="""Example: penstock predict spam '{"text": "You won a prize"}'""")
 def predict(
     model: ModelName,
-    body: Annotated[str | None, typer.Argument(help="One row or a list of rows as JSON.")] = None,
+    body: Annotated[str | None, typer.Argument(help="One row or a list of rows as JSON; else from stdin.")] = None,
     image: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="An image file instead.")] = None,
 ) -> None:
-    """Ask a model; prints its JSON answer."""
+    """Send a prediction request to a model and print its JSON answer."""
     with errors_for_the_user() as settings:
         headers = {"API-Key": os.environ.get("PENSTOCK_KEY") or settings.secret("key")}
         url = f"{os.environ.get('PENSTOCK_URL', settings.gateway_url)}/v1/models/{model}/predict"

@@ -23,9 +23,9 @@ def promote(
     model: ModelName,
     version: Annotated[int, typer.Argument(help="The version's number.")],
     alias: Annotated[str, typer.Option(help="The alias to move.")] = PRODUCTION,
-    weight: Annotated[int | None, typer.Option(min=1, max=99, help="A canary: this share of 100.")] = None,
+    weight: Annotated[int | None, typer.Option(min=1, max=99, help="Make it a canary with this share of 100.")] = None,
     expect: Annotated[int | None, typer.Option(help="Fail unless the alias points at this version now.")] = None,
-    why: Annotated[str, typer.Option(help="Goes into the log.")] = "",
+    why: Annotated[str, typer.Option(help="The reason, for the model's log.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Point an alias at a version, or give the version a share of its traffic."""
@@ -39,7 +39,7 @@ def promote(
                 raise PenstockError(
                     409,
                     "no-single-target",
-                    f"{model}@{alias} points at {len(present)} versions; a canary needs one.",
+                    f"{model}@{alias} points at {len(present)} versions, a canary needs one; promote one first.",
                 )
             targets = [AliasTarget(present[0].version, 100 - weight), AliasTarget(version, weight)]
             seen = present[0].version if expect is None else expect
@@ -55,7 +55,7 @@ def rollback(
     alias: Annotated[str, typer.Option(help="The alias to move back.")] = PRODUCTION,
     as_json: AsJson = False,
 ) -> None:
-    """Point an alias back at what it pointed at before."""
+    """Point an alias back at its previous target."""
 
     async def move_back(client: RegistryClient) -> Model:
         history = [e.targets for e in await client.log_entries(model) if e.kind == "alias-set" and e.alias == alias]
@@ -71,7 +71,7 @@ def rollback(
 
 
 def describe_targets(targets: Sequence[AliasTarget]) -> str:
-    """A version's number, or several with their weights: ``3 (90) + 4 (10)``."""
+    """Return a version's number, or several with their weights: ``3 (90) + 4 (10)``."""
     if len(targets) == 1:
         return str(targets[0].version)
     return " + ".join(f"{target.version} ({target.weight})" for target in targets)

@@ -1,4 +1,4 @@
-"""Encoded images (PNG, JPEG, WebP) become tensors of pixels."""
+"""Turns encoded images (PNG, JPEG, WebP) into tensors of pixels."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _MAX_PIXELS = 50_000_000
 def image(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> list[NDArray[Any]]:
     """Return one image field as ``float32 [N, C, H, W]``.
 
-    Decodes in ``mode`` (L or RGB), resizes to ``size`` [H, W], scales to 0..1, turns
-    black into white and back if ``invert``, then computes ``(x - mean) / std``.
+    The image is decoded in ``mode`` (L or RGB), resized to ``size`` [H, W] and scaled to 0..1;
+    black and white are swapped if ``invert``; the result is ``(x - mean) / std``.
 
     Raises:
         PenstockError: 422 ``invalid-input`` if an image cannot be decoded or is too large.
@@ -39,17 +39,17 @@ def image(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: Mappin
 
 def _decode(field: str, data: bytes, mode: str, height: int, width: int) -> NDArray[np.float32]:
     """Return one image on a white background as ``float32 [C, H, W]``, 0 to 255."""
-    # Imported here because Pillow is a dependency of the services that run image models, not of this package.
+    # Imported here because only the services that run image models depend on Pillow; this package does not.
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
-            # A few kilobytes can unpack to gigapixels; the header gives the size before the pixels are decoded.
+            # A few kilobytes can unpack to gigapixels; the header has the size before the pixels are decoded.
             if opened.width * opened.height > _MAX_PIXELS:
                 raise PenstockError(
                     422,
                     "invalid-input",
-                    f"{field}: the image has more than {_MAX_PIXELS // 1_000_000} million pixels; send it smaller.",
+                    f"{field}: the image has more than {_MAX_PIXELS // 1_000_000} million pixels; send a smaller one.",
                 )
             decoded = opened.convert("RGBA")
         background = Image.new("RGBA", decoded.size, (255, 255, 255, 255))

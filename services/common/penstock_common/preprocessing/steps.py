@@ -1,4 +1,4 @@
-"""The table of the pre-processing steps, and ``preprocess``, which runs the one that a manifest names."""
+"""The table of pre-processing steps, and ``preprocess``, which runs the step that a manifest names."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def preprocess(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> list[N
     """Return the positional tensors of a batch.
 
     Args:
-        manifest: names the step; without one the inputs pass as they are, in order.
-        inputs: an array ``[N, *shape]`` for each field; BYTES as object arrays of ``bytes``.
+        manifest: names the step; without a step, the inputs are returned as they are, in order.
+        inputs: an array ``[N, *shape]`` for each field; BYTES are object arrays of ``bytes``.
 
     Raises:
         PenstockError: 422 ``invalid-input`` if a row cannot be read; 422 ``bad-manifest`` for an unknown step.

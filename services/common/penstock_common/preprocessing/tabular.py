@@ -1,4 +1,4 @@
-"""The columns of a table become one tensor of numbers and one of category indices."""
+"""Turns the columns of a table into a tensor of numbers and a tensor of category indices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text fields become tensors of bytes."""
+"""Turns text fields into tensors of bytes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def utf8_bytes(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: M
     multiple: int = params.get("multiple", 16)
     longest = min(max(map(len, rows), default=0), most)
     width = max(multiple, -(-longest // multiple) * multiple)
-    # ljust pads and the slice cuts, both in C; one frombuffer then reads all rows.
+    # ljust pads and the slice cuts, both in C; a single frombuffer then reads all rows.
     padded = b"".join([row.ljust(width, b"\0") if len(row) <= width else row[:width] for row in rows])
     return [np.frombuffer(bytearray(padded), dtype=np.uint8).reshape(len(rows), width)]
