@@ -63,6 +63,21 @@ async def test_a_broken_form_is_400(body: bytes, content_type: bytes) -> None:
     assert (error.status, error.code) == (400, "bad-form")
 
 
+async def test_text_that_is_not_utf8_is_400() -> None:
+    """As in JSON, no other encoding is guessed."""
+    error = await refused(*multipart(("text", None, b"gr\xff")))
+    assert (error.status, error.code) == (400, "bad-form")
+    assert "UTF-8" in error.detail
+
+
+@pytest.mark.parametrize("filename", [None, "f"])
+async def test_a_form_that_is_cut_off_is_400(filename: str | None) -> None:
+    """A last part that is not whole is not silently left out."""
+    body, headers = multipart(("area", None, b"2"), ("garden", filename, b"true"))
+    error = await refused(body[: body.index(b"true") + 2], headers)
+    assert (error.status, error.code) == (400, "bad-form")
+
+
 @pytest.mark.parametrize(("count", "filename"), [(17, "f"), (257, None)])
 async def test_a_form_is_bounded_in_parts(count: int, filename: str | None) -> None:
     """More files or fields than any model takes are not collected."""
