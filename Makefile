@@ -1,4 +1,4 @@
-# Everything a newcomer, a developer and CI do. `make` alone lists it.
+# The commands for users, developers and CI. `make` alone lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -7,19 +7,21 @@ BIN := $(VENV)/bin
 SERVICES := common gateway inference registry training cli
 STAMP := $(VENV)/.installed
 PROJECTS := $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
+VERSION_FILE := services/common/penstock_common/version.py
+VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' $(VERSION_FILE))
 
-.PHONY: help install up down status test abuse lint types proto proto-check envoy-check bench images chart-docs e2e loadtest clean
+.PHONY: help install up down status test abuse lint types proto proto-check envoy-check bench images release chart-docs version e2e loadtest clean
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-install: $(STAMP) ## virtual environment with all that is needed
+install: $(STAMP) ## create the virtual environment and install everything into it
 
-$(STAMP): constraints.txt requirements-dev.txt $(PROJECTS)
+$(STAMP): constraints.txt requirements-dev.txt $(VERSION_FILE) $(PROJECTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; choose one with PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@# torch first and by itself: unpinned, its dependents would pull gigabytes of another build.
+	@# torch is installed first and alone: otherwise its dependents could pull in another build of several gigabytes.
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(foreach s,$(SERVICES),-e services/$(s))
 	@touch $@
@@ -30,16 +32,16 @@ up: install ## train, register and start everything; prints the calls
 down: ## stop everything
 	@if test -x $(BIN)/penstock; then $(BIN)/penstock down; fi
 
-status: install ## which parts run
+status: install ## show which parts are running
 	@$(BIN)/penstock status
 
-test: install ## all tests
+test: install ## run the unit and integration tests
 	$(BIN)/python -m pytest -q
 
-abuse: install ## attacks on a gateway, with an innocent client beside them
+abuse: install ## attack a gateway with an innocent client beside it
 	$(BIN)/python -m pytest -q tests/abuse
 
-lint: install ## ruff: rules and format
+lint: install ## ruff: rules and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -50,38 +52,48 @@ proto: install ## generate the gRPC code from the contract
 	cd services/common && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
 	  penstock_common/contract/inference.proto
 
-proto-check: proto ## fail where the committed gRPC code is not what the contract says
+proto-check: proto ## fail if the committed gRPC code is not what the contract generates
 	git diff --exit-code -- services/common/penstock_common/contract
 
-envoy-check: install ## Envoy itself reads the configuration
+envoy-check: install ## let Envoy validate its configuration
 	$(BIN)/envoy --mode validate --log-level warning -c deploy/envoy/envoy.yaml
 
-bench: install ## the whole path against plain FastAPI, in ratios of one run (needs wrk)
-	$(BIN)/python -m benchmarks.end_to_end
+bench: install ## compare the whole path with FastAPI, raw ASGI and TorchServe (needs wrk, and Java for TorchServe): BENCH='--rounds 5'
+	$(BIN)/python -m benchmarks.end_to_end $(BENCH)
 
 IMAGES := registry gateway inference training loadtest
 TAG ?= $(shell git rev-parse --short HEAD)
 REPOSITORY ?= ghcr.io/penstock
-# The first that works: a docker without its engine is no builder.
+# The first one that works; the docker client alone, without its engine, cannot build.
 BUILDER ?= $(firstword $(foreach b,docker podman buildah,$(shell $(b) info >/dev/null 2>&1 && echo $(b))))
 
-images: ## container images: TAG=..., REPOSITORY=..., BUILDER=docker|podman|buildah, BUILD_ARGS='--build-arg TORCH_INDEX_URL=...'
+images: ## build the container images: TAG=..., REPOSITORY=..., BUILDER=docker|podman|buildah, BUILD_ARGS='--build-arg TORCH_INDEX_URL=...'
 	@test -n "$(BUILDER)" || { echo "docker, podman or buildah is needed to build images"; exit 1; }
 	@for s in $(IMAGES); do \
-	  $(BUILDER) build -t $(REPOSITORY)/$$s:$(TAG) -f $$(ls services/$$s/Dockerfile $$s/Dockerfile 2>/dev/null) --label org.opencontainers.image.revision=$$(git rev-parse HEAD) $(BUILD_ARGS) . || exit 1; \
+	  $(BUILDER) build -t $(REPOSITORY)/$$s:$(TAG) --target $$s \
+	    --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_ARGS) . || exit 1; \
 	done
 
-chart-docs: install ## README table and schema of the chart, and the kustomize base
+release: install ## build wheels, images, chart, SBOM and checksums of the committed version into dist/
+	$(BIN)/python deploy/release.py --builder "$(BUILDER)" --repository "$(REPOSITORY)"
+
+chart-docs: install ## generate the chart's README table and schema, and the kustomize base
 	@command -v helm >/dev/null || { echo "helm is needed to render the chart"; exit 1; }
 	$(BIN)/python deploy/helm/chart_docs.py
 	deploy/k8s/render.sh > deploy/k8s/base/penstock.yaml
 
-e2e: install ## tests on the cluster that KUBECONFIG names: TAG=... of the images, NEXT_TAG=... of another build
+version: ## write the version of penstock_common/version.py into the chart and the manifests
+	sed -i -E 's/^version: .*/version: $(VERSION)/; s/^appVersion: .*/appVersion: "$(VERSION)"/' deploy/helm/penstock/Chart.yaml
+	find deploy/k8s -type f -name '*.yaml' -exec sed -i -E \
+	  -e 's#(ghcr.io/penstock/[a-z]+(:|, newTag: ))[^ }]+#\1$(VERSION)#' \
+	  -e 's#(app.kubernetes.io/version: )"[^"]*"#\1"$(VERSION)"#' {} +
+
+e2e: install ## run the tests on the cluster that KUBECONFIG names: TAG=... of the images, NEXT_TAG=... of another build
 	TAG=$(TAG) $(BIN)/python -m pytest -q tests/e2e --timeout 900
 
-loadtest: install ## Locust against URL with KEY: SHAPE=ramp|spike|soak, REPORT=folder
+loadtest: install ## run Locust against URL with KEY: SHAPE=ramp|spike|soak, REPORT=folder
 	cd loadtest && URL=$(URL) KEY=$(KEY) SHAPE=$(or $(SHAPE),ramp) ../$(BIN)/locust -f locustfile.py --headless --only-summary \
 	  --html $(or $(REPORT),/tmp)/penstock-load.html
 
 clean: down ## remove the virtual environment and the installation's state
-	rm -rf $(VENV) .penstock
+	rm -rf $(VENV) .penstock .penstock-bench

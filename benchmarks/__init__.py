@@ -1,1 +1,1 @@
-"""Benchmarks: each prints ratios against a baseline of the same run."""
+"""The benchmark of the whole path; it prints ratios to baselines that were measured in the same run."""

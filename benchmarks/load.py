@@ -1,4 +1,4 @@
-"""A load generator that can keep up: wrk, with one JSON body and what it measured."""
+"""Runs wrk, a load generator that is fast enough, with one JSON body, and reads its results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ end
 
 @dataclass
 class Result:
-    """``rps`` requests per second; ``p50_ms`` and ``p99_ms`` milliseconds; ``errors`` is to be 0."""
+    """``rps`` is in requests per second, ``p50_ms`` and ``p99_ms`` in milliseconds; ``errors`` should be 0."""
 
     rps: float
     p50_ms: float
@@ -56,10 +56,10 @@ def wrk(url: str, *, body: str, headers: dict[str, str], connections: int, secon
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = re.search(r"RESULT (\d+) (\d+) (\d+) ([\d.]+) ([\d.]+)", output)
     if found is None:
-        raise SystemExit(f"wrk said nothing of use:\n{output}")
+        raise SystemExit(f"wrk printed no result:\n{output}")
     requests, micros, errors, p50, p99 = (float(part) for part in found.groups())
     return Result(requests / micros * 1e6, p50 / 1000, p99 / 1000, int(errors))
 
 
 def _lua(text: str) -> str:
-    return json.dumps(text)  # for ASCII without control characters the same in both languages
+    return json.dumps(text)  # JSON and Lua write ASCII without control characters the same way

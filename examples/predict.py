@@ -1,11 +1,11 @@
-"""Ask the spam model, with nothing but the standard library: KEY=... python predict.py "text of a message"."""
+"""Ask the spam model, with the standard library alone: KEY=... python predict.py "text of a message"."""
 
 import json
 import os
 import sys
 import urllib.request
 
-request = urllib.request.Request(  # noqa: S310 (the address is ours)
+request = urllib.request.Request(  # noqa: S310 (the user's own address)
     os.environ.get("PENSTOCK_URL", "http://localhost:8080") + "/v1/models/spam/predict",
     data=json.dumps({"text": sys.argv[1]}).encode(),
     headers={"API-Key": os.environ["KEY"], "Content-Type": "application/json"},

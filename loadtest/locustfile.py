@@ -2,9 +2,9 @@
 
     URL=http://localhost:8080 KEY=psk_... SHAPE=ramp locust -f locustfile.py --headless --html report.html
 
-``KEYS`` (comma-separated) are more tenants; ``LIMITED_KEY`` belongs to one that exceeds its limit and expects
-honest 429s. ``SHAPE`` is ramp, spike or soak; see shapes.py. thresholds.py decides the exit code; with
-``NAMESPACE`` set, pods.py watches the installation's pods meanwhile.
+``KEYS`` (comma-separated) are the keys of more tenants; ``LIMITED_KEY`` belongs to one that exceeds its limit and
+expects correct 429s. ``SHAPE`` is ramp, spike or soak; see shapes.py. thresholds.py decides the exit code. If
+``NAMESPACE`` is set, pods.py watches the installation's pods during the run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Shape = shapes.chosen(os.environ.get("SHAPE", "ramp"))
 
 
 class Tenant(FastHttpUser):
-    """Asks as one of the installation's tenants; every answer must be a right one."""
+    """One of the installation's tenants; every answer must be a prediction."""
 
     abstract = True
     host = URL
@@ -84,13 +84,13 @@ if os.environ.get("IMAGES", "true") == "true":
                 if answer.status_code != 200:
                     answer.failure(f"{answer.status_code} {(answer.text or '')[:200]}")
                 elif answer.json()["prediction"] != "7":
-                    answer.failure(f"a seven was taken for {answer.json()['prediction']}")
+                    answer.failure(f"a seven was read as {answer.json()['prediction']}")
 
 
 if LIMITED_KEY:
 
     class Exceeder(FastHttpUser):
-        """Sends more than it may: each answer is right, or a 429 that says when to come back."""
+        """Exceeds its limit: each answer is a prediction, or a 429 that says when to try again."""
 
         host = URL
         fixed_count = 1
@@ -107,13 +107,13 @@ if LIMITED_KEY:
             ) as answer:
                 if answer.status_code == 200:
                     return
-                honest = (
+                correct = (
                     answer.status_code == 429
                     and int(answer.headers.get("Retry-After", "0")) >= 1
                     and answer.json()["code"] == "rate-limited"
                     and "RateLimit" in answer.headers
                 )
-                if honest:
+                if correct:
                     answer.success()
                 else:
-                    answer.failure(f"not an honest refusal: {answer.status_code} {(answer.text or '')[:200]}")
+                    answer.failure(f"not a correct refusal: {answer.status_code} {(answer.text or '')[:200]}")

@@ -1,6 +1,6 @@
-"""Pods and latency on one time axis, with NAMESPACE set: ``timeline.csv`` and ``timeline.html`` in REPORT_DIR.
+"""If NAMESPACE is set, record pods and latency over time: ``timeline.csv`` and ``timeline.html`` in REPORT_DIR.
 
-Without REPORT_DIR the table goes to standard output, where a pod's log keeps it.
+Without REPORT_DIR the table goes to standard output, and so into the log of a pod.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REPORT_DIR = os.environ.get("REPORT_DIR", "")
 
 
 def sample(environment: Environment, api: Any, started: float) -> dict[str, float]:
-    """One moment of the run."""
+    """Return the figures of this moment."""
     pods = api.list_namespaced_pod(NAMESPACE, label_selector=f"app.kubernetes.io/component={COMPONENT}").items
     staying = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
     ready = [p for p in staying if any(c.type == "Ready" and c.status == "True" for c in p.status.conditions or [])]

@@ -1,4 +1,4 @@
-"""How many users when. Times are seconds since the start; USERS and SECONDS stretch a shape."""
+"""How many users there are at which time. USERS and SECONDS scale a shape; times are seconds since the start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SECONDS = float(os.environ.get("SECONDS", "180"))
 
 
 class Ramp(LoadTestShape):
-    """Up over a third of the time, steady for a third, down over the last."""
+    """Rises for a third of the time, is steady for a third, and falls for the last third."""
 
     def tick(self) -> tuple[int, float] | None:
         at = self.get_run_time() / SECONDS
@@ -22,7 +22,7 @@ class Ramp(LoadTestShape):
 
 
 class Spike(LoadTestShape):
-    """A tenth of the users, and all of them for the middle fifth of the time."""
+    """A tenth of the users, but all of them for the middle fifth of the time."""
 
     def tick(self) -> tuple[int, float] | None:
         at = self.get_run_time() / SECONDS
@@ -39,7 +39,7 @@ class Soak(LoadTestShape):
 
 
 def chosen(name: str) -> type[LoadTestShape]:
-    """Locust takes the one shape class that the locustfile holds."""
+    """Return the shape class of this name; Locust uses the only one that the locustfile has."""
     shapes = {"ramp": Ramp, "spike": Spike, "soak": Soak}
     if name not in shapes:
         raise SystemExit(f"SHAPE={name!r}: use one of {', '.join(shapes)}")

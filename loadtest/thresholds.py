@@ -1,4 +1,4 @@
-"""What decides the exit code: MAX_FAILURES (default 0), MAX_P99_MS (default 2000), MIN_REQUESTS (default 100)."""
+"""Decides the exit code by MAX_FAILURES (default 0), MAX_P99_MS (default 2000) and MIN_REQUESTS (default 100)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIN_REQUESTS = int(os.environ.get("MIN_REQUESTS", "100"))
 
 
 def verdict(requests: int, failures: int, p99_ms: float) -> list[str]:
-    """What was missed; empty where all is well."""
+    """Return a line for each missed threshold."""
     missed = []
     if requests < MIN_REQUESTS:
         missed.append(f"{requests} requests were sent, MIN_REQUESTS is {MIN_REQUESTS}")

@@ -1,4 +1,4 @@
-"""The table of a run, and its page: every series over the same time axis."""
+"""The table of a run, and a page that draws every series over the same time axis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def save(rows: list[dict[str, float]], file: TextIO) -> None:
 
 
 def page(rows: list[dict[str, float]]) -> str:
-    """Each series as a line of its own over the same time axis, scaled to its largest value."""
+    """Return HTML with a line for each series over the same time axis, scaled to the series' largest value."""
     width, height = 900, 110
     last = max([row["seconds"] for row in rows], default=1) or 1
     charts = []

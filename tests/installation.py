@@ -1,4 +1,4 @@
-"""A whole local installation on free ports, started the way a user starts one."""
+"""A complete local installation on free ports, started with the command line as a user starts it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-#: Below the ranges from which the kernel takes ports of outgoing connections and Kubernetes its node ports, which could
-#: otherwise take a port between its choice here and its use.
+#: Below the ranges of the kernel's outgoing connections and of Kubernetes' node ports, which could otherwise take a
+#: port between its choice and its use.
 _PORTS = range(10_000, 30_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Consecutive ports of 127.0.0.1 that nobody listens on."""
+    """Return consecutive ports of 127.0.0.1 on which nothing listens."""
     while True:
         first = random.choice(_PORTS[:-count])
         ports = list(range(first, first + count))
@@ -36,6 +38,29 @@ def free_ports(count: int) -> list[int]:
         return ports
 
 
+def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Wait for a condition; fail the test if it does not become true in time."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, f"waited {seconds} s in vain for {what}"
+        time.sleep(0.02)
+
+
+def _status(url: str) -> int:
+    try:
+        return httpx.get(url).status_code
+    except httpx.HTTPError:
+        return 0
+
+
+class Gateway(NamedTuple):
+    """An additional gateway of an installation."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+
 class Installation:
     """``penstock up`` in a home folder of its own.
 
@@ -43,7 +68,7 @@ class Installation:
         home: folder for state, logs and keys.
         workers: inference processes behind Envoy.
         prefix: words put before each command, e.g. ``taskset -c 0``.
-        environment: more variables for the services.
+        environment: additional environment variables of the services.
     """
 
     def __init__(
@@ -69,10 +94,9 @@ class Installation:
         self.registry_url = f"http://127.0.0.1:{registry}"
         self.envoy_address = f"127.0.0.1:{envoy}"
         self.envoy_admin_url = f"http://127.0.0.1:{admin}"
-        self.keys_db = ""
 
     def penstock(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the command line; its output is in the error where it fails."""
+        """Run the command line; its output is in the error if it fails."""
         command = [*self._prefix, sys.executable, "-m", "penstock_cli", *arguments]
         done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, check=False)
         if check and done.returncode:
@@ -89,12 +113,41 @@ class Installation:
         self.penstock("down")
 
     def unlimited_key(self) -> str:
-        """A new key whose limit nothing reaches, once the gateway knows it."""
+        """Create a key whose limit no test reaches; return it once the gateway knows it."""
         key = str(self.json("keys", "create", "--name", "unlimited", "--rate", "1000000", "--burst", "1000000")["key"])
-        give_up = time.monotonic() + 30
-        while httpx.get(f"{self.url}/v1/models", headers={"API-Key": key}).status_code == 401:
-            assert time.monotonic() < give_up, "the gateway never noticed the new key"
+        known = lambda: httpx.get(f"{self.url}/v1/models", headers={"API-Key": key}).status_code != 401  # noqa: E731
+        until(known, "the gateway to know the new key")
         return key
+
+    @contextmanager
+    def another_gateway(self, **environment: str) -> Iterator[Gateway]:
+        """Start another gateway with the same registry, keys and pods; yield it once it is ready.
+
+        Args:
+            environment: settings that differ from those of the first gateway.
+        """
+        (port,) = free_ports(1)
+        settings = {
+            "PENSTOCK_GATEWAY_PORT": str(port),
+            "PENSTOCK_GATEWAY_UPSTREAM": self.envoy_address,
+            "PENSTOCK_GATEWAY_ENVOY_ADMIN_URL": self.envoy_admin_url,
+            "PENSTOCK_GATEWAY_REGISTRY_URL": self.registry_url,
+            "PENSTOCK_GATEWAY_REGISTRY_TOKEN": self.registry_token,
+            "PENSTOCK_GATEWAY_KEYS_URL": str(self.home / "keys.db"),
+        }
+        url = f"http://127.0.0.1:{port}"
+        command = [*self._prefix, sys.executable, "-m", "penstock_gateway"]
+        log = self.home / f"gateway-{port}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, env=self.environment | settings | environment, cwd=ROOT, stdout=output, stderr=output
+            )
+        try:
+            until(lambda: _status(f"{url}/readyz") == 200, f"another gateway to be ready; see {log}")
+            yield Gateway(process, url, log)
+        finally:
+            process.kill()
+            process.wait()
 
     @property
     def key(self) -> str:

@@ -1,9 +1,9 @@
-"""README.md's table and values.schema.json of the chart, from the comments of values.yaml.
+"""Generate the chart's table of values (README.md) and values.schema.json from the comments of values.yaml.
 
-Usage: chart_docs.py [--check]; with --check it writes nothing and fails where a file is not what it would write.
+Usage: chart_docs.py [--check]; with --check it writes nothing and fails if a file is not up to date.
 
-A value's comment begins with "# --" and may go on over lines. "# @enum a, b" lists what it may be; "# @type T" says
-what a default alone does not: object (free), object of objects, array of strings|integers|objects.
+A value's comment begins with "# --" and may span several lines. "# @enum a, b" lists the allowed values; "# @type T"
+gives the type that a default alone does not show: object (free), object of objects, array of strings|integers|objects.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Value:
 
 
 def read_values(text: str) -> list[Value]:
-    """Every key of the file in order, with what its comment says."""
+    """Return every key of the file in order, with its comment."""
     tree = yaml.safe_load(text)
     values: list[Value] = []
     stack: list[tuple[int, str]] = []
@@ -82,7 +82,7 @@ def is_leaf(value: Value) -> bool:
 def schema(values: list[Value]) -> dict[str, Any]:
     root: dict[str, Any] = _object()
     root |= {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of the penstock chart"}
-    # What Helm adds itself.
+    # Helm adds this one itself.
     root["properties"]["global"] = {"type": "object"}
     for value in values:
         at = root
@@ -93,7 +93,7 @@ def schema(values: list[Value]) -> dict[str, Any]:
     pool["properties"]["models"] = {
         "type": "array",
         "items": {"type": "string"},
-        "description": "Globs of the models it serves.",
+        "description": "Globs of the models that it serves.",
     }
     root["properties"]["pools"]["additionalProperties"] = pool
     root["properties"]["poolDefaults"]["properties"]["models"] = pool["properties"]["models"]
@@ -136,7 +136,7 @@ def main() -> int:
     values = read_values((CHART / "values.yaml").read_text())
     undocumented = [".".join(v.path) for v in values if is_leaf(v) and not v.description]
     if undocumented:
-        print(f"values.yaml: no '# --' comment on {', '.join(undocumented)}", file=sys.stderr)
+        print(f"values.yaml: no '# --' comment above {', '.join(undocumented)}", file=sys.stderr)
         return 1
     readme = (CHART / "README.md").read_text()
     head, _, rest = readme.partition(BEGIN)

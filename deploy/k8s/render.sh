@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The kustomize base, from the chart: deploy/k8s/render.sh > deploy/k8s/base/penstock.yaml
+# Render the kustomize base from the chart: deploy/k8s/render.sh > deploy/k8s/base/penstock.yaml
 set -euo pipefail
 here=$(dirname "$0")
 helm template penstock "$here/../helm/penstock" --namespace penstock --kube-version 1.34.0 --skip-tests -f "$here/values.yaml" |

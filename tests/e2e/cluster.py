@@ -1,4 +1,4 @@
-"""The cluster that ``KUBECONFIG`` names, through kubectl and helm as a user has them."""
+"""The cluster that ``KUBECONFIG`` names, used through kubectl and helm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CommandFailed(AssertionError):
 
 
 def run(*command: str, stdin: str | None = None, timeout: float = 300) -> str:
-    """A command's output; its errors are in the exception where it fails."""
+    """Return a command's output; if it fails, the exception has its errors."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode:
         raise CommandFailed(f"{' '.join(command)} -> {done.returncode}\n{done.stdout}\n{done.stderr}")
@@ -28,12 +28,12 @@ def run(*command: str, stdin: str | None = None, timeout: float = 300) -> str:
 def until(condition: Callable[[], object], what: str, seconds: float = 180, every: float = 0.5) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < give_up, f"waited {seconds} s in vain: {what}"
+        assert time.monotonic() < give_up, f"waited {seconds} s in vain for {what}"
         time.sleep(every)
 
 
 class Namespace:
-    """One namespace, labelled so that Pod Security lets only restricted pods in."""
+    """A namespace whose label makes Pod Security admit only restricted pods."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -66,12 +66,12 @@ class Namespace:
         self.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=240s")
 
     def pods(self, component: str) -> list[dict[str, Any]]:
-        """A part's pods that are not leaving."""
+        """Return a part's pods that are not being deleted."""
         found = self.get("pods", "-l", f"app.kubernetes.io/component={component}")["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def ready_pods(self, component: str) -> list[str]:
-        """Their names."""
+        """Return the names of a part's ready pods."""
         return [
             pod["metadata"]["name"]
             for pod in self.pods(component)
@@ -104,7 +104,7 @@ RESTRICTED_CONTAINER: dict[str, Any] = {
 def python_pod(
     name: str, image: str, program: str, environment: dict[str, str], labels: dict[str, str]
 ) -> dict[str, Any]:
-    """A pod that runs a Python program in one of our images."""
+    """Return a pod that runs a Python program in one of our images."""
     container = RESTRICTED_CONTAINER | {
         "name": "main",
         "image": image,

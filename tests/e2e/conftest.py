@@ -1,4 +1,4 @@
-"""One release in a namespace of its own for all e2e tests; KUBECONFIG chooses the cluster."""
+"""The release that all e2e tests share, in its own namespace of the cluster that KUBECONFIG names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.load import Load
 
 REPOSITORY = os.environ.get("PENSTOCK_IMAGES", "ghcr.io/penstock")
 TAG = os.environ.get("TAG", "dev")
-#: Sets what a machine of two cores can carry; everything else is the chart's default.
+#: Resources that a machine with two cores has; everything else is the chart's default.
 SMALL = """
 image: {tag: "TAG", repository: REPOSITORY}
 gateway:
@@ -61,7 +61,7 @@ class Release:
 
 @pytest.fixture(scope="session")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
-    """Two gateways, two pods, the example model trained."""
+    """An installation with two gateways, two pods and the trained example model."""
     for program in ("kubectl", "helm"):
         if shutil.which(program) is None:
             pytest.skip(f"needs {program} on the PATH")
@@ -82,13 +82,13 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
         namespace.delete()
 
 
-#: What the load tests counted: (what happened, sent, failed).
+#: The counts of the tests under load: (what happened, sent, failed).
 TABLE: list[tuple[str, int, int]] = []
 
 
 @pytest.fixture
 def nothing_lost(release: Release) -> Callable[[str], AbstractContextManager[Load]]:
-    """A block under steady load after which no request may have failed; its counts go into the table at the end."""
+    """A block under steady load, in which no request may fail; its counts go into the table at the end of the run."""
 
     @contextmanager
     def block(what: str) -> Iterator[Load]:

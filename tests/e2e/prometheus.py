@@ -1,4 +1,4 @@
-"""The cluster's Prometheus: PROMETHEUS_URL, or through the API server's proxy."""
+"""Queries the cluster's Prometheus, at PROMETHEUS_URL or through the API server's proxy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PROXY = "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy"
 
 
 def query(expression: str) -> list[dict[str, Any]]:
-    """The result of an instant query; an error of Prometheus raises."""
+    """Return the result of an instant query; an error of Prometheus fails the test."""
     path = f"/api/v1/query?query={quote(expression)}"
     if url := os.environ.get("PROMETHEUS_URL"):
         with urlopen(url + path, timeout=30) as response:

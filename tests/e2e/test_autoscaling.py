@@ -1,4 +1,4 @@
-"""Pools follow their load: on executor utilisation under Locust, and on GPU utilisation to a hundred pods."""
+"""Pools scale with their load: on executor utilisation under Locust, and on GPU utilisation to a hundred pods."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCALED = ["--set", "monitoring.podMonitors=true", "--set", "poolDefaults.autosc
 
 
 def custom_metric(namespace: Namespace, name: str) -> bool:
-    """Whether the adapter gives this metric for pods of the namespace."""
+    """Return whether the adapter has this metric for pods of the namespace."""
     try:
         path = f"/apis/custom.metrics.k8s.io/v1beta1/namespaces/{namespace.name}/pods/*/{name}"
         return bool(json.loads(run("kubectl", "get", "--raw", path))["items"])
@@ -44,7 +44,7 @@ def needs_adapter() -> None:
 
 @pytest.fixture
 def scaled(release: Release) -> Iterator[Release]:
-    """The pool scales on its executor's utilisation, from one pod; small targets, as small machines carry the load."""
+    """A pool that scales on executor utilisation from one pod; its targets are low, because the machine is small."""
     needs_adapter()
     release.upgrade(
         *_SCALED,
@@ -68,7 +68,7 @@ def scaled(release: Release) -> Iterator[Release]:
 
 
 def watcher(namespace: Namespace) -> list[dict[str, Any]]:
-    """Lets the load's pod look at pods."""
+    """Return the objects that allow a pod to list pods."""
     rbac = "rbac.authorization.k8s.io"
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "watcher"}},
@@ -89,11 +89,15 @@ def watcher(namespace: Namespace) -> list[dict[str, Any]]:
 
 
 def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) -> None:
-    """Under Locust's ramp the pool grows and shrinks again, and no request fails; the report has both on one time axis."""
+    """Under Locust's ramp the pool grows and shrinks again, every pod works, and no request fails.
+
+    The report has pods and latency on one time axis. On one machine, more pods do not answer more requests per second,
+    because they share its cores; their shares of the messages show that the new pods work.
+    """
     namespace = scaled.namespace
     until(lambda: len(namespace.pods("inference")) == 1, "the pool to shrink to one pod", seconds=240)
     environment = {
-        "URL": scaled.url, "KEY": scaled.key, "SHAPE": "ramp", "USERS": "14", "SECONDS": "150", "IMAGES": "false",
+        "URL": scaled.url, "KEY": scaled.key, "SHAPE": "ramp", "USERS": "14", "SECONDS": "210", "IMAGES": "false",
         "NAMESPACE": namespace.name, "MAX_P99_MS": "5000",
     }  # fmt: skip
     pod = python_pod("locust", f"{REPOSITORY}/loadtest:{TAG}", "", environment, {"app": "locust"})
@@ -103,6 +107,8 @@ def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) 
     container["volumeMounts"] = [{"name": "tmp", "mountPath": "/tmp"}]
     pod["spec"]["volumes"] = [{"name": "tmp", "emptyDir": {}}]
     namespace.apply(*watcher(namespace), pod)
+    until(lambda: len(namespace.ready_pods("inference")) == 3, "three pods", seconds=200)
+    shares = messages_answered(namespace, at_least=300)
     until(
         lambda: namespace.get("pod", "locust")["status"]["phase"] in ("Succeeded", "Failed"),
         "Locust",
@@ -118,11 +124,35 @@ def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) 
     assert "THRESHOLD MISSED" not in log, log[-3000:]
     assert rows[-1]["failures"] == "0"
     assert most == 3
+    assert len(shares) == 3
+    assert min(shares.values()) >= sum(shares.values()) / 3 / 2, shares
     until(lambda: len(namespace.pods("inference")) == 1, "the pool to shrink again", seconds=300)
 
 
+def messages_answered(namespace: Namespace, at_least: int) -> dict[str, float]:
+    """Return how many messages each pod of the pool answers from now until there are ``at_least`` so many in total."""
+    pods = namespace.ready_pods("inference")
+    before = {pod: answered(namespace, pod) for pod in pods}
+    since: dict[str, float] = {}
+
+    def enough() -> bool:
+        since.update({pod: answered(namespace, pod) - before[pod] for pod in pods})
+        return sum(since.values()) >= at_least
+
+    until(enough, f"{at_least} answers of {len(pods)} pods", seconds=120)
+    return since
+
+
+def answered(namespace: Namespace, pod: str) -> float:
+    """Return how many messages a pod has answered without an error since it started."""
+    program = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9200/metrics').read().decode())"
+    page = namespace.kubectl("exec", pod, "--", "python", "-c", program)
+    series = [line for line in page.splitlines() if line.startswith("penstock_inference_requests_total{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in series if 'code="OK"' in line)
+
+
 def timeline(log: str) -> list[dict[str, str]]:
-    """The table in a pod's log, between whose lines the log may have put others, of standard error."""
+    """Return the table in a pod's log; lines of standard error may be between its lines."""
     lines = log.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("seconds,users,"))
     rows = [line for line in lines[start + 1 :] if re.fullmatch(r"[\d.]+(,[\d.]+){6}", line)]
@@ -130,7 +160,7 @@ def timeline(log: str) -> list[dict[str, str]]:
 
 
 def sent(log: str) -> int:
-    """Requests of Locust's summary."""
+    """Return the number of requests in Locust's summary."""
     line = next(line for line in log.splitlines() if line.strip().startswith("Aggregated"))
     return int(line.split()[1])
 
@@ -144,7 +174,7 @@ def write_report(rows: list[dict[str, str]]) -> None:
     (REPORTS / "autoscaling.html").write_text(page_of.page(numbers))
 
 
-#: Publishes a utilisation for every pod of the GPU pool, as DCGM's exporter does on nodes that have GPUs.
+#: Publishes a GPU utilisation for every pod of the GPU pool, as DCGM's exporter does on nodes with GPUs.
 _EXPORTER = """
 import http.server, json, os, ssl, urllib.request
 BASE = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -177,7 +207,7 @@ def exporter(namespace: Namespace, image: str, utilisation: int) -> list[dict[st
         "metadata": {"name": "gpu-exporter"},
         "spec": {
             "selector": {"matchLabels": {"app": "gpu-exporter"}},
-            # The series name the pods they speak of.
+            # The series have the labels of the pods that they are about.
             "podMetricsEndpoints": [{"port": "metrics", "honorLabels": True}],
         },
     }
@@ -187,7 +217,7 @@ def exporter(namespace: Namespace, image: str, utilisation: int) -> list[dict[st
 
 
 def test_a_gpu_pool_scales_to_a_hundred_pods(release: Release) -> None:
-    """On GPU utilisation 1 -> 10 -> 100 by the autoscaler, and by ``kubectl scale`` to 25 with it off."""
+    """On GPU utilisation, the autoscaler goes from 1 to 10 to 100 pods; with it off, ``kubectl scale`` sets 25."""
     needs_adapter()
     nodes = json.loads(run("kubectl", "get", "nodes", "-l", "type=fake", "-o", "json"))["items"]
     if len(nodes) < 100:

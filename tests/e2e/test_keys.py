@@ -1,4 +1,4 @@
-"""Keys of an installation in a cluster, in a Secret or in PostgreSQL: made, revoked, noticed by every gateway."""
+"""Keys of an installation in a cluster, in a Secret or in PostgreSQL: every gateway notices each change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ASK = (
 
 
 def statuses(release: Release, key: str) -> set[str]:
-    """What each gateway answers to a key."""
+    """Return the statuses that the gateways answer to a key."""
     namespace = release.namespace
     return {
         namespace.kubectl("exec", pod, "-c", "gateway", "--", "python", "-c", _ASK, key).strip()
@@ -31,7 +31,7 @@ def statuses(release: Release, key: str) -> set[str]:
 
 
 def counted(release: Release, metric: str) -> float:
-    """The least value of a metric without labels among the gateways."""
+    """Return the lowest value of a metric without labels among the gateways."""
     namespace = release.namespace
     program = "import httpx; print(httpx.get('http://127.0.0.1:9090/metrics').text)"
     pages = [
@@ -47,7 +47,7 @@ def penstock(release: Release, *arguments: str) -> str:
 
 
 def test_keys_are_made_and_revoked_in_the_cluster(release: Release) -> None:
-    """A new key is known to every gateway within seconds, a revoked one refused; an upgrade keeps both; the first stays."""
+    """Within seconds, every gateway accepts a new key and refuses a revoked one; an upgrade keeps all keys."""
     created = json.loads(penstock(release, "create", "--name", "shop", "--json"))
     until(lambda: statuses(release, created["key"]) == {"200"}, "the new key", seconds=30)
     listed = json.loads(penstock(release, "list", "--json"))
@@ -102,7 +102,7 @@ def postgresql() -> list[dict[str, object]]:
 
 @pytest.fixture
 def on_postgresql(release: Release) -> Iterator[Release]:
-    """A second installation, its keys in an empty database."""
+    """A second installation, whose keys are in a database that is empty at first."""
     namespace = Namespace("penstock-e2e-postgresql")
     namespace.delete()
     namespace.create()
@@ -115,16 +115,16 @@ def on_postgresql(release: Release) -> Iterator[Release]:
 
 
 def test_keys_live_in_postgresql(on_postgresql: Release) -> None:
-    """A gateway starts without any key, hears of new and revoked ones, and keeps the known ones when the server is gone."""
+    """A gateway starts without keys, notices new and revoked ones, and keeps those it knows while the server is down."""
     namespace = on_postgresql.namespace
 
     def in_a_gateway(*arguments: str) -> str:
-        command = ["python", "-m", "penstock_gateway.auth.key_ring", *arguments]
+        command = ["penstock", "keys", *arguments]
         return namespace.kubectl("exec", "deploy/penstock-gateway", "-c", "gateway", "--", *command)
 
     shop, other = (json.loads(in_a_gateway("create", "--name", name, "--json")) for name in ("shop", "other"))
     until(lambda: statuses(on_postgresql, other["key"]) == {"200"}, "the new keys", seconds=30)
-    in_a_gateway("revoke", "--id", shop["id"])
+    in_a_gateway("revoke", shop["id"])
     until(lambda: statuses(on_postgresql, shop["key"]) == {"401"}, "the revocation", seconds=30)
     with pytest.raises(CommandFailed, match="PostgreSQL"):
         penstock(on_postgresql, "create", "--name", "lost")

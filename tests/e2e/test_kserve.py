@@ -42,12 +42,12 @@ def penstock(release: Release, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def predictor(release: Release) -> Iterator[dict[str, Any]]:
-    """The values by which the chart routes to spam@production, served by two pods of KServe's."""
+    """spam@production served by two pods of KServe's: what ``deploy --json`` printed."""
     pytest.importorskip("kserve", reason="needs the Python package kserve")
     try:
         run("kubectl", "get", "crd", "inferenceservices.serving.kserve.io")
     except CommandFailed:
-        pytest.skip("the cluster has no KServe: no CRD inferenceservices.serving.kserve.io")
+        pytest.skip("needs KServe: the cluster has no CRD inferenceservices.serving.kserve.io")
     there_before = run("kubectl", "get", "clusterservingruntime", "penstock", "--ignore-not-found", "-o", "name")
     run("kubectl", "apply", "-f", RUNTIME)
     try:
@@ -60,7 +60,7 @@ def predictor(release: Release) -> Iterator[dict[str, Any]]:
 
 
 def test_it_becomes_ready(release: Release, predictor: dict[str, Any]) -> None:
-    """``deploy`` returns once KServe and the model are ready; ``status`` says so too, and with how many pods."""
+    """``deploy`` returns once KServe and the model are ready; ``status`` reports the same, and the number of pods."""
     assert predictor["ready"] is True
     (row,) = json.loads(penstock(release, "status", "--json"))
     assert row == {"name": "spam", "model": "spam@production", "ready": True, "pods": 2, "reason": ""}
@@ -74,7 +74,7 @@ def test_the_pods_are_ours_alone(release: Release, predictor: dict[str, Any]) ->
 
 
 def test_it_answers_inside_the_cluster(release: Release, predictor: dict[str, Any]) -> None:
-    """ModelInfer through KServe's own Service, and through the headless one that knows the pods."""
+    """ModelInfer works through KServe's own Service, and through the headless one that lists the pods."""
     namespace = release.namespace
     targets = {"TARGETS": "spam-predictor:80,spam-pods:9100"}
     namespace.apply(python_pod("ask-kserve", release.image, _INFER, targets, {"app": "ask-kserve"}))
@@ -97,16 +97,16 @@ def test_the_gateway_routes_to_it(
     with nothing_lost("a model moves to KServe") as load:
         release.upgrade(*external)
         load.more(60)
-    with nothing_lost("the chart's pool lets go of it") as load:
+    with nothing_lost("the chart's pool stops serving it") as load:
         release.upgrade(*external, *excluded)
-        load.more(60)  # nobody else has the model now
+        load.more(60)  # only KServe's pods have the model now
     with nothing_lost("the model moves back"):
         release.upgrade(*external)
         release.upgrade()
 
 
 def test_it_is_deleted(release: Release, predictor: dict[str, Any]) -> None:
-    """``delete`` takes the InferenceService, and with it go its Deployment, Services and pods."""
+    """``delete`` removes the InferenceService together with its Deployment, Services and pods."""
     namespace = release.namespace
     penstock(release, "delete", "spam")
     assert json.loads(penstock(release, "status", "--json")) == []

@@ -1,4 +1,4 @@
-"""After a load run every query of every dashboard, rule and alert has an answer on the live Prometheus."""
+"""Under load, every query of every dashboard, rule and alert returns data from a real Prometheus."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.e2e.prometheus import query
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 DASHBOARDS = sorted((ROOT / "deploy" / "helm" / "penstock" / "files" / "dashboards").glob("*.json"))
 
-#: Counters with labels exist only once the thing has happened; that nothing failed is no fault of the query.
+#: A counter with labels has no series before the first event, so an empty result is not an error of the query.
 _MAY_BE_EMPTY = ("penstock_inference_load_failures_total",)
 
 
 def panels(namespace: str) -> dict[str, str]:
-    """Every dashboard's queries, by panel, with its variables set."""
+    """Return the queries of all dashboards by panel, with their variables set."""
     found = {}
     for path in DASHBOARDS:
         for panel in json.loads(path.read_text())["panels"]:
@@ -31,7 +31,7 @@ def panels(namespace: str) -> dict[str, str]:
 
 
 def rules(release: Release) -> dict[str, str]:
-    """Every rule's expression; an alert's without its last comparison, which is false while all is well."""
+    """Return the expression of every rule; an alert's without its comparisons, which are false while all is well."""
     spec = release.namespace.get("prometheusrule", "penstock")["spec"]
     found = {}
     for group in spec["groups"]:
@@ -47,7 +47,7 @@ def rules(release: Release) -> dict[str, str]:
 
 @pytest.fixture
 def monitored(release: Release) -> Iterator[Release]:
-    """The release with monitors and rules, and afterwards without."""
+    """The release with monitors and rules, which are removed afterwards."""
     try:
         run("kubectl", "get", "crd", "podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com")
     except CommandFailed:
@@ -58,7 +58,7 @@ def monitored(release: Release) -> Iterator[Release]:
 
 
 def test_prometheus_scrapes_every_part(monitored: Release) -> None:
-    """Every pod's port is up, Envoy's too, whose container is a sidecar among the init containers."""
+    """Every pod's metrics port is up, including Envoy's, whose container is a sidecar among the init containers."""
     namespace = monitored.namespace
     ports = {"gateway": ("metrics", "envoy-ops"), "inference": ("metrics",), "registry": ("http",)}
     wanted = {(pod, port) for part, names in ports.items() for pod in namespace.ready_pods(part) for port in names}
@@ -72,7 +72,7 @@ def test_prometheus_scrapes_every_part(monitored: Release) -> None:
 
 
 def test_every_query_has_an_answer(monitored: Release) -> None:
-    """With monitors and rules on, and after some load, no panel is empty and no rule is without data."""
+    """With monitors and rules, and after some load, no panel is empty and no rule is without data."""
     release = monitored
     queries = panels(release.namespace.name) | rules(release)
     missing: dict[str, str] = {}
@@ -95,7 +95,7 @@ def test_every_query_has_an_answer(monitored: Release) -> None:
 
 
 def test_dashboards_are_where_grafana_looks(release: Release) -> None:
-    """Each is a ConfigMap with the label of Grafana's sidecar, and the same JSON as in the repository."""
+    """Each is a ConfigMap with the label that Grafana's sidecar looks for, and has the same JSON as the repository."""
     release.upgrade("--set=monitoring.dashboards=true")
     found = release.namespace.get("configmaps", "-l", "grafana_dashboard=1")["items"]
     contents = {name: json.loads(text) for item in found for name, text in item["data"].items()}

@@ -1,4 +1,4 @@
-"""Whatever happens to the installation, the clients' requests are answered."""
+"""No request fails during rollouts, rollbacks, promotions, scale-ins, drains, or the loss of a part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Block = Callable[[str], AbstractContextManager[Load]]
 
 
 def settled(release: Release, gateways: int = 2, pods: int = 2) -> None:
-    """Wait until the installation is whole again."""
+    """Wait until the installation has exactly these pods, all of them ready."""
     namespace = release.namespace
     until(
         lambda: (
@@ -31,7 +31,7 @@ def settled(release: Release, gateways: int = 2, pods: int = 2) -> None:
 
 
 def test_a_rolling_update_to_a_new_image(release: Release, nothing_lost: Block) -> None:
-    """Every pod of every part is replaced, by another image where NEXT_TAG names one."""
+    """Every pod of every part is replaced, with another image if NEXT_TAG names one."""
     settled(release)
     with nothing_lost("rolling update to a new image"):
         if tag := os.environ.get("NEXT_TAG"):
@@ -44,7 +44,7 @@ def test_a_rolling_update_to_a_new_image(release: Release, nothing_lost: Block) 
 
 
 def test_a_helm_rollback(release: Release, nothing_lost: Block) -> None:
-    """``helm upgrade`` of a value, then ``helm rollback`` to what was before."""
+    """``helm upgrade`` changes values, then ``helm rollback`` returns to the previous ones."""
     with nothing_lost("helm upgrade of a config value"):
         release.upgrade("--set", "gateway.accessLog=all", "--set", "poolDefaults.retainSeconds=31")
         settled(release)
@@ -54,7 +54,7 @@ def test_a_helm_rollback(release: Release, nothing_lost: Block) -> None:
 
 
 def test_a_promotion(release: Release, nothing_lost: Block) -> None:
-    """Another version is trained and promoted; both answer, each by name, and none fails."""
+    """Another version is trained and promoted: each version answers under its number, and no request fails."""
     namespace = release.namespace
     jobs = namespace.get("jobs", "-l", "app.kubernetes.io/component=example")["items"]
     job = jobs[0]
@@ -81,7 +81,7 @@ def test_a_promotion(release: Release, nothing_lost: Block) -> None:
 
 
 def move_alias(release: Release, version: int) -> None:
-    """Through the registry's API, from inside its pod."""
+    """Point production at a version through the registry's API, from inside its pod."""
     program = (
         "import os, httpx; httpx.put('http://127.0.0.1:8081/v1/models/spam/aliases/production', "
         f"json={{'targets': [{{'version': {version}}}]}}, "
@@ -91,7 +91,7 @@ def move_alias(release: Release, version: int) -> None:
 
 
 def test_a_scale_in(release: Release, nothing_lost: Block) -> None:
-    """From three pods to one."""
+    """The pool shrinks from three pods to one."""
     namespace = release.namespace
     namespace.kubectl("scale", "deployment/penstock-inference", "--replicas=3")
     settled(release, pods=3)
@@ -108,7 +108,7 @@ def test_a_scale_in(release: Release, nothing_lost: Block) -> None:
 
 @pytest.mark.parametrize("part", ["gateway", "inference"])
 def test_a_deleted_pod(release: Release, nothing_lost: Block, part: str) -> None:
-    """``kubectl delete pod``: it leaves in order. A gateway's pod takes its Envoy with it."""
+    """``kubectl delete pod`` shuts a pod down in order; a gateway's Envoy is in the same pod."""
     settled(release)
     namespace = release.namespace
     what = "delete pod of a gateway with its Envoy" if part == "gateway" else "delete pod of inference"
@@ -120,7 +120,7 @@ def test_a_deleted_pod(release: Release, nothing_lost: Block, part: str) -> None
 
 
 def test_a_pod_killed_by_force(release: Release, nothing_lost: Block) -> None:
-    """``--grace-period=0 --force`` of one pod of two: what it had is answered by the other."""
+    """After ``--grace-period=0 --force`` on one of two pods, the other answers its requests."""
     settled(release)
     namespace = release.namespace
     with nothing_lost("delete pod --grace-period=0 --force of inference"):
@@ -129,7 +129,7 @@ def test_a_pod_killed_by_force(release: Release, nothing_lost: Block) -> None:
 
 
 def test_the_registry_is_gone(release: Release, nothing_lost: Block) -> None:
-    """A minute without a registry changes nothing for those who ask models."""
+    """A minute without a registry does not affect predictions."""
     namespace = release.namespace
     with nothing_lost("registry gone for a minute") as load:
         namespace.kubectl("scale", "deployment/penstock-registry", "--replicas=0")
@@ -141,7 +141,7 @@ def test_the_registry_is_gone(release: Release, nothing_lost: Block) -> None:
 
 
 def test_a_node_is_drained(release: Release, nothing_lost: Block) -> None:
-    """``kubectl drain`` of a node that carries pods: they move, by their disruption budgets, and nothing is lost."""
+    """``kubectl drain`` moves the pods of a node within their disruption budgets, and no request is lost."""
     nodes = json.loads(run("kubectl", "get", "nodes", "-l", "type!=fake", "-o", "json"))["items"]
     if len(nodes) < 2:
         pytest.skip("needs a second node")
@@ -149,7 +149,7 @@ def test_a_node_is_drained(release: Release, nothing_lost: Block) -> None:
     namespace = release.namespace
     with_load = {pod["spec"]["nodeName"] for pod in namespace.pods("gateway") + namespace.pods("inference")}
     with nothing_lost("drain of a node"):
-        # The registry's volume cannot leave its node, and without a registry no new pod gets ready.
+        # The registry's volume cannot leave its node, and without a registry no new pod becomes ready.
         at = namespace.pods("registry")[0]["spec"]["nodeName"]
         node = next(name for name in sorted(with_load) if name != at)
         try:

@@ -1,4 +1,4 @@
-"""With an object store, pods on any node fetch models by presigned URL and hold no credentials."""
+"""With an object store, pods on any node fetch models by presigned URL and have no credentials."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def s3_server() -> list[dict[str, object]]:
 
 @pytest.fixture
 def on_s3(release: Release) -> Iterator[Release]:
-    """A second installation, over S3, with two registries."""
+    """A second installation, with its models in S3 and with two registries."""
     namespace = Namespace("penstock-e2e-s3")
     namespace.delete()
     namespace.create()
@@ -68,7 +68,7 @@ def on_s3(release: Release) -> Iterator[Release]:
 
 
 def test_models_travel_between_pods_and_s3(on_s3: Release) -> None:
-    """The example is trained, stored in S3, fetched by pods without credentials or volume, and answers."""
+    """The example is trained, stored in S3, fetched by pods without credentials or a volume, and answers."""
     on_s3.model_answers()
     namespace = on_s3.namespace
     blobs = namespace.kubectl("logs", "s3", "--tail=2000")

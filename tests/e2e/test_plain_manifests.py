@@ -1,4 +1,4 @@
-"""Without Helm: kubectl apply -k, keys by the command line, and Locust's master and workers inside the cluster."""
+"""Installation without Helm: kubectl apply -k, keys from the command line, and Locust inside the cluster."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from penstock_common.version import VERSION
 from tests.e2e.cluster import ROOT, Namespace, python_pod, run, until
 from tests.e2e.conftest import REPOSITORY, TABLE, TAG, Release
 from tests.e2e.test_autoscaling import sent
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def manifests(folder: str, namespace: str) -> str:
-    """A kustomization, in another namespace, with the images under test; as a list for kubectl."""
+    """Return a kustomization as a list for kubectl, moved to another namespace, with the images under test."""
     text = run("kubectl", "kustomize", str(ROOT / "deploy" / "k8s" / folder))
     documents = []
     for document in yaml.safe_load_all(text):
@@ -31,7 +32,7 @@ def manifests(folder: str, namespace: str) -> str:
     moved = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
     return (
         moved.replace("ghcr.io/penstock", REPOSITORY)
-        .replace(":0.1.0", f":{TAG}")
+        .replace(f":{VERSION}", f":{TAG}")
         .replace(".penstock.svc", f".{namespace}.svc")
     )
 
@@ -45,7 +46,7 @@ def plain(release: Release) -> Iterator[Namespace]:
 
 
 def test_plain_manifests_serve_and_carry_a_load_test(plain: Namespace) -> None:
-    """The README's steps: apply, make the token and a key, train, ask; then Locust in the cluster meets its thresholds."""
+    """After the steps of deploy/k8s/README.md, the model answers, and Locust in the cluster meets its thresholds."""
     run("kubectl", "apply", "-f", "-", stdin=manifests("overlays/small", plain.name))
     token = secrets.token_hex(32)
     plain.kubectl("create", "secret", "generic", "penstock-registry-token", f"--from-literal=token={token}")

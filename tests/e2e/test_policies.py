@@ -1,4 +1,4 @@
-"""Only the design's arrows are open: every other way between the parts is refused by the network."""
+"""The network allows only the connections that the parts need, and refuses all others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ with ThreadPoolExecutor(len(targets)) as pool:
 def reaches(release: Release, name: str, labels: dict[str, str], targets: list[str], allowed: set[str]) -> None:
     """Wait until a pod with these labels can open connections to the allowed targets (host:port) and no others.
 
-    The network takes some seconds to learn of a new pod.
+    The network takes some seconds to apply policies to a new pod.
     """
     namespace = release.namespace
     namespace.kubectl("delete", "pod", name, "--ignore-not-found", "--grace-period=0", "--force")
@@ -57,7 +57,7 @@ def reaches(release: Release, name: str, labels: dict[str, str], targets: list[s
 
 
 def part(component: str) -> dict[str, str]:
-    """The labels by which policies know a part; not ready, so no Service sends it anything."""
+    """Return the labels by which policies select a part. The pod is never ready, so no Service sends it anything."""
     return {
         "app.kubernetes.io/name": "penstock",
         "app.kubernetes.io/instance": "penstock",
@@ -65,8 +65,8 @@ def part(component: str) -> dict[str, str]:
     }
 
 
-def test_the_network_allows_what_the_design_draws_and_no_more(release: Release) -> None:
-    """A stranger reaches the gateway alone; gateways and pods reach what they call; nobody scrapes from outside."""
+def test_the_network_allows_only_what_the_parts_need(release: Release) -> None:
+    """A stranger reaches only the gateway; each part reaches only what it calls; metrics are closed to all of them."""
     namespace = release.namespace
     pod = f"{namespace.pods('inference')[0]['status']['podIP']}:9100"
     pod_metrics = f"{namespace.pods('inference')[0]['status']['podIP']}:9200"
@@ -81,6 +81,6 @@ def test_the_network_allows_what_the_design_draws_and_no_more(release: Release) 
     reaches(release, "as-training", part("example"), everything, {registry})
     reaches(release, "as-registry", part("registry"), everything, set())
     reaches(release, "as-inference", part("inference"), everything, {registry})
-    # Whether a gateway reaches the port of gateways that is open to all, implementations of policies judge differently.
+    # Implementations differ on whether a gateway may reach the port of gateways that is open to everybody.
     others = [target for target in everything if target != gateway]
     reaches(release, "as-gateway", part("gateway"), others, {pod, registry})

@@ -1,4 +1,4 @@
-"""A first look, as the README has it: no StorageClass, one of each, a node port; with Helm 4 where it is there."""
+"""A trial with values-try.yaml: no StorageClass, one replica of each part, a node port; with Helm 4 if installed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def namespace(release: Release) -> Iterator[Namespace]:
     namespace.delete()
 
 
-def test_a_first_look_needs_nothing(namespace: Namespace) -> None:
-    """values-try.yaml installs without a volume; the notes say what is lost with the pod and how to get in; helm test passes."""
+def test_a_trial_needs_nothing(namespace: Namespace) -> None:
+    """It installs without a volume; the notes say what is lost with the pod and how to connect; helm test passes."""
     images = ["--set", f"image.tag={TAG}", "--set", f"image.repository={REPOSITORY}"]
     values = ["-f", f"{CHART}/values-try.yaml", "--wait", "--timeout=300s"]
     notes = run(HELM, "-n", namespace.name, "install", "penstock", CHART, *values, *images, timeout=400)
@@ -36,8 +36,8 @@ def test_a_first_look_needs_nothing(namespace: Namespace) -> None:
     assert namespace.get("service", "penstock")["spec"]["ports"][0]["nodePort"]
 
 
-def test_what_the_cluster_lacks_is_said(namespace: Namespace) -> None:
-    """Notes name a missing StorageClass; a missing adapter; and kinds that the cluster does not know are refused."""
+def test_the_notes_name_what_the_cluster_lacks(namespace: Namespace) -> None:
+    """They name a missing default StorageClass, and the adapter's rules that an autoscaler on executor needs."""
     dry = ["-n", namespace.name, "install", "penstock", CHART, "--dry-run=server"]
     classes = json.loads(run("kubectl", "get", "storageclasses", "-o", "json"))["items"]
     default = "storageclass.kubernetes.io/is-default-class"

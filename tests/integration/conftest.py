@@ -1,4 +1,4 @@
-"""One installation for all the integration tests of a run."""
+"""The installation that all integration tests share, and clients for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.installation import Installation
 
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Two workers behind a real Envoy, the example models trained; gone afterwards."""
+    """An installation with two workers behind a real Envoy and the trained example models; stopped afterwards."""
     running = Installation(tmp_path_factory.mktemp("penstock"), workers=2)
     try:
         running.up()

@@ -1,4 +1,4 @@
-"""``penstock up`` and ``down`` as a user meets them: taken ports, interruptions, second runs."""
+"""``penstock up`` and ``down`` for a user: taken ports, interruptions, second runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
-    """Everything alive that was started for an installation."""
+    """Return all running processes that were started for an installation."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -30,7 +30,7 @@ def processes_of(home: Path) -> list[psutil.Process]:
 
 
 def test_a_taken_port_is_refused_with_its_holder(tmp_path: Path) -> None:
-    """``up`` says which port, who holds it and which variable chooses another; nothing is started."""
+    """``up`` names the port, the process that uses it and the variable that sets another port, and starts nothing."""
     installation = Installation(tmp_path, workers=1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(installation.environment["PENSTOCK_GATEWAY_PORT"])))
@@ -43,9 +43,9 @@ def test_a_taken_port_is_refused_with_its_holder(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
 
 
-@pytest.mark.parametrize("started", [2, 3])  # itself, the registry, a training
+@pytest.mark.parametrize("started", [2, 3])  # the command itself and the registry; then a training as well
 def test_an_interrupted_start_leaves_nothing(tmp_path: Path, started: int) -> None:
-    """Ctrl-C just as a process was started: status 130, and no process stays."""
+    """After Ctrl-C just when a process was started, the status is 130 and no process is left."""
     installation = Installation(tmp_path, workers=1)
     command = [sys.executable, "-m", "penstock_cli", "up", "--workers", "1"]
 
@@ -71,7 +71,7 @@ def test_an_interrupted_start_leaves_nothing(tmp_path: Path, started: int) -> No
 
 
 def test_up_twice_changes_nothing_and_down_leaves_no_process(tmp_path: Path) -> None:
-    """A second ``up`` keeps the processes and the key; ``down`` ends them all; ``status`` says so."""
+    """A second ``up`` keeps the processes and the key; ``down`` ends all processes, which ``status`` shows."""
     installation = Installation(tmp_path, workers=1)
     try:
         installation.up()

@@ -1,7 +1,7 @@
-"""Triton's and KServe's own gRPC clients against our pods, directly and through Envoy.
+"""Triton's and KServe's own gRPC clients work with our pods, directly and through Envoy.
 
-Each runs in a process of its own: their generated code and ours name the same
-protobuf messages, and a process can hold them only once.
+Each client runs in a process of its own, because their generated code and ours define the
+same protobuf messages, which a process can register only once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The load tests against a local installation: the exit code says whether the thresholds were met."""
+"""The load tests against a local installation: their exit code shows whether the thresholds were met."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.installation import ROOT, Installation
@@ -29,20 +30,34 @@ def locust(installation: Installation, key: str, report: Path, **variables: str)
     return subprocess.run(command, env=environment, cwd=ROOT / "loadtest", capture_output=True, text=True, check=False)
 
 
+def refusals(installation: Installation) -> float:
+    """Return how many predictions the gateway has refused for their rate."""
+    lines = httpx.get(f"{installation.url}/metrics").text.splitlines()
+    series = 'penstock_gateway_requests_total{route="predict",status="429"} '
+    return sum(float(line.removeprefix(series)) for line in lines if line.startswith(series))
+
+
 def test_met_thresholds_end_with_status_0(installation: Installation, unlimited_key: str, tmp_path: Path) -> None:
-    """Rows, lists and images are answered, one tenant is refused honestly, and a report is written."""
-    limited = installation.json("keys", "create", "--name", "limited", "--rate", "5", "--burst", "5")["key"]
+    """Rows, lists and images are answered, one tenant gets correct refusals, and a report is written.
+
+    The speed of the machine does not matter here: the bounds of latency and number have a test of their own.
+    """
+    limited = installation.json("keys", "create", "--name", "limited", "--rate", "0.01", "--burst", "5")["key"]
+    before = refusals(installation)
     done = locust(
         installation, unlimited_key, tmp_path / "report.html",
-        SHAPE="soak", SECONDS="6", USERS="8", LIMITED_KEY=limited, MAX_P99_MS="60000", MIN_REQUESTS="30",
+        SHAPE="soak", SECONDS="6", USERS="12", LIMITED_KEY=limited, MAX_P99_MS="inf", MIN_REQUESTS="1",
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "beyond the limit" in done.stdout + done.stderr
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log
+    for name in ("one row", "32 rows", "image", "beyond the limit"):
+        assert name in log, log
+    assert refusals(installation) > before
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
 def test_missed_thresholds_end_with_status_1(installation: Installation, tmp_path: Path) -> None:
-    """Failures beyond what is allowed are named, and the status is 1."""
+    """More failures than allowed are reported, and the status is 1."""
     done = locust(installation, "psk_no_such_key", tmp_path / "report.html", SHAPE="spike", SECONDS="4", USERS="4")
     assert done.returncode == 1
     assert "THRESHOLD MISSED" in done.stdout
@@ -50,7 +65,7 @@ def test_missed_thresholds_end_with_status_1(installation: Installation, tmp_pat
 
 
 def test_an_unknown_shape_is_refused(installation: Installation, tmp_path: Path) -> None:
-    """The message names the shapes there are."""
+    """The message names the known shapes."""
     done = locust(installation, "", tmp_path / "report.html", SHAPE="pyramid")
     assert done.returncode == 1
     assert "ramp, spike, soak" in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""A registry over S3: bytes go directly between client and store, by presigned URL."""
+"""A registry over S3: bytes go directly between client and store by presigned URL, and replicas agree."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ outputs: [{name: y, datatype: FP32}]
 
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An S3 server over a folder, with a bucket; as the environment of a registry that uses it."""
+    """An S3 server over a folder, with a bucket; the value is the environment of a registry that uses it."""
     program = shutil.which("versitygw")
     if program is None:
         pytest.skip("needs an S3 server: put versitygw (github.com/versity/versitygw) on the PATH")
@@ -88,8 +88,8 @@ def registries(s3: dict[str, str]) -> Iterator[list[str]]:
     assert [process.wait(30) for process in running] == [0, 0]
 
 
-async def test_bytes_go_past_the_registry(registries: list[str], tmp_path: Path) -> None:
-    """Upload and download targets are the store's own URLs; what arrives is what was sent; both replicas agree."""
+async def test_bytes_do_not_go_through_the_registry(registries: list[str], tmp_path: Path) -> None:
+    """Upload and download targets are the store's own URLs; the other replica delivers what was sent to the first."""
     folder = tmp_path / "artifact"
     folder.mkdir()
     (folder / "model.yaml").write_text(MANIFEST)
@@ -105,7 +105,7 @@ async def test_bytes_go_past_the_registry(registries: list[str], tmp_path: Path)
 
 
 async def test_writers_on_two_replicas_lose_nothing(registries: list[str], tmp_path: Path) -> None:
-    """Versions and aliases written through two registries at once all end up in the one log, each number once."""
+    """Versions and aliases written through two registries at once are all in the same log, each number once."""
     folder = tmp_path / "artifact"
     folder.mkdir()
     (folder / "model.yaml").write_text(MANIFEST)
@@ -115,5 +115,5 @@ async def test_writers_on_two_replicas_lose_nothing(registries: list[str], tmp_p
         versions = await asyncio.gather(*published)
         assert sorted(v.version for v in versions) == list(range(1, 13))
         await asyncio.gather(*[c.set_alias("m", f"a{i}", [AliasTarget(i + 1)]) for i, c in enumerate((one, other) * 4)])
-        log = await other.log("m")
+        log = await other.log_entries("m")
     assert len(log) == 12 + 8

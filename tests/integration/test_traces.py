@@ -1,4 +1,4 @@
-"""Traces over OTLP: one request is one trace, from the gateway through Envoy to the pod."""
+"""Traces over OTLP: a request is one trace, from the gateway through Envoy to the pod."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Keeps every span with the name of its service."""
+    """An OTLP collector that keeps every span with the name of its service."""
 
     def __init__(self) -> None:
         self.spans: list[tuple[str, Span]] = []
@@ -50,12 +50,12 @@ CHAIN = [
     ("penstock-gateway", "POST /v1/models/{model}/predict"),
     ("penstock-gateway", "bundle"),
     ("penstock-envoy", "ingress"),
-    ("penstock-inference", "ModelInfer"),
+    ("penstock-inference", "/inference.GRPCInferenceService/ModelInfer"),
 ]
 
 
 def test_one_request_is_one_trace(tmp_path: Path, collector: tuple[Collector, str]) -> None:
-    """The caller's trace goes on to the gateway's span, the bundle's, Envoy's and the pod's, each within the one before."""
+    """The caller's trace has a span of the gateway, the bundle, Envoy and the pod, each within the one before."""
     received, endpoint = collector
     installation = Installation(tmp_path, workers=1, environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
     trace_id, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -1,4 +1,4 @@
-"""Training beside a registry, as the chart's Job runs it."""
+"""A training and its registry start at the same time, as in the chart's Job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 
 
 def test_a_training_waits_for_its_registry_and_is_done_once(tmp_path: Path) -> None:
-    """Hung up on at first, ``--if-missing`` waits for the registry, trains and promotes; later ones have nothing to do."""
+    """With ``--if-missing``, a training waits for the registry, trains and promotes; a later one does nothing."""
     (port,) = free_ports(1)
     environment = os.environ | {
         "PENSTOCK_REGISTRY_PORT": str(port),
@@ -34,7 +34,7 @@ def test_a_training_waits_for_its_registry_and_is_done_once(tmp_path: Path) -> N
         try:
             first, _ = early.communicate(timeout=120)
             second = subprocess.run(train, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-            # Without an installation on this machine the command line has its token from the environment.
+            # Without an installation on this machine, the command line takes the token from the environment.
             elsewhere = environment | {"PENSTOCK_HOME": str(tmp_path / "nothing")}
             command = [sys.executable, "-m", "penstock_cli", "train", "spam", "--if-missing"]
             third = subprocess.run(command, env=elsewhere, cwd=ROOT, capture_output=True, text=True, check=True).stdout

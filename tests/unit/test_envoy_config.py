@@ -1,12 +1,14 @@
-"""Envoy itself reads the configuration, as committed and as a local installation renders it."""
+"""Envoy accepts the configuration as committed and as a local installation renders it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from penstock_cli.plan import render_envoy
 from penstock_cli.settings import LocalSettings
@@ -27,7 +29,7 @@ def test_the_committed_configuration_is_valid() -> None:
 
 
 def test_with_a_collector_the_rendered_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The spans' cluster has the collector's address."""
+    """The cluster that gets the spans has the collector's address."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:14317")
     path = render_envoy(LocalSettings(home=tmp_path), 1)
     validate(path)
@@ -35,10 +37,40 @@ def test_with_a_collector_the_rendered_configuration_is_valid(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("workers", [1, 5])
-def test_the_rendered_configuration_is_valid_and_names_the_workers(tmp_path: Path, workers: int) -> None:
-    """Rendering changes ports and endpoints and nothing else."""
-    path = render_envoy(LocalSettings(home=tmp_path, envoy_port=18082, worker_port=19100), workers)
+def test_rendering_changes_ports_and_endpoints_and_nothing_else(tmp_path: Path, workers: int) -> None:
+    """Everything else is as in the committed file, and Envoy accepts the result."""
+    path = render_envoy(
+        LocalSettings(home=tmp_path, envoy_port=18082, envoy_admin_port=18083, worker_port=19100), workers
+    )
     validate(path)
-    text = path.read_text()
-    assert "18082" in text
-    assert all(str(19100 + i) in text for i in range(workers))
+    committed, rendered = (yaml.safe_load(file.read_text()) for file in (COMMITTED, path))
+    assert addresses(committed) != addresses(rendered)
+    assert addresses(rendered) == [18083, 18082, [19100 + i for i in range(workers)]]
+    for config in (committed, rendered):
+        without_addresses(config)
+    assert rendered == committed
+
+
+def addresses(config: dict[str, Any]) -> list[Any]:
+    """The ports of Envoy's admin interface and its listener, and those of the workers."""
+    resources = config["static_resources"]
+    return [
+        config["admin"]["address"]["socket_address"]["port_value"],
+        resources["listeners"][0]["address"]["socket_address"]["port_value"],
+        [end["endpoint"]["address"]["socket_address"]["port_value"] for end in endpoints(config)],
+    ]
+
+
+def endpoints(config: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = config["static_resources"]["clusters"][0]["load_assignment"]["endpoints"][0][
+        "lb_endpoints"
+    ]
+    return found
+
+
+def without_addresses(config: dict[str, Any]) -> None:
+    """Remove from a configuration what differs between installations."""
+    del config["admin"]["address"]["socket_address"]["port_value"]
+    del config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"]
+    assert {end["endpoint"]["address"]["socket_address"]["address"] for end in endpoints(config)} == {"127.0.0.1"}
+    endpoints(config).clear()

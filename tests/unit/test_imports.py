@@ -1,4 +1,4 @@
-"""The arrows of the design: which package may import what."""
+"""Which service, and which room of a service, may import what."""
 
 from __future__ import annotations
 
@@ -34,11 +34,24 @@ ROOMS = {
         "limits",
         "auth",
     ],
+    "inference": [
+        "__main__",
+        "server",
+        "servicer",
+        "health",
+        "tracing",
+        "infer_response",
+        "versions",
+        "engine",
+        "runners",
+        "metrics",
+        "settings",
+    ],
 }
 
 
 def room_arrows(service: str) -> set[tuple[str, str]]:
-    """Which room of a service imports which."""
+    """Return the pairs of rooms of which the first imports the second."""
     package = f"penstock_{service}"
     arrows = set()
     root = SERVICES / service / package
@@ -52,7 +65,7 @@ def room_arrows(service: str) -> set[tuple[str, str]]:
 
 
 def imports(service: str) -> set[str]:
-    """Top-level names that a service's sources import, wherever they do."""
+    """Return the top-level names that a service's sources import, at module level or inside functions."""
     found: set[str] = set()
     for path in (SERVICES / service).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -65,13 +78,27 @@ def imports(service: str) -> set[str]:
 
 @pytest.mark.parametrize("service", NAMES)
 def test_a_service_imports_common_and_itself_only(service: str) -> None:
-    """No service imports another, and common imports none."""
+    """No service imports another, and common imports none; only the command line also imports the gateway."""
     own = {name for name in imports(service) if name.startswith("penstock_")}
-    assert own <= {"penstock_common", f"penstock_{service}"}
+    assert own <= {"penstock_common", f"penstock_{service}"} | ({"penstock_gateway"} if service == "cli" else set())
+
+
+def test_the_command_line_imports_auth_of_the_gateway_only() -> None:
+    """The command line administers keys with the gateway's own code, and uses nothing else of it."""
+    modules: set[str] = set()
+    for path in (SERVICES / "cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    of_the_gateway = {module for module in modules if module.startswith("penstock_gateway")}
+    assert of_the_gateway
+    assert {".".join(module.split(".")[:2]) for module in of_the_gateway} == {"penstock_gateway.auth"}
 
 
 @pytest.mark.parametrize("service", sorted(FORBIDDEN))
-def test_a_service_does_without_what_is_not_its_own(service: str) -> None:
+def test_a_service_imports_no_library_that_it_must_not_need(service: str) -> None:
     """The gateway needs no torch, the pods no web framework, the registry neither torch nor gRPC."""
     assert not imports(service) & FORBIDDEN[service]
 
@@ -79,15 +106,15 @@ def test_a_service_does_without_what_is_not_its_own(service: str) -> None:
 @pytest.mark.parametrize(
     ("module", "absent"), [("penstock_gateway.app", "torch"), ("penstock_inference.server", "fastapi")]
 )
-def test_nothing_comes_in_by_the_back_door(module: str, absent: str) -> None:
-    """What a service imports does not import the forbidden either."""
+def test_a_forbidden_library_is_not_imported_indirectly(module: str, absent: str) -> None:
+    """The modules that a service imports do not import a forbidden library either."""
     code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("service", sorted(ROOMS))
 def test_a_room_imports_only_rooms_below_it(service: str) -> None:
-    """Inside a service the arrows point one way as well: from the composition root down to the seams."""
+    """Inside a service, imports also go one way only: from the composition root down."""
     order = ROOMS[service]
     rooms = {path.stem for path in (SERVICES / service / f"penstock_{service}").iterdir() if path.suffix in ("", ".py")}
     assert rooms - {"__init__", "__pycache__"} == set(order)
@@ -96,6 +123,6 @@ def test_a_room_imports_only_rooms_below_it(service: str) -> None:
 
 @pytest.mark.parametrize("service", sorted(ROOMS))
 def test_only_the_composition_root_reads_settings(service: str) -> None:
-    """Every other room gets what it needs as arguments."""
+    """Every other room gets its settings as arguments."""
     roots = {above for above, below in room_arrows(service) if below == "settings"}
     assert roots <= {"__main__", "app", "server"}

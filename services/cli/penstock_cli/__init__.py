@@ -1,1 +1,4 @@
-"""The command line behind a local installation. Starts the services as processes; imports none of them."""
+"""The command line: a local installation, models, keys. It starts the services as processes.
+
+The only code of a service that it imports is the gateway's ``auth``, to administer keys.
+"""

@@ -6,7 +6,7 @@ import base64
 from dataclasses import replace
 
 from penstock_common.errors import PenstockError
-from penstock_common.keys import KeyRecord, dump_record, load_record, new_key, timestamp
+from penstock_gateway.auth.key_record import KeyRecord, dump_record, load_record, new_key, timestamp, unknown_key
 
 _GATEWAYS = "app.kubernetes.io/name=penstock,app.kubernetes.io/component=gateway"
 
@@ -19,7 +19,7 @@ class ClusterKeys:
     """
 
     def __init__(self, namespace: str, secret: str) -> None:
-        # Slow to import, and needed by nobody who stays on one machine.
+        # Slow to import, and not needed for an installation on one machine.
         from kubernetes import client, config
         from kubernetes.config import ConfigException
 
@@ -31,7 +31,7 @@ class ClusterKeys:
         self._namespace = namespace
         self._secret = secret
 
-    def create(self, name: str, rate: float | None, burst: float | None) -> tuple[KeyRecord, str]:
+    def create(self, name: str, rate: float | None = None, burst: float | None = None) -> tuple[KeyRecord, str]:
         record, key = new_key(name, rate, burst)
         self._write(record)
         return record, key
@@ -48,20 +48,20 @@ class ClusterKeys:
             if entry.endswith(".json") and (record := load_record(base64.b64decode(value))).id == key_id:
                 self._write(replace(record, revoked=record.revoked or timestamp()), entry)
                 return
-        raise PenstockError(404, "unknown-key", f"There is no key with id '{key_id}'; list them to see the ids.")
+        raise unknown_key(key_id)
 
     def _read(self) -> dict[str, str]:
         return self._call(self._api.read_namespaced_secret, self._secret, self._namespace).data or {}
 
     def _write(self, record: KeyRecord, entry: str = "") -> None:
-        """Merge one entry, so that two who write at once do not undo each other."""
+        """Merge one entry, so that two writers at the same time do not undo each other's change."""
         encoded = base64.b64encode(dump_record(record)).decode()
         body = {"data": {entry or f"{record.id}.json": encoded}}
         self._call(self._api.patch_namespaced_secret, self._secret, self._namespace, body)
-        self._hurry()
+        self._touch_gateway_pods()
 
-    def _hurry(self) -> None:
-        """Kubelets look at a mounted Secret once a minute, but at once when its pod changes."""
+    def _touch_gateway_pods(self) -> None:
+        """Annotate the pods: a kubelet reads a mounted Secret once a minute, but at once when its pod changes."""
         patch = {"metadata": {"annotations": {"penstock.dev/keys-changed": timestamp()}}}
         for pod in self._call(self._api.list_namespaced_pod, self._namespace, label_selector=_GATEWAYS).items:
             self._call(self._api.patch_namespaced_pod, pod.metadata.name, self._namespace, patch)
@@ -75,8 +75,8 @@ class ClusterKeys:
         except ApiException as err:
             where = f"secret {self._secret} in namespace {self._namespace}"
             if err.status == 404:
-                remedy = "name them with --namespace and --secret; where the keys live in PostgreSQL, "
-                remedy += "run `python -m penstock_gateway.keys` in a gateway"
+                remedy = "name them with --namespace and --secret; if the keys are in PostgreSQL, "
+                remedy += "run `penstock keys` in a gateway's pod"
                 raise PenstockError(404, "unknown-secret", f"There is no {where}; {remedy}.") from None
             raise PenstockError(err.status or 503, "cluster-refused", f"{where}: {err.reason}") from None
         except HTTPError as err:

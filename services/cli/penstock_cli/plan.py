@@ -1,4 +1,4 @@
-"""What a local installation runs: one part a process, with its command, environment and ports."""
+"""The parts of a local installation: each is a process with its command, environment and ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from penstock_cli.settings import LocalSettings
 
 @dataclass(frozen=True)
 class Part:
-    """``ports`` by the variable that changes them; ``ready_url`` answers 200 when the part is ready."""
+    """A process to start. ``ports`` maps variables to the ports that they set; ``ready_url`` answers 200 when ready."""
 
     name: str
     command: Sequence[str]
@@ -66,11 +66,11 @@ def worker(settings: LocalSettings, index: int) -> Part:
 
 
 def envoy(settings: LocalSettings, workers: int) -> Part:
-    """Envoy with the one configuration, its addresses set to this installation's."""
+    """Return Envoy with the configuration of deploy/envoy and this installation's addresses."""
     return Part(
         "envoy",
         [
-            sys.executable, "-m", "penstock_cli.hold", _envoy_program(), "-c", str(render_envoy(settings, workers)),
+            sys.executable, "-m", "penstock_cli.envoy_parent", _envoy_program(), "-c", str(render_envoy(settings, workers)),
             "--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id", "--drain-time-s", "1",
         ],
         {},
@@ -86,6 +86,7 @@ def gateway(settings: LocalSettings) -> Part:
         {
             "PENSTOCK_GATEWAY_PORT": str(settings.gateway_port),
             "PENSTOCK_GATEWAY_UPSTREAM": f"127.0.0.1:{settings.envoy_port}",
+            "PENSTOCK_GATEWAY_ENVOY_ADMIN_URL": f"http://127.0.0.1:{settings.envoy_admin_port}",
             "PENSTOCK_GATEWAY_REGISTRY_URL": settings.registry_url,
             "PENSTOCK_GATEWAY_REGISTRY_TOKEN": settings.secret("registry-token"),
             "PENSTOCK_GATEWAY_KEYS_URL": str(settings.keys_db.absolute()),
@@ -96,7 +97,7 @@ def gateway(settings: LocalSettings) -> Part:
 
 
 def render_envoy(settings: LocalSettings, workers: int) -> Path:
-    """Write the installation's Envoy configuration; its path."""
+    """Write the installation's Envoy configuration; return its path."""
     folder = settings.source / "deploy" / "envoy"
     config: dict[str, Any] = yaml.safe_load((folder / "envoy.yaml").read_text())
     config["admin"]["address"]["socket_address"]["port_value"] = settings.envoy_admin_port

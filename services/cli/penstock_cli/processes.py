@@ -1,7 +1,6 @@
-"""Detached processes: started, found again, stopped.
+"""Starts, finds and stops detached processes.
 
-A process is known by its pid and its start time, so that a recycled pid is never
-taken for it.
+A process is identified by its pid and its start time, because the kernel reuses pids.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import psutil
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C takes effect at the end of the block, so that a process just started is not lost sight of."""
+    """Delay Ctrl-C until the end of the block, so that a process that was just started is always recorded."""
     pressed: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     try:
@@ -31,7 +30,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 class Processes:
-    """The processes of one installation, recorded in ``run/`` and logging to ``logs/`` of its home."""
+    """The processes of one installation. Its home has their records in ``run/`` and their logs in ``logs/``."""
 
     def __init__(self, home: Path) -> None:
         self._run = home / "run"
@@ -48,7 +47,7 @@ class Processes:
         return sorted(path.stem for path in self._run.glob("*.json"))
 
     def find(self, name: str) -> psutil.Process | None:
-        """The running process of that name."""
+        """Return the running process of that name, or None."""
         path = self._run / f"{name}.json"
         try:
             record = json.loads(path.read_text())
@@ -59,7 +58,7 @@ class Processes:
             return None
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start in a session of its own, so that the terminal's signals do not reach it."""
+        """Start a process in a session of its own, so that the terminal's signals do not reach it."""
         self._run.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
         with self.log_path(name).open("ab") as log, uninterrupted():
@@ -75,7 +74,7 @@ class Processes:
             (self._run / f"{name}.json").write_text(json.dumps(record))
 
     def stop(self, names: Sequence[str], patience: float = 30.0) -> list[str]:
-        """SIGTERM to all, SIGKILL to who outlasts ``patience`` seconds; the names that were running."""
+        """Send SIGTERM, and after ``patience`` seconds SIGKILL; return the names of the processes that were running."""
         running = {name: process for name in names if (process := self.find(name)) is not None}
         for process in running.values():
             process.terminate()
@@ -89,7 +88,7 @@ class Processes:
 
 
 def port_holder(port: int) -> str | None:
-    """Who listens on a port of 127.0.0.1, in words; None where it is free."""
+    """Describe the process that listens on a port of this machine; return None if the port is free."""
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
             if connection.pid is None:

@@ -1,4 +1,4 @@
-"""Where a local installation lives and which ports it takes."""
+"""The settings of a local installation: its folder and its ports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class LocalSettings(BaseSettings):
-    """From ``PENSTOCK_*``; all addresses are 127.0.0.1."""
+    """Read from ``PENSTOCK_*``; all addresses are 127.0.0.1."""
 
     model_config = SettingsConfigDict(env_prefix="PENSTOCK_")
 
@@ -19,12 +19,12 @@ class LocalSettings(BaseSettings):
     registry_port: int = 8081
     envoy_port: int = 8082
     envoy_admin_port: int = 8083
-    #: gRPC and metrics ports of the first worker; the others follow.
+    #: gRPC and metrics ports of the first worker; those of the other workers follow.
     worker_port: int = 9100
     worker_metrics_port: int = 9200
-    #: where traces go; none where empty.
+    #: where traces are sent; if empty, there are none.
     collector: str = Field(default="", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
-    #: the source tree, for Envoy's configuration.
+    #: the source tree, which has Envoy's configuration.
     source: Path = Field(default=Path(__file__).resolve().parents[3])
 
     @property
@@ -40,7 +40,7 @@ class LocalSettings(BaseSettings):
         return self.home / "keys.db"
 
     def secret(self, name: str) -> str:
-        """The content of a private file of the home folder; empty where there is none."""
+        """Return the content of a private file of the home folder, or an empty string if there is no such file."""
         path = self.home / name
         return path.read_text().strip() if path.exists() else ""
 

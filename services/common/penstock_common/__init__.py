@@ -1,1 +1,1 @@
-"""What Penstock's services share. Imports no service."""
+"""Code that Penstock's services share. It imports none of them."""

@@ -1,4 +1,4 @@
-"""One error type for all services, and what it becomes on the wire.
+"""The error type of all services, and its forms over HTTP and gRPC.
 
 A ``PenstockError`` is written for the caller: its ``detail`` names the field,
 the value and the remedy, and is safe to send. Anything else that is raised is
@@ -41,12 +41,16 @@ class PenstockError(Exception):
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
 
+    def copy(self) -> PenstockError:
+        """The same error for another caller. It has no traceback, whose frames would keep the first caller's data."""
+        return PenstockError(self.status, self.code, self.detail, headers=self.headers, extra=self.extra)
+
     @property
     def grpc_code(self) -> grpc.StatusCode:
         return HTTP_TO_GRPC.get(self.status, grpc.StatusCode.INTERNAL)
 
     def problem(self) -> dict[str, Any]:
-        """The ``application/problem+json`` document of RFC 9457."""
+        """Return the ``application/problem+json`` document of RFC 9457."""
         return {
             "type": f"urn:penstock:error:{self.code}",
             "title": _title(self.status),
@@ -62,7 +66,7 @@ def _title(status: int) -> str:
 
 
 def no_such_call(status: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> PenstockError:
-    """What a router refuses: 404 ``unknown-path``, or 405 ``bad-method`` with the methods of the header ``Allow``."""
+    """Return the error for a router's 404 (``unknown-path``) or 405 (``bad-method``, with the header ``Allow``)."""
     where = f"{method[:20]} {path[:120]}"
     if status == 405:
         allowed = (headers or {}).get("Allow", "another method")
@@ -90,14 +94,14 @@ HTTP_TO_GRPC: Mapping[int, grpc.StatusCode] = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
-#: gRPC status -> HTTP status, for answers of an upstream.
+#: gRPC status -> HTTP status, for errors of an upstream.
 GRPC_TO_HTTP: Mapping[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 422,
     grpc.StatusCode.OUT_OF_RANGE: 422,
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.FAILED_PRECONDITION: 412,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 503,
-    # Told by the upstream while the caller still waits: it was not the caller who went away.
+    # The upstream cancelled the call while the caller still waits, so the caller has not disconnected.
     grpc.StatusCode.CANCELLED: 503,
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,

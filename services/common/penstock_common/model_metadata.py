@@ -8,7 +8,7 @@ from penstock_common.manifest import Field, Manifest, Output
 
 
 def model_metadata(name: str, version: str, manifest: Manifest) -> dict[str, Any]:
-    """Return the document of one version; its keys are also the fields of ``ModelMetadataResponse``."""
+    """Return the document of one version; its keys are also the names of ``ModelMetadataResponse``'s fields."""
     return {
         "name": name,
         "versions": [version],

@@ -1,6 +1,6 @@
-"""What the registry says over the wire, and what its log entries hold.
+"""The registry's messages and log entries, as JSON.
 
-All times are RFC 3339 in UTC; versions count from 1 per model.
+All times are RFC 3339 in UTC; the versions of a model count from 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
 class FileRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of an artifact; its bytes are the blob of that digest."""
+    """A file of an artifact; its bytes are the blob with that digest."""
 
     path: str  # relative, POSIX separators
     size: Annotated[int, msgspec.Meta(ge=0)]
@@ -27,14 +27,14 @@ class UploadRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Target(msgspec.Struct, omit_defaults=True):
-    """Where to PUT or GET the bytes of one file; a relative ``url`` is one of the registry's own."""
+    """Where to PUT or GET the bytes of one file; a ``url`` without a host is a path of the registry."""
 
     path: str
     sha256: str
     size: int
     url: str
     headers: dict[str, str] = {}
-    present: bool = False  # upload targets: the store already has the blob, nothing to send
+    present: bool = False  # uploads only: the store has the blob already, so nothing needs to be sent
 
 
 class Targets(msgspec.Struct):
@@ -42,7 +42,7 @@ class Targets(msgspec.Struct):
 
 
 class RegisterRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Commit a version. The manifest is read from the ``model.yaml`` among ``files``."""
+    """Commits a version. Its manifest is read from the ``model.yaml`` among ``files``."""
 
     files: Annotated[list[FileRef], msgspec.Meta(min_length=1)]
     metrics: dict[str, float] = {}
@@ -83,7 +83,7 @@ class RetireRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
 
 
 class Model(msgspec.Struct):
-    """A model as its log leaves it."""
+    """The state of a model after its newest log entry."""
 
     name: Name
     revision: int  # number of the newest log entry
@@ -92,7 +92,7 @@ class Model(msgspec.Struct):
 
 
 class Snapshot(msgspec.Struct):
-    """The whole registry at a moment; ``cursor`` is opaque and given back to ``/v1/watch``."""
+    """The whole registry at one moment; ``cursor`` is opaque and goes into the next ``/v1/watch``."""
 
     cursor: str
     models: list[Model]

@@ -1,7 +1,7 @@
-"""Logs, traces and the metrics endpoint, the same in every service.
+"""Logs and traces, the same in every service.
 
-Logs are JSON lines on standard output. Traces leave over OTLP/gRPC only where
-``OTEL_EXPORTER_OTLP_ENDPOINT`` is set; without it ``tracer()`` costs nothing.
+Logs are JSON lines on standard output. Traces are sent over OTLP/gRPC only if
+``OTEL_EXPORTER_OTLP_ENDPOINT`` is set; without it, ``tracer()`` costs nothing.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def _add_service(service: str) -> structlog.typing.Processor:
 
 @cache
 def tracing_enabled() -> bool:
-    """Whether the environment names a collector; asked once for each process."""
+    """Return whether the environment names a collector; it is read once in each process."""
     return bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
 
 
 def configure_tracing(service: str) -> Callable[[], None]:
-    """Start the OTLP exporter where an endpoint is set.
+    """Start the OTLP exporter if an endpoint is set.
 
     Returns:
         A function that flushes and stops it; call it after the drain.

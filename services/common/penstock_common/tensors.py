@@ -34,6 +34,11 @@ CONTENTS_FIELDS: dict[str, str] = {
     "BYTES": "bytes_contents",
 }  # fmt: skip
 
+#: Of a tensor's shape, the rows included. numpy stops at 64; no model is near either.
+MAX_DIMENSIONS = 16
+#: Of one dimension and of all their product: far above what a message holds.
+MAX_DIMENSION = 2**31 - 1
+
 _LENGTH = struct.Struct("<I")
 
 
@@ -75,12 +80,10 @@ def from_raw(raw: bytes, datatype: str, shape: Sequence[int], *, where: str = "t
     """An array (read-only for fixed-size types) of ``shape`` from raw tensor data.
 
     Raises:
-        PenstockError: 400 ``bad-tensor`` for an unknown datatype, a negative dimension or a wrong length.
+        PenstockError: 400 ``bad-tensor`` for an unknown datatype, a shape out of bounds or a wrong length.
     """
     dtype = _dtype(datatype, where)
-    if any(d < 0 for d in shape):
-        raise _bad(where, f"shape {list(shape)} has a negative dimension")
-    count = math.prod(shape)
+    count = _count(shape, where)
     if datatype == "BYTES":
         if 4 * count > len(raw):  # before memory is taken for what is not there
             raise _bad(where, f"{count} BYTES elements need at least {4 * count} bytes, got {len(raw)}")
@@ -122,7 +125,7 @@ def _from_contents(
     if field is None:
         raise _bad(where, f"{datatype} travels only as raw contents")
     values = getattr(contents, field)
-    if any(d < 0 for d in shape) or len(values) != math.prod(shape):
+    if len(values) != _count(shape, where):
         raise _bad(where, f"shape {list(shape)} does not fit the {len(values)} elements in {field}")
     if datatype == "BYTES":
         array = np.empty(len(values), dtype=np.object_)
@@ -132,6 +135,19 @@ def _from_contents(
         return np.array(values, dtype=dtype).reshape(shape)
     except OverflowError:
         raise _bad(where, f"a value in {field} is out of range for {datatype}") from None
+
+
+def _count(shape: Sequence[int], where: str) -> int:
+    """The number of elements; refuses shapes that numpy would not take."""
+    if len(shape) > MAX_DIMENSIONS:
+        raise _bad(where, f"has {len(shape)} dimensions, {MAX_DIMENSIONS} are allowed")
+    if any(not 0 <= size <= MAX_DIMENSION for size in shape):
+        raise _bad(where, f"shape {list(shape)} has a dimension that is not from 0 to {MAX_DIMENSION}")
+    count = math.prod(shape)
+    # The others of a shape that has a 0 still count for numpy.
+    if math.prod(size for size in shape if size) > MAX_DIMENSION:
+        raise _bad(where, f"shape {list(shape)} has more than {MAX_DIMENSION} elements")
+    return count
 
 
 def _dtype(datatype: str, where: str) -> np.dtype[np.generic]:

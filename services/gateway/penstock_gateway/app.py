@@ -15,17 +15,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from penstock_common.garbage import spare_what_stays
+from penstock_common.gc_tuning import freeze_startup_objects
 from penstock_common.pools import pool_of
-from penstock_common.registry_client import RegistryClient, follow
+from penstock_common.registry_client import RegistryClient
+from penstock_common.registry_follow import follow
 from penstock_common.registry_models import Version
 from penstock_common.telemetry import tracing_enabled
 from penstock_gateway.auth.key_ring import KeyRing
 from penstock_gateway.auth.key_sources import open_keys
-from penstock_gateway.dataplane.call_bounds import CallBounds, follow_healthy_pods
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.dataplane.healthy_pods import HealthyPods, follow_healthy_pods
 from penstock_gateway.dataplane.pod_version import PodVersion
 from penstock_gateway.dataplane.queue_metrics import QUEUE_SECONDS, QueueMetrics
 from penstock_gateway.dataplane.upstream import Upstream
@@ -53,7 +54,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
     disconnects = DisconnectWatch()
     buckets = TokenBuckets(settings.rate, settings.burst)
     admission = LocalAdmission(buckets)
-    bounds = CallBounds(settings.min_outstanding, gateways=lambda: buckets.gateways)
+    pods = HealthyPods(settings.min_outstanding, gateways=lambda: buckets.gateways)
     guard = Guard(
         authenticator=keys,
         admission=admission,
@@ -69,7 +70,11 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = Upstream(settings.upstream, settings.pools)
-        catalog = Catalog(upstream, lambda version: _in_pods(version, upstream, bounds, settings))
+        catalog = Catalog(
+            upstream,
+            lambda version: _in_pods(version, upstream, pods, settings),
+            probes=lambda model: pods.probes(_pool(model, settings)),
+        )
         dataplane = DataPlane(catalog, admission, disconnects)
         health.components = {
             "keys": lambda: keys.loaded,
@@ -80,9 +85,9 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
         await asyncio.to_thread(keys.load)
         async with RegistryClient(settings.registry_url, settings.registry_token) as registry:
             background = [
-                asyncio.create_task(keys.refresh_forever()),
+                asyncio.create_task(keys.refresh_periodically()),
                 asyncio.create_task(disconnects.run()),
-                asyncio.create_task(follow_healthy_pods(settings.envoy_admin_url, bounds)),
+                asyncio.create_task(follow_healthy_pods(settings.envoy_admin_url, pods)),
                 asyncio.create_task(follow(registry, catalog.update)),
             ]
             if settings.peers:
@@ -97,7 +102,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             app.openapi = lambda: document(catalog, settings.default_model)  # type: ignore[method-assign]
             queue_metrics = QueueMetrics(catalog, admission)
             REGISTRY.register(queue_metrics)
-            spare_what_stays()
+            freeze_startup_objects()
             try:
                 yield
             finally:
@@ -144,19 +149,23 @@ def _with_cors(app: App, origins: list[str]) -> App:
     )
 
 
-def _in_pods(version: Version, upstream: Upstream, bounds: CallBounds, settings: GatewaySettings) -> PodVersion:
+def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: GatewaySettings) -> PodVersion:
     """A version behind ``upstream``, with a coalescer of its own."""
-    # Envoy's configuration without pools has one cluster, of this name.
-    pool = pool_of(version.model, settings.pools) or "inference"
+    pool = _pool(version.model, settings)
     most = min(settings.max_bundle_rows, version.manifest.batching.max_batch_size)
     coalescer = Coalescer(
         upstream.sender(version.model, version.version, version.manifest),
         blames_item=row_could_be_to_blame,
         observe_wait=QUEUE_SECONDS.labels(version.model).observe,
-        max_outstanding=lambda: bounds.calls(pool) if settings.coalesce else settings.max_queue_rows,
+        max_outstanding=lambda: pods.calls(pool) if settings.coalesce else settings.max_queue_rows,
         max_rows=most if settings.coalesce else 1,
         max_size=settings.max_bundle_bytes,
         max_queued_rows=settings.max_queue_rows,
         max_queued_size=settings.max_queue_bytes,
     )
     return PodVersion(version, coalescer)
+
+
+def _pool(model: str, settings: GatewaySettings) -> str:
+    """The pool of a model; Envoy's configuration without pools has one cluster, of the name that is the default here."""
+    return pool_of(model, settings.pools) or "inference"

@@ -1,1 +1,1 @@
-"""Penstock's pods: the Open Inference Protocol v2 over gRPC, around PyTorch. Knows no HTTP, keys or tenants."""
+"""Penstock's pods: models behind the Open Inference Protocol v2 over gRPC. This service knows no HTTP, keys or tenants."""

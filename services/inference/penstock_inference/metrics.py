@@ -1,4 +1,4 @@
-"""What a pod tells Prometheus."""
+"""The pod's Prometheus series. ``/metrics`` serves them; the autoscaler scales on BUSY and QUEUE_SECONDS."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ BUSY = Counter(
 
 
 class BusyTime:
-    """Adds up the time in which at least one executor ran; overlapping runs count once."""
+    """Adds the time in which at least one model ran to ``BUSY``; overlapping runs count once. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._until = 0.0
+        self._counted_until = 0.0
 
     def add(self, started: float, seconds: float) -> None:
-        """A run that ended just now.
+        """Count a run that has just ended; ``started`` is in seconds of ``time.perf_counter()``.
 
-        Runs are told in the order of their ends, so what lies before ``_until`` was counted.
+        Runs are added in the order in which they end, so the time before ``_counted_until`` is already counted.
         """
         with self._lock:
             end = started + seconds
-            BUSY.inc(max(0.0, end - max(started, self._until)))
-            self._until = max(self._until, end)
+            BUSY.inc(max(0.0, end - max(started, self._counted_until)))
+            self._counted_until = max(self._counted_until, end)
 
 
-@dataclass(slots=True)
-class Gauges:
-    """The series of one model version."""
+@dataclass(frozen=True, slots=True)
+class VersionMetrics:
+    """The series of one model version, with their labels set."""
 
     batch_rows: Histogram
     queue_seconds: Histogram
@@ -59,14 +59,14 @@ class Gauges:
     busy: BusyTime
 
 
-_busy = BusyTime()
+_pod_busy_time = BusyTime()
 
 
-def gauges(model: str, version: int) -> Gauges:
-    return Gauges(
+def version_metrics(model: str, version: int) -> VersionMetrics:
+    return VersionMetrics(
         BATCH_ROWS.labels(model),
         QUEUE_SECONDS.labels(model),
         EXECUTE_SECONDS.labels(model),
         QUEUE_ROWS.labels(model, str(version)),
-        _busy,
+        _pod_busy_time,
     )

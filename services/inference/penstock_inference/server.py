@@ -1,4 +1,4 @@
-"""The inference service's composition root, and how it leaves."""
+"""The composition root of the inference service: builds a pod from its settings, runs it, and shuts it down."""
 
 from __future__ import annotations
 
@@ -8,84 +8,62 @@ import time
 
 import grpc
 import structlog
-import torch
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 from prometheus_client import start_http_server
 
 from penstock_common.contract import inference_pb2_grpc
-from penstock_common.garbage import spare_what_stays
-from penstock_common.registry_client import RegistryClient, follow
+from penstock_common.registry_client import RegistryClient
+from penstock_common.registry_follow import follow
 from penstock_common.telemetry import configure_tracing
-from penstock_inference.repository import Repository
+from penstock_inference.health import HealthBoard
 from penstock_inference.servicer import Servicer
 from penstock_inference.settings import InferenceSettings
+from penstock_inference.tracing import server_interceptors
+from penstock_inference.versions.desired import DesiredVersions
+from penstock_inference.versions.fetch_and_load import VersionLoader
+from penstock_inference.versions.lookup import VersionLookup
+from penstock_inference.versions.reconciler import Reconciler
 
 log = structlog.get_logger()
 
-_MAX_MESSAGE = 64 * 1024 * 1024
-_OPTIONS = [
-    ("grpc.max_send_message_length", _MAX_MESSAGE),
-    ("grpc.max_receive_message_length", _MAX_MESSAGE),
+_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_GRPC_OPTIONS = [
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     # Two servers on one port would share its connections at random; better to fail.
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
     ("grpc.keepalive_permit_without_calls", 1),
 ]
 
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-class HealthBoard:
-    """grpc.health.v1: the pod as service ``""``, each model under its name."""
-
-    def __init__(self, health: HealthServicer) -> None:
-        self._health = health
-        self._models: set[str] = set()
-
-    async def show(self, pod_ready: bool, models: set[str]) -> None:
-        await self._health.set("", SERVING if pod_ready else NOT_SERVING)
-        for name in models:
-            await self._health.set(name, SERVING)
-        for name in self._models - models:
-            await self._health.set(name, NOT_SERVING)
-        self._models |= models
-
-    async def leave(self) -> None:
-        """NOT_SERVING for all, for good."""
-        await self._health.enter_graceful_shutdown()
-
 
 async def serve(settings: InferenceSettings) -> None:
     """Run until SIGTERM or SIGINT, then leave without losing a message."""
     stop_tracing = configure_tracing("inference")
-    torch.set_num_threads(settings.threads)
-    spare_what_stays()
     leaving = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leaving.set)
 
     changed = asyncio.Event()
-    health = HealthServicer()
-    board = HealthBoard(health)
+    board = HealthBoard()
     await board.show(False, set())
     metrics, _ = start_http_server(settings.metrics_port, settings.host)
     async with RegistryClient(settings.registry_url, settings.registry_token) as registry:
-        repository = Repository(
+        loader = VersionLoader(
+            registry, settings.cache_dir, threads=settings.threads, max_queue_rows=settings.max_queue_rows
+        )
+        reconciler = Reconciler(
             registry,
-            settings.cache_dir,
-            patterns=[p.strip() for p in settings.models.split(",")],
-            threads=settings.threads,
-            max_queue_rows=settings.max_queue_rows,
+            loader,
+            DesiredVersions([pattern.strip() for pattern in settings.models.split(",")]),
             retain_seconds=settings.retain_seconds,
             on_change=changed.set,
         )
-        servicer = Servicer(repository)
-        server = grpc.aio.server(options=_OPTIONS)
+        versions = VersionLookup(reconciler)
+        servicer = Servicer(reconciler, versions)
+        server = grpc.aio.server(interceptors=server_interceptors(), options=_GRPC_OPTIONS)
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
-        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        board.add_to(server)
         server.add_insecure_port(f"{settings.host}:{settings.port}")
         await server.start()
         log.info("listening", port=settings.port)
@@ -94,11 +72,11 @@ async def serve(settings: InferenceSettings) -> None:
             while True:
                 await changed.wait()
                 changed.clear()
-                await board.show(repository.synced.is_set(), repository.ready_models())
+                await board.show(reconciler.synced.is_set(), versions.ready_models())
 
         background = [
-            asyncio.create_task(follow(registry, repository.update)),
-            asyncio.create_task(repository.sweep()),
+            asyncio.create_task(follow(registry, reconciler.update)),
+            asyncio.create_task(reconciler.unload_unnamed()),
             asyncio.create_task(show_health()),
         ]
         await leaving.wait()
@@ -109,11 +87,11 @@ async def serve(settings: InferenceSettings) -> None:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         servicer.draining = True
-        await board.leave()
-        # Still answering: the balancers need their health checks' time to look away.
+        await board.show_leaving()
+        # The pod still answers until the load balancers have seen the change in their next health checks.
         await asyncio.sleep(settings.drain_seconds)
         await server.stop(settings.grace_seconds)
-        await repository.drain()
+        await reconciler.close()
     metrics.shutdown()
     stop_tracing()
     log.info("left", seconds=round(time.monotonic() - started, 2))

@@ -1,106 +1,110 @@
-"""The transport: Open Inference Protocol v2 messages in and out of the domain."""
+"""The gRPC edge: translates the messages of the Open Inference Protocol v2 into calls of the pod and back."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import NoReturn
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import NoReturn, TypeVar
 
 import grpc
 import structlog
-from opentelemetry import propagate, trace
 
 from penstock_common.contract import inference_pb2 as pb
 from penstock_common.contract import inference_pb2_grpc
 from penstock_common.errors import PenstockError
-from penstock_common.telemetry import tracer, tracing_enabled
-from penstock_common.tensors import CONTENTS_FIELDS, input_arrays, to_raw
-from penstock_inference.batcher import Outputs
+from penstock_common.model_metadata import model_metadata
+from penstock_common.tensors import input_arrays
+from penstock_common.version import VERSION
+from penstock_inference.engine.message import Message
+from penstock_inference.infer_response import infer_response
 from penstock_inference.metrics import REQUESTS
-from penstock_inference.repository import Repository, Served
+from penstock_inference.tracing import describe_span
+from penstock_inference.versions.hosted import HostedVersion, State
+from penstock_inference.versions.lookup import VersionLookup
+from penstock_inference.versions.reconciler import Reconciler
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
-#: For callers that set no deadline.
-_LONGEST = 60.0
-
-_UNTRACED = nullcontext()
+#: The time of a message whose caller sets no deadline.
+_DEFAULT_SECONDS = 60.0
 
 Context = grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]
 
 
 class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
-    """The service around a pod's loaded versions."""
+    """Serves the versions on this pod.
 
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
+    Attributes:
+        draining: set it to True when the pod leaves; ``ServerReady`` is false from then on.
+    """
+
+    def __init__(self, reconciler: Reconciler, versions: VersionLookup) -> None:
+        self._reconciler = reconciler
+        self._versions = versions
         self.draining = False
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._repository.synced.is_set() and not self.draining)
+        return pb.ServerReadyResponse(ready=self._reconciler.synced.is_set() and not self.draining)
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
-        return pb.ModelReadyResponse(ready=self._repository.model_ready(request.name, request.version))
+        return pb.ModelReadyResponse(ready=self._versions.model_ready(request.name, request.version))
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Context) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name="penstock", version="0.1.0", extensions=["model_repository"])
+        return pb.ServerMetadataResponse(name="penstock", version=VERSION, extensions=["model_repository"])
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
         try:
-            served = await self._repository.find(request.name, request.version)
+            version = (await self._versions.find(request.name, request.version)).version
         except PenstockError as err:
             await _abort(context, err)
-        manifest = served.version.manifest
-        tensor = pb.ModelMetadataResponse.TensorMetadata
-        return pb.ModelMetadataResponse(
-            name=request.name,
-            versions=[str(served.version.version)],
-            platform=f"penstock_{manifest.format.replace('-', '_')}",
-            inputs=[tensor(name=f.name, datatype=f.datatype, shape=[-1, *f.shape]) for f in manifest.inputs],
-            outputs=[tensor(name=o.name, datatype=o.datatype, shape=[-1, *o.shape]) for o in manifest.outputs],
-        )
+        return pb.ModelMetadataResponse(**model_metadata(version.model, str(version.version), version.manifest))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+        describe_span(request)
         seconds = context.time_remaining()
         try:
-            with _span(request, context) if tracing_enabled() else _UNTRACED:
-                if seconds is None:
-                    return await self._infer_in_time(request)
-                return await self._infer(request, seconds)  # gRPC cancels it at its deadline
+            if seconds is not None:  # gRPC cancels this call at its deadline
+                return await self._infer(request, time.monotonic() + seconds)
+            deadline = time.monotonic() + _DEFAULT_SECONDS
+            return await _until(deadline, self._infer(request, deadline))
         except PenstockError as err:
             await _abort(context, err)
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """Each message is answered in its turn; an error is that message's alone."""
+        """Answer one message after the other; an error ends the answer to its own message only."""
         async for request in request_iterator:
-            try:
-                answer = await self._infer_in_time(request)
-                yield pb.ModelStreamInferResponse(infer_response=answer)
-            except PenstockError as err:
-                empty = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
-                yield pb.ModelStreamInferResponse(error_message=err.detail, infer_response=empty)
+            deadline = time.monotonic() + _DEFAULT_SECONDS
+            async with aclosing(self._stream(request, deadline)) as responses:
+                try:
+                    while (response := await _until(deadline, anext(responses, None))) is not None:
+                        yield pb.ModelStreamInferResponse(infer_response=response)
+                except PenstockError as err:
+                    empty = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+                    yield pb.ModelStreamInferResponse(error_message=err.detail, infer_response=empty)
 
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:
-        entry = pb.RepositoryIndexResponse.ModelIndex
-        rows = [
-            entry(name=name, version=version, state=state, reason=reason)
-            for name, version, state, reason in self._repository.index()
-            if not request.ready or state == "READY"
+        entries = [
+            pb.RepositoryIndexResponse.ModelIndex(name=name, version=str(version), state=state, reason=reason)
+            for name, version, state, reason in self._versions.index()
+            if state is State.READY or not request.ready
         ]
-        return pb.RepositoryIndexResponse(models=rows)
+        return pb.RepositoryIndexResponse(models=entries)
 
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: Context
     ) -> pb.RepositoryModelLoadResponse:
         name = request.model_name or request.repository_name
-        if not await self._repository.load(name):
+        await self._reconciler.load_model(name)
+        if not self._versions.model_ready(name):
             await _abort(context, PenstockError(404, "unknown-model", f"Model {name!r} could not be loaded here."))
         return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
 
@@ -108,75 +112,68 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         self, request: pb.RepositoryModelUnloadRequest, context: Context
     ) -> pb.RepositoryModelUnloadResponse:
         name = request.model_name or request.repository_name
-        await self._repository.unload(name)
+        await self._reconciler.unload_model(name)
         return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
 
-    async def _infer_in_time(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
-        """``_infer`` for a message that nobody else ends."""
-        try:
-            async with asyncio.timeout(_LONGEST):
-                return await self._infer(request, _LONGEST)
-        except TimeoutError:
-            raise PenstockError(504, "deadline-exceeded", "The model did not answer in time.") from None
+    async def _infer(self, request: pb.ModelInferRequest, deadline: float) -> pb.ModelInferResponse:
+        """Return the single answer to a message. Raises only ``PenstockError``."""
+        with _counted(request, deadline) as call:
+            call.hosted = await self._versions.find(request.model_name, request.model_version)
+            outputs = await call.hosted.engine.submit(Message(input_arrays(request), deadline))
+            return infer_response(request, call.hosted.version, outputs)
 
-    async def _infer(self, request: pb.ModelInferRequest, seconds: float) -> pb.ModelInferResponse:
-        """Raises: PenstockError of any kind; what else went wrong is logged and told as 500."""
-        deadline = time.monotonic() + seconds
-        code = "OK"
-        version = request.model_version
-        known = False
-        try:
-            served = await self._repository.find(request.model_name, request.model_version)
-            version, known = str(served.version.version), True
-            assert served.model is not None and served.batcher is not None
-            inputs, rows = served.model.check(input_arrays(request))
-            outputs = await served.batcher.submit(inputs, rows, deadline)
-            return _response(request, served, outputs, rows)
-        except PenstockError as err:
-            code = err.grpc_code.name
-            raise
-        except asyncio.CancelledError:
-            code = "CANCELLED" if time.monotonic() < deadline else "DEADLINE_EXCEEDED"
-            raise
-        except Exception:
-            code = "INTERNAL"
-            log.exception("model failed", model=request.model_name, version=version)
-            raise PenstockError(500, "model-failed", f"Model {request.model_name!r} failed on this input.") from None
-        finally:
-            # Names that nobody serves come from outside: they must not grow the series without bound.
-            REQUESTS.labels(request.model_name if known else "", version if known else "", code).inc()
+    async def _stream(
+        self, request: pb.ModelInferRequest, deadline: float
+    ) -> AsyncGenerator[pb.ModelInferResponse, None]:
+        """Yield the answers to a message as they come. Raises only ``PenstockError``."""
+        with _counted(request, deadline) as call:
+            call.hosted = await self._versions.find(request.model_name, request.model_version)
+            async for outputs in call.hosted.engine.submit(Message(input_arrays(request), deadline)):
+                yield infer_response(request, call.hosted.version, outputs)
 
 
-def _response(request: pb.ModelInferRequest, served: Served, outputs: Outputs, rows: int) -> pb.ModelInferResponse:
-    """The answer in the form of the question: raw contents for raw contents, typed for typed."""
-    response = pb.ModelInferResponse(
-        model_name=request.model_name, model_version=str(served.version.version), id=request.id
-    )
-    wanted = {output.name for output in request.outputs}
-    unknown = wanted - {spec.name for spec in served.version.manifest.outputs}
-    if unknown:
-        raise PenstockError(422, "unknown-output", f"The model has no output {sorted(unknown)[0]!r}.")
-    raw = bool(request.raw_input_contents)
-    for spec, array in zip(served.version.manifest.outputs, outputs, strict=True):
-        if wanted and spec.name not in wanted:
-            continue
-        output = response.outputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)
-        field = CONTENTS_FIELDS.get(spec.datatype)
-        if raw or field is None:
-            response.raw_output_contents.append(to_raw(array, spec.datatype))
-        else:
-            getattr(output.contents, field).extend(array.ravel().tolist())
-    return response
+@dataclass(slots=True)
+class _Call:
+    """A message that is being answered; ``hosted`` is None until its version is found."""
+
+    hosted: HostedVersion | None = None
 
 
-def _span(request: pb.ModelInferRequest, context: Context) -> AbstractContextManager[object]:
-    carrier = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
-    return tracer().start_as_current_span(
-        "ModelInfer",
-        context=propagate.extract(carrier),
-        kind=trace.SpanKind.SERVER,
-        attributes={"model": request.model_name, "version": request.model_version},
-    )
+@contextmanager
+def _counted(request: pb.ModelInferRequest, deadline: float) -> Iterator[_Call]:
+    """Count a message by the status it ends with; log an unexpected exception and raise 500 ``model-failed`` instead."""
+    call = _Call()
+    code = "OK"
+    try:
+        yield call
+    except PenstockError as err:
+        code = err.grpc_code.name
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        code = "CANCELLED" if time.monotonic() < deadline else "DEADLINE_EXCEEDED"
+        raise
+    except Exception:
+        code = "INTERNAL"
+        number = request.model_version if call.hosted is None else call.hosted.version.version
+        log.exception("model failed", model=request.model_name, version=str(number))
+        raise PenstockError(500, "model-failed", f"Model {request.model_name!r} failed on this input.") from None
+    finally:
+        # A name that no version has is the caller's invention: as a label it would add series without bound.
+        model, number = ("", "") if call.hosted is None else (request.model_name, str(call.hosted.version.version))
+        REQUESTS.labels(model, number, code).inc()
+
+
+async def _until(deadline: float, result: Awaitable[T]) -> T:
+    """Await ``result``, but not longer than until ``deadline``.
+
+    Raises:
+        PenstockError: 504 ``deadline-exceeded``.
+    """
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await result
+    except TimeoutError:
+        raise PenstockError(504, "deadline-exceeded", "The model did not answer in time.") from None
 
 
 async def _abort(context: Context, err: PenstockError) -> NoReturn:

@@ -16,18 +16,18 @@ class InferenceSettings(BaseSettings):
     metrics_port: int = 9200
     registry_url: str = "http://127.0.0.1:8081"
     registry_token: str = ""
-    #: where artifacts are kept between starts.
+    #: folder that keeps the fetched artifacts between starts.
     cache_dir: Path
     #: comma-separated globs of the models that this pool serves; !glob excludes.
     models: str = "*"
-    #: threads of one model's operators.
+    #: threads of one operator of a model.
     threads: int = Field(default=1, ge=1)
     #: rows that may wait for one model version.
     max_queue_rows: int = Field(default=4096, ge=1)
-    #: how long a version is kept that no alias names any more.
+    #: seconds for which a version is kept once no alias names it any more.
     retain_seconds: float = Field(default=30.0, ge=0)
-    #: how long a leaving pod says NOT_SERVING and still answers, so that all balancers notice.
+    #: seconds for which a pod that shuts down reports NOT_SERVING and still answers, so that all load balancers notice.
     drain_seconds: float = Field(default=3.0, ge=0)
-    #: how long in-flight messages may take once the listener has closed.
+    #: seconds that messages under way may take once the listener is closed.
     grace_seconds: float = Field(default=10.0, ge=0)
     log_level: str = "info"

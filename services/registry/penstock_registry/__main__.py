@@ -12,7 +12,7 @@ from penstock_registry.settings import RegistrySettings
 
 
 class _Server(uvicorn.Server):
-    """Ends with status 0 after SIGTERM; uvicorn's own would end by the signal, before the last spans are sent."""
+    """Exits with status 0 after SIGTERM; uvicorn would raise the signal again, before the last spans are sent."""
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self.force_exit = self.should_exit
@@ -31,7 +31,7 @@ def main() -> None:
         access_log=False,
         log_config=None,
         server_header=False,
-        # Long polls end here; their callers ask again.
+        # Cuts off the long polls that are still open; their callers ask again.
         timeout_graceful_shutdown=2,
     )
     uvloop.run(_Server(config).serve())

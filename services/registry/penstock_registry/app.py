@@ -10,10 +10,12 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from penstock_common.telemetry import tracing_enabled
-from penstock_registry.routes import OPEN, add_edges, api
-from penstock_registry.service import Registry
+from penstock_registry.middleware import OPEN_PATHS, add_middleware
+from penstock_registry.object_store import open_store
+from penstock_registry.problem_documents import add_exception_handlers
+from penstock_registry.registry import Registry
+from penstock_registry.routes import api
 from penstock_registry.settings import RegistrySettings
-from penstock_registry.store import open_store
 
 
 def build_app(settings: RegistrySettings) -> FastAPI:
@@ -21,23 +23,24 @@ def build_app(settings: RegistrySettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(registry.watch.run())
+        following = asyncio.create_task(registry.watch.follow_store())
         try:
             yield
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
 
-    # FastAPI makes each request's span itself; metrics and logs are ours.
+    # FastAPI makes a span for each request; metrics and logs are our own.
     telemetry: TelemetryConfig = {
         "tracing": tracing_enabled(),
         "operation_spans": False,
         "metrics": False,
         "logs": False,
-        "exclude": lambda scope: scope["path"] in OPEN,
+        "exclude": lambda scope: scope["path"] in OPEN_PATHS,
     }
-    # No generated documentation: the bodies are read by hand; docs/architecture.md has the calls.
+    # The handlers parse their bodies themselves, so FastAPI could not describe them; docs/architecture.md lists the calls.
     app = FastAPI(title="Penstock registry", lifespan=lifespan, openapi_url=None, telemetry=telemetry)
-    add_edges(app, "" if settings.allow_anonymous else settings.token)
+    add_middleware(app, "" if settings.allow_anonymous else settings.token)
+    add_exception_handlers(app)
     app.include_router(api(registry))
     return app

@@ -11,16 +11,16 @@ class RegistrySettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = 8081
-    #: a folder, or s3://, gs://, az:// with the store's own environment variables for credentials.
+    #: A folder, or s3://, gs:// or az://, with credentials in the environment variables of that store.
     store_url: str
-    #: bearer token of all calls.
+    #: Bearer token that every call must carry.
     token: str = ""
-    #: lets everybody in; for networks where something else keeps the door.
+    #: Needs no token; for networks in which something else authenticates.
     allow_anonymous: bool = False
     log_level: str = "info"
 
     @model_validator(mode="after")
-    def _has_a_lock(self) -> RegistrySettings:
+    def _token_or_anonymous(self) -> RegistrySettings:
         if not self.token and not self.allow_anonymous:
             raise ValueError("set PENSTOCK_REGISTRY_TOKEN, or PENSTOCK_REGISTRY_ALLOW_ANONYMOUS=true to go without")
         return self

@@ -1,1 +1,1 @@
-"""From data to a registered version: collect, clean, split, train, evaluate, save, register."""
+"""The example pipelines, from data to a registered version: clean, split, train, evaluate, save, register."""

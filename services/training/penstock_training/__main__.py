@@ -22,9 +22,9 @@ from penstock_common.manifest import Format
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION
 from penstock_training import digits, price, spam
-from penstock_training.pipeline import Pipeline, Trained, register
+from penstock_training.pipeline import HELD_OUT, Pipeline, Trained, register
 
-_PATIENCE = 60.0
+_PATIENCE = 60.0  # seconds to wait for a registry that is starting
 PIPELINES: dict[str, Pipeline] = {"spam": spam.train, "digits": digits.train, "price": price.train}
 
 
@@ -50,14 +50,14 @@ class Name(StrEnum):
 def main(
     name: Annotated[Name, typer.Argument(help="What to train.")],
     data: Annotated[Path | None, typer.Option(help="CSV or TSV to train on.", exists=True, dir_okay=False)] = None,
-    registry_url: Annotated[str, typer.Option(help="Where to register.")] = "http://127.0.0.1:8081",
-    out: Annotated[Path | None, typer.Option(help="Keep the artifact in this folder.")] = None,
+    registry_url: Annotated[str, typer.Option(help="URL of the registry.")] = "http://127.0.0.1:8081",
+    out: Annotated[Path | None, typer.Option(help="Folder to keep the artifact in.")] = None,
     no_register: Annotated[bool, typer.Option("--no-register", help="Only write the artifact.")] = False,
     format: Annotated[FormatName | None, typer.Option(help="File format of the model.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and the training.")] = 0,
-    promote: Annotated[bool, typer.Option(help="Point production at it if it beats the present version.")] = True,
+    promote: Annotated[bool, typer.Option(help="Point production at it if it is better than the current one.")] = True,
     if_missing: Annotated[
-        bool, typer.Option("--if-missing", help="Do nothing where production points at a version.")
+        bool, typer.Option("--if-missing", help="Do nothing if production points at a version.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -69,7 +69,7 @@ def main(
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
         if if_missing and asyncio.run(_is_served(registry_url, name.value)):
-            console.print(f"{name.value}: {PRODUCTION} points at a version already; nothing to do")
+            console.print(f"{name.value}: {PRODUCTION} already points at a version; nothing to do")
             return
         with tempfile.TemporaryDirectory() as temporary:
             folder = out or Path(temporary) / name.value
@@ -85,7 +85,7 @@ def main(
     if as_json:
         print(json.dumps(result))
         return
-    table = Table(title=f"{name.value}: held-out 20 %")
+    table = Table(title=f"{name.value}: held-out {HELD_OUT:.0%}")
     table.add_column("metric")
     table.add_column("value", justify="right")
     for metric, value in result["metrics"].items():
@@ -116,7 +116,7 @@ def _client(url: str) -> RegistryClient:
 
 
 async def _is_served(url: str, model: str) -> bool:
-    """Waits a while for the registry, which in a new installation may start later than this."""
+    """Return whether ``production`` points at a version; wait for a registry that starts later than this process."""
     give_up = time.monotonic() + _PATIENCE
     async with _client(url) as client:
         while True:

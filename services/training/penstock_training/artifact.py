@@ -1,4 +1,4 @@
-"""Saving a trained module as an artifact: the model's file beside its ``model.yaml``."""
+"""Saves a trained module as an artifact: the model's file and its ``model.yaml``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def save(
     example: tuple[Tensor, ...],
     dynamic: tuple[dict[int, Any], ...],
 ) -> None:
-    """Write ``module`` in the manifest's format, and the manifest.
+    """Write ``module`` in the format that the manifest names, and the manifest itself.
 
     Args:
         example: positional inputs of at least two rows.
-        dynamic: per input, which dimensions vary (as ``torch.export`` takes them).
+        dynamic: which dimensions of each input vary, in the form that ``torch.export`` takes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     module.eval()

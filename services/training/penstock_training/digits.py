@@ -1,4 +1,4 @@
-"""Digits: a small convolutional network on scikit-learn's bundled scans (8x8, 1,797 of them)."""
+"""Digits: a small convolutional network, trained on the 1,797 scans (8x8) that scikit-learn includes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Preprocess, Task
 from penstock_training.artifact import FILES, save
 from penstock_training.evaluate import classification, write_report
-from penstock_training.fit import Progress, fit, split
-from penstock_training.pipeline import Trained, digest
+from penstock_training.fit import Progress, fit
+from penstock_training.pipeline import HELD_OUT, Trained, digest
 
 LABELS = [str(n) for n in range(10)]
 EPOCHS = 30
 
 
 class DigitNet(nn.Module):
-    """``float32 [N, 1, 8, 8]``, ink 1 on ground 0, to probabilities ``float32 [N, 10]``."""
+    """``float32 [N, 1, 8, 8]``, ink 1 on paper 0, to probabilities ``float32 [N, 10]``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,29 +44,25 @@ class DigitNet(nn.Module):
         return torch.softmax(self.logits(image), dim=1)
 
 
-class _Logits(nn.Module):
-    """The network up to its logits, which is what the loss takes."""
-
-    def __init__(self, model: DigitNet) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.model.logits(image)
-
-
 def train(data: Path | None, folder: Path, format_: Format | None, seed: int, progress: Progress) -> Trained:
+    """The digits ``Pipeline``, which takes no data file.
+
+    Raises:
+        PenstockError: 422 ``bad-data`` if ``data`` is given.
+    """
     if data is not None:
-        raise PenstockError(422, "bad-data", "digits trains on scikit-learn's bundled scans; leave --data out.")
+        raise PenstockError(422, "bad-data", "digits trains on the scans that scikit-learn includes; leave --data out.")
     bundle = load_digits()
     images = torch.tensor(bundle.images, dtype=torch.float32).unsqueeze(1) / 16.0
     targets = torch.tensor(bundle.target)
-    train_rows, test_rows = split(bundle.target, len(images), 0.2, seed)
+    train_rows, test_rows = train_test_split(
+        np.arange(len(images)), test_size=HELD_OUT, stratify=bundle.target, random_state=seed
+    )
     rng = torch.Generator().manual_seed(seed)
 
     def batch(rows: NDArray[Any]) -> tuple[tuple[Tensor, ...], Tensor]:
         chosen = images[rows]
-        # Pens and scanners differ: vary the contrast and add a little noise.
+        # Pens and scanners differ, so the contrast varies and there is a little noise.
         contrast = 0.8 + 0.4 * torch.rand(len(rows), 1, 1, 1, generator=rng)
         noise = 0.05 * torch.randn(chosen.shape, generator=rng)
         return ((chosen * contrast + noise).clamp(0.0, 1.0),), targets[rows]
@@ -73,7 +70,7 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
     torch.manual_seed(seed)
     model = DigitNet()
     fit(
-        _Logits(model), batch, train_rows, nn.functional.cross_entropy,
+        model, model.logits, batch, train_rows, nn.functional.cross_entropy,
         epochs=EPOCHS, learning_rate=0.01, batch_size=64, seed=seed, progress=progress, weight_decay=1e-4,
     )  # fmt: skip
     with torch.no_grad():
@@ -87,7 +84,7 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
 
 
 def png(scan: NDArray[Any], scale: int = 16) -> bytes:
-    """A scan (8x8, 0..16) as a PNG of dark ink on white paper."""
+    """Return a scan (8x8, ink 0 to 16) as a PNG of dark ink on white paper, each side ``scale`` times as long."""
     pixels = Image.fromarray((255 - scan / 16.0 * 255).astype(np.uint8), "L")
     buffer = io.BytesIO()
     pixels.resize((8 * scale, 8 * scale), Image.Resampling.BICUBIC).save(buffer, "PNG")
@@ -100,9 +97,11 @@ def _manifest(format_: Format, example: str) -> Manifest:
         file=FILES[format_],
         task=Task.CLASSIFICATION,
         inputs=[
-            Field("image", FieldKind.IMAGE, "BYTES", description="One handwritten digit, dark on light, filling it.")
+            Field(
+                "image", FieldKind.IMAGE, "BYTES", description="A handwritten digit, dark on light, filling the image."
+            )
         ],
-        outputs=[Output("probabilities", "FP32", [10], "Of the digits 0 to 9.")],
+        outputs=[Output("probabilities", "FP32", [10], "Probabilities of the digits 0 to 9.")],
         labels=LABELS,
         preprocess=Preprocess("image", {"mode": "L", "size": [8, 8], "invert": True}),
         batching=Batching(max_batch_size=64),

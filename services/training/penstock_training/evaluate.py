@@ -1,4 +1,4 @@
-"""Held-out evaluation, and the report that becomes part of a version."""
+"""Evaluates predictions of held-out rows, and writes the report, which becomes part of a version."""
 
 from __future__ import annotations
 
@@ -8,67 +8,80 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binned_statistic  # type: ignore[import-untyped]
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    mean_absolute_error,
+    precision_recall_fscore_support,
+    r2_score,
+    root_mean_squared_error,
+)
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def classification(probabilities: NDArray[Any], truth: NDArray[Any], labels: list[str]) -> dict[str, Any]:
-    """Metrics of ``probabilities [N, C]`` against class indices ``truth [N]``.
+    """Compare ``probabilities [N, C]`` with the class indices ``truth [N]``.
 
     Returns:
-        ``metrics`` (accuracy, macro and per-label F1, expected calibration error),
-        ``confusion`` [true, predicted], ``per_label`` and ``calibration`` (10 bins of confidence).
+        ``metrics`` (accuracy, macro F1, expected calibration error, and F1 per label if there are at most
+        three), ``confusion`` [true, predicted], ``per_label`` and ``calibration`` (10 bins of confidence).
     """
     predicted = probabilities.argmax(axis=1)
-    confusion = np.zeros((len(labels), len(labels)), dtype=int)
-    np.add.at(confusion, (truth, predicted), 1)
-    per_label = {}
-    for i, label in enumerate(labels):
-        hits = confusion[i, i]
-        precision = hits / max(1, confusion[:, i].sum())
-        recall = hits / max(1, confusion[i].sum())
-        f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
-        per_label[label] = {"precision": precision, "recall": recall, "f1": f1, "rows": int(confusion[i].sum())}
-    confidence = probabilities.max(axis=1)
-    right = predicted == truth
-    bins = []
-    error = 0.0
-    for low in np.arange(0.0, 1.0, 0.1):
-        inside = (confidence > low) & (confidence <= low + 0.1)
-        if inside.any():
-            stated, observed = float(confidence[inside].mean()), float(right[inside].mean())
-            error += float(inside.mean()) * abs(stated - observed)
-            bins.append({"confidence": stated, "accuracy": observed, "rows": int(inside.sum())})
-    f1s = {f"f1_{label}": float(scores["f1"]) for label, scores in per_label.items()}
-    metrics = {
-        "accuracy": float(right.mean()),
-        "f1_macro": float(np.mean(list(f1s.values()))),
-        "calibration_error": error,
-        **(f1s if len(labels) <= 3 else {}),
-    }
+    indices = np.arange(len(labels))
+    precision, recall, f1, rows = precision_recall_fscore_support(truth, predicted, labels=indices, zero_division=0.0)
+    bins = _calibration(probabilities.max(axis=1), predicted == truth)
+    error = sum(b["rows"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / len(truth)
+    f1_by_label = {f"f1_{label}": float(f1[i]) for i, label in enumerate(labels)}
     return {
-        "metrics": metrics,
+        "metrics": {
+            "accuracy": float(accuracy_score(truth, predicted)),
+            "f1_macro": float(f1.mean()),
+            "calibration_error": error,
+            **(f1_by_label if len(labels) <= 3 else {}),
+        },
         "labels": labels,
-        "confusion": confusion.tolist(),
-        "per_label": per_label,
+        "confusion": confusion_matrix(truth, predicted, labels=indices).tolist(),
+        "per_label": {
+            label: {
+                "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]), "rows": int(rows[i])
+            }
+            for i, label in enumerate(labels)
+        },
         "calibration": bins,
-    }
+    }  # fmt: skip
+
+
+def _calibration(confidence: NDArray[Any], right: NDArray[Any]) -> list[dict[str, Any]]:
+    """Return mean confidence, accuracy and number of rows for each bin of a reliability diagram that has rows.
+
+    scikit-learn's ``calibration_curve`` does not return the numbers of rows, which the calibration error needs.
+    """
+    values = [confidence, right.astype(float)]
+    (stated, observed), _, _ = binned_statistic(confidence, values, "mean", bins=10, range=(0.0, 1.0))
+    rows, _, _ = binned_statistic(confidence, None, "count", bins=10, range=(0.0, 1.0))
+    return [
+        {"confidence": float(stated[i]), "accuracy": float(observed[i]), "rows": int(rows[i])}
+        for i in np.flatnonzero(rows)
+    ]
 
 
 def regression(predicted: NDArray[Any], truth: NDArray[Any]) -> dict[str, Any]:
-    """Metrics of values ``[N]``: mean absolute and root mean square error, R², quantiles of the residuals."""
-    residuals = predicted - truth
-    spread = float(((truth - truth.mean()) ** 2).sum())
-    metrics = {
-        "mae": float(np.abs(residuals).mean()),
-        "rmse": float(np.sqrt((residuals**2).mean())),
-        "r2": 1.0 - float((residuals**2).sum()) / spread if spread else 0.0,
+    """Compare values ``[N]``: mean absolute error, root mean square error, R², quantiles of the residuals."""
+    return {
+        "metrics": {
+            "mae": float(mean_absolute_error(truth, predicted)),
+            "rmse": float(root_mean_squared_error(truth, predicted)),
+            "r2": float(r2_score(truth, predicted)),
+        },
+        "residual_quantiles": {str(q): float(np.quantile(predicted - truth, q)) for q in _QUANTILES},
     }
-    quantiles = {str(q): float(np.quantile(residuals, q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)}
-    return {"metrics": metrics, "residual_quantiles": quantiles}
 
 
 def write_report(folder: Path, model: str, report: dict[str, Any]) -> None:
-    """``report.json`` for programs and ``report.md`` for people."""
-    (folder / "report.json").write_text(json.dumps(report, indent=2, default=float))
+    """Write ``report.json`` for programs and ``report.md`` for people."""
+    (folder / "report.json").write_text(json.dumps(report, indent=2))
     lines = [f"# {model}: held-out evaluation", "", "| metric | value |", "|---|---|"]
     lines += [f"| {name} | {value:.4f} |" for name, value in report["metrics"].items()]
     if "confusion" in report:

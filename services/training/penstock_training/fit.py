@@ -1,8 +1,8 @@
-"""Training a PyTorch module with mini-batches, and the split before it."""
+"""Trains a PyTorch module on mini-batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,28 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Progress = Callable[[int, int, float], None]  # epochs done, of, loss
-
-
-def split(labels: Sequence[Any] | None, rows: int, held_out: float, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Indices to train on and to hold out, shuffled; each label keeps its share where labels are given."""
-    rng = np.random.default_rng(seed)
-    if labels is None:
-        order = rng.permutation(rows)
-        cut = round(rows * held_out)
-        return order[cut:], order[:cut]
-    array = np.asarray(labels)
-    train, test = [], []
-    for label in np.unique(array):
-        members = rng.permutation(np.flatnonzero(array == label))
-        cut = round(len(members) * held_out)
-        test.append(members[:cut])
-        train.append(members[cut:])
-    return rng.permutation(np.concatenate(train)), rng.permutation(np.concatenate(test))
+#: Called after each epoch with the number of epochs done, their total number, and the mean loss.
+Progress = Callable[[int, int, float], None]
 
 
 def fit(
     module: nn.Module,
+    forward: Callable[..., Tensor],
     batch: Callable[[NDArray[Any]], tuple[tuple[Tensor, ...], Tensor]],
     rows: NDArray[Any],
     loss: Callable[[Tensor, Tensor], Tensor],
@@ -43,11 +28,13 @@ def fit(
     progress: Progress,
     weight_decay: float = 0.0,
 ) -> None:
-    """AdamW with a one-cycle learning rate.
+    """Train ``module`` with AdamW and a one-cycle learning rate, and leave it in evaluation mode.
 
     Args:
-        batch: the module's inputs and the targets of some row indices.
-        rows: indices to train on.
+        forward: computes what ``loss`` takes from a batch's inputs: the module, or the module without its last layer.
+        batch: returns the inputs and the targets of the rows with these indices.
+        rows: indices of the rows to train on.
+        loss: takes the output of ``forward`` and the targets; averaged over the rows.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -61,7 +48,7 @@ def fit(
         for at in range(0, len(order), batch_size):
             inputs, targets = batch(order[at : at + batch_size])
             optimizer.zero_grad()
-            value = loss(module(*inputs), targets)
+            value = loss(forward(*inputs), targets)
             value.backward()
             optimizer.step()
             schedule.step()

@@ -1,4 +1,4 @@
-"""What a pipeline is, and the steps that all of them share."""
+"""The interface of a pipeline, and the steps that all pipelines share."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from penstock_training.fit import Progress
 
 @dataclass
 class Trained:
-    """What a pipeline leaves in its folder, and what it says of it.
+    """What a pipeline reports about the artifact in its folder.
 
-    ``primary`` names the metric that decides over promotion; ``higher_is_better`` its direction.
+    ``primary`` names the metric that decides about promotion; ``higher_is_better`` is its direction.
     """
 
     report: dict[str, Any]
@@ -32,7 +32,10 @@ class Trained:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-#: (data file or None, artifact folder, format, seed, progress) -> what was trained.
+#: Share of the rows that a pipeline does not train on, but evaluates on.
+HELD_OUT = 0.2
+
+#: Arguments: data file, artifact folder, format, seed, progress. None means the pipeline's default.
 Pipeline = Callable[[Path | None, Path, Format | None, int, Progress], Trained]
 
 
@@ -41,7 +44,7 @@ def digest(data: bytes) -> str:
 
 
 def code_version() -> str:
-    """The commit of the source tree, or the package's version where there is none."""
+    """Return the commit of the source tree, or the package's version outside a git repository."""
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
     try:
@@ -57,10 +60,10 @@ def code_version() -> str:
 async def register(
     client: RegistryClient, model: str, folder: Path, trained: Trained, *, promote: bool
 ) -> tuple[Version, str]:
-    """Register the folder as a version, and point ``production`` at it if it beats the present one.
+    """Register the folder as a version, and point ``production`` at it if it beats the current version.
 
     Returns:
-        The version, and a sentence on the promotion.
+        The version, and the result of the promotion, as a phrase.
     """
     metrics = trained.report["metrics"]
     lineage = {
@@ -71,11 +74,11 @@ async def register(
     }
     registered = await client.publish(model, folder, metrics=metrics, lineage=lineage, by="penstock train")
     if not promote:
-        return registered, "not promoted: asked not to"
+        return registered, "not promoted: --no-promote was given"
     state = await client.model(model)
     present = state.aliases.get(PRODUCTION, [])
     if len(present) > 1:
-        return registered, f"not promoted: a canary is under way on {PRODUCTION}"
+        return registered, f"not promoted: {PRODUCTION} points at several versions"
     current = state.versions[present[0].version] if present else None
     mine, theirs = metrics[trained.primary], (current.metrics.get(trained.primary) if current else None)
     if theirs is not None and not (mine > theirs if trained.higher_is_better else mine < theirs):
@@ -96,5 +99,5 @@ async def register(
     except PenstockError as err:
         if err.status != 412:
             raise
-        return registered, f"not promoted: {PRODUCTION} was moved by somebody else meanwhile"
+        return registered, f"not promoted: somebody else moved {PRODUCTION} in the meantime"
     return registered, f"{PRODUCTION} now points at version {registered.version}"

@@ -1,7 +1,7 @@
-"""Price: a regressor over mixed numeric and categorical columns.
+"""Price: a regressor over numeric and categorical columns.
 
-Reads any CSV whose last column is the number to predict. Without one it makes
-offers of used cars whose price follows a known rule with noise.
+It trains on any CSV whose last column is the number to predict. Without a CSV, it trains
+on made-up offers of used cars, whose price follows a known rule with noise.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Preprocess, Task
 from penstock_training.artifact import FILES, save
 from penstock_training.evaluate import regression, write_report
-from penstock_training.fit import Progress, fit, split
-from penstock_training.pipeline import Trained, digest
+from penstock_training.fit import Progress, fit
+from penstock_training.pipeline import HELD_OUT, Trained, digest
 
 EPOCHS = 40
-_MOST_CATEGORIES = 200
+_MAX_CATEGORIES = 200
+_MIN_ROWS = 20
 
 
 @dataclass
 class Table:
-    """Columns by name, floats or strings, and the target."""
+    """The columns by name, and the target; ``order`` has the names of the columns in file order."""
 
     numeric: dict[str, NDArray[Any]]
     categorical: dict[str, list[str]]
@@ -42,8 +44,8 @@ class Table:
 class TabularRegressor(nn.Module):
     """``float32 [N, numeric]`` and ``int64 [N, categorical]`` to values ``float32 [N]``.
 
-    Standardises its numbers and un-standardises its answer in the graph, so that what is
-    served takes and gives plain units.
+    The graph standardises the numbers and scales its answer back, so that the inputs and outputs
+    of the served model are in the units of the table.
     """
 
     mean: Tensor
@@ -67,7 +69,7 @@ class TabularRegressor(nn.Module):
 
 
 def used_cars(seed: int, rows: int = 4000) -> bytes:
-    """A CSV of made-up offers."""
+    """Return a CSV of made-up offers of used cars."""
     rng = np.random.default_rng(seed)
     makes = {"Aurora": 1.0, "Borealis": 1.35, "Cirrus": 0.8, "Delta": 0.95, "Estrel": 1.8}
     fuels = {"petrol": 0.0, "diesel": 600.0, "hybrid": 2200.0, "electric": 4000.0}
@@ -85,23 +87,34 @@ def used_cars(seed: int, rows: int = 4000) -> bytes:
 
 
 def read_table(data: bytes) -> Table:
-    """A CSV with a header; the last column is the target, a column of numbers is numeric, any other categorical.
+    """Read a CSV with a header, whose last column is the target.
 
-    Rows with an empty cell are left out.
+    A column of numbers is numeric, any other column is categorical. Rows with an empty cell are skipped.
 
     Raises:
         PenstockError: 422 ``bad-data`` naming the line or column and the remedy.
     """
     try:
-        rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"))))
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as err:
         raise PenstockError(422, "bad-data", f"The data is not UTF-8 (byte {err.start}); save it as UTF-8.") from None
-    if len(rows) < 21 or len(rows[0]) < 2:
-        raise PenstockError(422, "bad-data", "A header, at least two columns and 20 rows are needed.")
-    header, body = rows[0], [row for row in rows[1:] if row and all(cell.strip() for cell in row)]
-    for number, row in enumerate(body, 2):
+    reader = csv.reader(io.StringIO(text))
+    header = next(reader, [])
+    body = []
+    for row in reader:
+        if not row or not all(cell.strip() for cell in row):
+            continue
         if len(row) != len(header):
-            raise PenstockError(422, "bad-data", f"Line {number} has {len(row)} columns, the header {len(header)}.")
+            raise PenstockError(
+                422, "bad-data", f"Line {reader.line_num} has {len(row)} columns, the header has {len(header)}."
+            )
+        body.append(row)
+    if len(body) < _MIN_ROWS or len(header) < 2:
+        raise PenstockError(
+            422,
+            "bad-data",
+            f"The data needs a header, at least two columns and {_MIN_ROWS} rows without an empty cell.",
+        )
     numeric: dict[str, NDArray[Any]] = {}
     categorical: dict[str, list[str]] = {}
     for name, column in zip(header, zip(*body, strict=True), strict=True):
@@ -109,10 +122,15 @@ def read_table(data: bytes) -> Table:
             numeric[name] = np.array([float(cell) for cell in column], dtype=np.float32)
         except ValueError:
             categorical[name] = [cell.strip() for cell in column]
-            if len(set(column)) > _MOST_CATEGORIES:
+            if len(set(column)) > _MAX_CATEGORIES:
                 raise PenstockError(
-                    422, "bad-data", f"Column {name!r} has more than {_MOST_CATEGORIES} different texts; leave it out."
+                    422, "bad-data", f"Column {name!r} has more than {_MAX_CATEGORIES} different texts; leave it out."
                 ) from None
+    for name, values in numeric.items():
+        if not np.isfinite(values).all():
+            raise PenstockError(
+                422, "bad-data", f"Column {name!r} has a number that is not finite; leave that row out."
+            )
     target = header[-1]
     if target not in numeric:
         raise PenstockError(422, "bad-data", f"The last column, {target!r}, must hold the numbers to predict.")
@@ -120,6 +138,11 @@ def read_table(data: bytes) -> Table:
 
 
 def train(data: Path | None, folder: Path, format_: Format | None, seed: int, progress: Progress) -> Trained:
+    """The price ``Pipeline``.
+
+    Raises:
+        PenstockError: 422 ``bad-data``.
+    """
     raw = data.read_bytes() if data else used_cars(seed)
     table = read_table(raw)
     manifest = _manifest(table, format_ or Format.TORCHSCRIPT)
@@ -133,7 +156,7 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
         [[categories[n].index(table.categorical[n][i]) for n in categories] for i in range(rows)], dtype=torch.int64
     ).reshape(rows, len(categories))
     target = torch.tensor(table.target)
-    train_rows, test_rows = split(None, rows, 0.2, seed)
+    train_rows, test_rows = train_test_split(np.arange(rows), test_size=HELD_OUT, random_state=seed)
     torch.manual_seed(seed)
     seen = numbers[train_rows]
     model = TabularRegressor(
@@ -145,6 +168,7 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
     )
     spread = float(model.target[1])
     fit(
+        model,
         model,
         lambda chosen: ((numbers[chosen], indices[chosen]), target[chosen]),
         train_rows,
@@ -170,7 +194,7 @@ def _manifest(table: Table, format_: Format) -> Manifest:
             example[name] = table.categorical[name][0]
         else:
             column = table.numeric[name]
-            # Far outside of what was seen the answer would mean nothing.
+            # An answer far outside the range of the training data would be meaningless.
             low, high = float(column.min()), float(column.max())
             margin = high - low
             minimum = 0.0 if low >= 0 and low - margin < 0 else low - margin

@@ -1,4 +1,4 @@
-"""Spam: hashed character n-grams, in the graph, from UTF-8 bytes to probabilities."""
+"""Spam: a classifier of hashed byte n-grams, from UTF-8 bytes to probabilities in one graph."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Preprocess, Task
-from penstock_common.preprocess import preprocess
+from penstock_common.preprocessing.steps import preprocess
 from penstock_training.artifact import FILES, save
 from penstock_training.evaluate import classification, write_report
-from penstock_training.fit import Progress, fit, split
-from penstock_training.pipeline import Trained, digest
+from penstock_training.fit import Progress, fit
+from penstock_training.pipeline import HELD_OUT, Trained, digest
 
 LABELS = ["ham", "spam"]
 ORDERS = (2, 3, 4)
 BUCKETS = 1 << 16  # a power of two
 EPOCHS = 15
-WEIGHT = 0.5
+SPAM_WEIGHT_EXPONENT = 0.5
 MAX_BYTES = 512
+_MIN_MESSAGES = 10  # of each label
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "messages.tsv"
 
 
 class NgramClassifier(nn.Module):
     """``uint8 [N, L]`` (zero padded UTF-8) to probabilities ``float32 [N, 2]`` of ham and spam.
 
-    Each n-gram of bytes, lower-cased, is hashed to a bucket that holds its evidence for
-    spam (hashing trick, Weinberger et al. 2009); a row's log-odds are the sum over the
-    square root of the number of its n-grams, so that long and short texts compare.
+    Each n-gram of lower-cased bytes is hashed to a bucket that holds its evidence for spam
+    (hashing trick, Weinberger et al. 2009). The log-odds of a row are the sum of its evidence
+    divided by the square root of its number of n-grams, which makes long and short texts comparable.
     """
 
     lower: Tensor
@@ -53,7 +56,7 @@ class NgramClassifier(nn.Module):
         self.register_buffer("shift", torch.zeros(1))
 
     def log_odds(self, text: Tensor) -> Tensor:
-        """``float32 [N]`` before calibration."""
+        """Return the log-odds ``float32 [N]`` before calibration."""
         codes = self.lower[text.long()]
         hashed = codes
         grams, last = [], []
@@ -73,7 +76,7 @@ class NgramClassifier(nn.Module):
 
 
 def read_messages(data: bytes) -> tuple[list[str], list[int]]:
-    """Texts and labels (1 for spam) of a two-column CSV or TSV, label first or second, header or not.
+    """Read texts and labels (1 for spam) of a CSV or TSV with two columns in any order, with or without a header.
 
     Raises:
         PenstockError: 422 ``bad-data`` naming the line and the remedy.
@@ -83,7 +86,7 @@ def read_messages(data: bytes) -> tuple[list[str], list[int]]:
     except UnicodeDecodeError as err:
         raise PenstockError(422, "bad-data", f"The data is not UTF-8 (byte {err.start}); save it as UTF-8.") from None
     tabs = "\t" in text.partition("\n")[0]
-    # In the collection's TSV a quotation mark is a character like any other.
+    # The SMS Spam Collection is a TSV in which a quotation mark is an ordinary character.
     reader = (
         csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(io.StringIO(text))
     )
@@ -94,7 +97,9 @@ def read_messages(data: bytes) -> tuple[list[str], list[int]]:
             continue
         if len(row) != 2:
             raise PenstockError(
-                422, "bad-data", f"Line {number} has {len(row)} columns; two are expected, a label and a message."
+                422,
+                "bad-data",
+                f"Line {reader.line_num} has {len(row)} columns; it must have two, a label and a message.",
             )
         first, second = row[0].strip().lower(), row[1].strip().lower()
         if first in LABELS:
@@ -104,16 +109,19 @@ def read_messages(data: bytes) -> tuple[list[str], list[int]]:
         elif number == 1:
             continue  # a header
         else:
-            raise PenstockError(422, "bad-data", f"Line {number} has neither 'ham' nor 'spam' as a column: {row!r:.80}")
+            raise PenstockError(
+                422, "bad-data", f"Line {reader.line_num} has neither 'ham' nor 'spam' as a column: {row!r:.80}"
+            )
         texts.append(message)
         labels.append(LABELS.index(label))
-    if min(labels.count(0), labels.count(1)) < 10:
-        raise PenstockError(422, "bad-data", "At least ten messages of each label are needed.")
     return texts, labels
 
 
-def clean(texts: list[str], labels: list[int]) -> tuple[list[str], list[int]]:
-    """Without messages that differ only in digits, case, punctuation or spaces: copies would leak into the test."""
+def drop_near_copies(texts: list[str], labels: list[int]) -> tuple[list[str], list[int]]:
+    """Keep one of several messages that differ only in digits, case, punctuation or spaces.
+
+    Otherwise the test rows would have copies of messages that the model was trained on.
+    """
     seen: set[str] = set()
     kept: list[int] = []
     for i, text in enumerate(texts):
@@ -125,14 +133,24 @@ def clean(texts: list[str], labels: list[int]) -> tuple[list[str], list[int]]:
 
 
 def train(data: Path | None, folder: Path, format_: Format | None, seed: int, progress: Progress) -> Trained:
+    """The spam ``Pipeline``.
+
+    Raises:
+        PenstockError: 422 ``bad-data``.
+    """
     raw = (data or EXAMPLES).read_bytes()
-    texts, labels = clean(*read_messages(raw))
+    texts, labels = drop_near_copies(*read_messages(raw))
+    if min(labels.count(0), labels.count(1)) < _MIN_MESSAGES:
+        raise PenstockError(
+            422, "bad-data", f"The data needs at least {_MIN_MESSAGES} different messages of each label."
+        )
     manifest = _manifest(format_ or Format.TORCH_EXPORT)
-    train_rows, test_rows = split(labels, len(texts), 0.2, seed)
-    train_rows, calibration_rows = train_rows[len(train_rows) // 10 :], train_rows[: len(train_rows) // 10]
+    truth = np.array(labels)
+    rest, test_rows = train_test_split(np.arange(len(texts)), test_size=HELD_OUT, stratify=truth, random_state=seed)
+    train_rows, calibration_rows = train_test_split(rest, test_size=0.1, stratify=truth[rest], random_state=seed)
     targets = torch.tensor(labels, dtype=torch.float32)
-    # The rarer label counts for more, so that both errors matter.
-    weight = torch.tensor(float((labels.count(0) / labels.count(1)) ** WEIGHT))
+    # The rarer label has a larger weight, so that both kinds of error matter.
+    weight = torch.tensor(float((labels.count(0) / labels.count(1)) ** SPAM_WEIGHT_EXPONENT))
 
     def encode(rows: NDArray[Any]) -> Tensor:
         column = np.empty(len(rows), dtype=np.object_)
@@ -143,7 +161,8 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
     model = NgramClassifier()
     epochs = EPOCHS if len(texts) > 1000 else 40
     fit(
-        _LogOdds(model),
+        model,
+        model.log_odds,
         lambda rows: ((encode(rows),), targets[rows]),
         train_rows,
         lambda odds, truth: nn.functional.binary_cross_entropy_with_logits(odds, truth, pos_weight=weight),
@@ -155,11 +174,11 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
         weight_decay=3e-2,
     )
     with torch.no_grad():
-        held_back = model.log_odds(encode(calibration_rows))
-    _calibrate(model, held_back, targets[calibration_rows])
+        log_odds = model.log_odds(encode(calibration_rows)).numpy()
+    _calibrate(model, log_odds, truth[calibration_rows])
     with torch.no_grad():
         probabilities = model(encode(test_rows)).numpy()
-    report = classification(probabilities, targets[test_rows].long().numpy(), LABELS)
+    report = classification(probabilities, truth[test_rows], LABELS)
     example = encode(train_rows[:4])
     dynamic = ({0: torch.export.Dim("batch", min=1, max=4096), 1: torch.export.Dim.AUTO},)
     save(folder, model, manifest, (example,), dynamic)
@@ -168,33 +187,18 @@ def train(data: Path | None, folder: Path, format_: Format | None, seed: int, pr
     return Trained(report, "f1_spam", True, digest(raw), len(texts), parameters)
 
 
-class _LogOdds(nn.Module):
-    """The classifier up to its log-odds, which is what the loss takes."""
-
-    def __init__(self, model: NgramClassifier) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, text: Tensor) -> Tensor:
-        return self.model.log_odds(text)
-
-
-def _calibrate(model: NgramClassifier, log_odds: Tensor, targets: Tensor) -> None:
-    """Platt scaling on rows that were not trained on (Platt 1999, with his smoothed targets)."""
-    spam = targets.sum()
-    smooth = torch.where(targets > 0, (spam + 1) / (spam + 2), 1 / (len(targets) - spam + 2))
-    parameters = torch.tensor([1.0, 0.0], requires_grad=True)
-    optimizer = torch.optim.LBFGS([parameters], max_iter=100)
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(log_odds * parameters[0] + parameters[1], smooth)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    model.scale.copy_(parameters.detach()[:1])
-    model.shift.copy_(parameters.detach()[1:])
+def _calibrate(model: NgramClassifier, log_odds: NDArray[Any], truth: NDArray[Any]) -> None:
+    """Calibrate by Platt scaling (smoothed targets, Platt 1999) on rows that the model was not trained on."""
+    spam = truth.sum()
+    probability = np.where(truth == 1, (spam + 1) / (spam + 2), 1 / (len(truth) - spam + 2))
+    # A target between 0 and 1 becomes two weighted rows, one of each label.
+    platt = LogisticRegression(C=np.inf).fit(
+        np.tile(log_odds, 2)[:, np.newaxis],
+        np.repeat([1, 0], len(truth)),
+        sample_weight=np.concatenate([probability, 1 - probability]),
+    )
+    model.scale.fill_(platt.coef_.item())
+    model.shift.fill_(platt.intercept_.item())
 
 
 def _manifest(format_: Format) -> Manifest:
@@ -203,7 +207,7 @@ def _manifest(format_: Format) -> Manifest:
         file=FILES[format_],
         task=Task.CLASSIFICATION,
         inputs=[Field("text", FieldKind.TEXT, "BYTES", max_length=5000, description="The message, as it was written.")],
-        outputs=[Output("probabilities", "FP32", [2], "Of ham and of spam.")],
+        outputs=[Output("probabilities", "FP32", [2], "Probabilities of ham and spam.")],
         labels=LABELS,
         preprocess=Preprocess("utf8-bytes", {"max_bytes": MAX_BYTES, "multiple": 16}),
         batching=Batching(max_batch_size=128),

@@ -1,4 +1,4 @@
-"""What ``penstock kserve`` asks of KServe, and how it reads and explains the answers."""
+"""``penstock kserve``: the objects that it creates, and how it reads and explains KServe's status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import yaml
 from kubernetes.client import ApiException
 from typer.testing import CliRunner
 
-from penstock_cli import kserve
+from penstock_cli import kserve_client
+from penstock_cli import kserve_objects as kserve
 from penstock_cli.__main__ import app
 from penstock_common.errors import PenstockError
 
@@ -27,7 +28,7 @@ def service(**status: Any) -> dict[str, Any]:
 
 
 def test_the_example_is_what_deploy_makes() -> None:
-    """The committed example and the command say the same."""
+    """The committed example and the command produce the same objects."""
     example, pods = yaml.safe_load_all((KSERVE / "spam.yaml").read_text())
     made = kserve.inference_service("spam", "production", 1, None)
     assert made == example
@@ -39,7 +40,7 @@ def test_the_example_is_what_deploy_makes() -> None:
 
 
 def test_the_runtime_supports_what_deploy_asks_for() -> None:
-    """Format, version and protocol of an InferenceService are the runtime's, or KServe would find none."""
+    """Format, version and protocol of an InferenceService are the runtime's; otherwise KServe would find no runtime."""
     runtime = yaml.safe_load((KSERVE / "runtime.yaml").read_text())["spec"]
     model = kserve.inference_service("spam", "production", 1, None)["spec"]["predictor"]["model"]
     assert {**model["modelFormat"], "autoSelect": True} in runtime["supportedModelFormats"]
@@ -47,14 +48,14 @@ def test_the_runtime_supports_what_deploy_asks_for() -> None:
 
 
 def test_an_image_and_pods_are_passed_on() -> None:
-    """--image and --replicas end in the InferenceService; the number of pods is fixed."""
+    """--image and --replicas reach the InferenceService, which has a fixed number of pods."""
     predictor = kserve.inference_service("spam", "production", 3, "example.com/inference:2")["spec"]["predictor"]
     assert predictor["model"]["image"] == "example.com/inference:2"
     assert (predictor["minReplicas"], predictor["maxReplicas"]) == (3, 3)
 
 
 def test_another_alias_is_asked_of_the_pod_itself() -> None:
-    """The health service speaks of production only; the program for other aliases compiles and gets both names."""
+    """The health service reports production only; the program for other aliases compiles and gets both names."""
     probe = kserve.inference_service("spam", "staging", 1, None)["spec"]["predictor"]["model"]["startupProbe"]
     python, flag, program, *names = probe["exec"]["command"]
     assert (python, flag, names) == ("python", "-c", ["spam", "staging"])
@@ -69,13 +70,13 @@ def test_a_model_names_its_service(model: str, name: str) -> None:
 
 @pytest.mark.parametrize("model", ["2024", "*", "a" * 41, "spam-", "Spam"])
 def test_a_model_without_a_service_name_is_refused(model: str) -> None:
-    """What cannot be a Service's name ends in a sentence, not in KServe's refusal."""
+    """A model name that cannot become a Service's name is refused with an explanation, before KServe refuses it."""
     with pytest.raises(PenstockError, match="cannot name"):
         kserve.service_name(model)
 
 
 def test_the_pool_comes_before_inference() -> None:
-    """The first pool by name that matches serves, so the external one has to sort before the chart's default."""
+    """The first pool by name that matches serves, so the external pool has to sort before the chart's default."""
     (name,) = kserve.pool_values("a-model-with-a-long-name", "shop")["pools"]
     assert name < "inference"
     assert len(name) <= 22
@@ -101,8 +102,8 @@ NO_RUNTIME = {
     ids=["new", "ready", "ready before the change", "not ready", "no runtime", "a failure that is over"],
 )
 def test_a_row_of_status(status: dict[str, Any], ready: bool, reason: str) -> None:
-    """Ready means: of what was asked for last. A reason stands only where it still holds."""
-    row = kserve.row(service(**status))
+    """Ready refers to the latest specification. A reason is shown only if it still applies."""
+    row = kserve.status_row(service(**status))
     assert row["ready"] is ready
     assert reason in row["reason"]
     assert bool(row["reason"]) is bool(reason)
@@ -111,11 +112,11 @@ def test_a_row_of_status(status: dict[str, Any], ready: bool, reason: str) -> No
 def refused(status: int, body: str) -> PenstockError:
     err = ApiException(status=status, reason="Reason")
     err.body = body
-    return kserve.refusal(err)
+    return kserve_client.refusal(err)
 
 
 def test_refusals_are_in_kubernetes_own_words() -> None:
-    """Its message where it gives one; a path that it does not know means that KServe is not there."""
+    """The error has Kubernetes' message, if there is one; an unknown path means that KServe is not installed."""
     forbidden = refused(403, json.dumps({"message": "alice cannot create inferenceservices"}))
     assert (forbidden.status, "alice cannot" in forbidden.detail) == (403, True)
     assert refused(404, "404 page not found").code == "no-kserve"
@@ -139,15 +140,15 @@ class Fake:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     fake = Fake(service(conditions=[READY], observedGeneration=2))
 
-    def connect(self: kserve.Services, namespace: str) -> None:
+    def connect(self: kserve_client.KServe, namespace: str) -> None:
         self._namespace, self._client = namespace, fake
 
-    monkeypatch.setattr(kserve.Services, "__init__", connect)
+    monkeypatch.setattr(kserve_client.KServe, "__init__", connect)
     return fake
 
 
 def test_status_as_json(fake: Fake) -> None:
-    """One object for each of Penstock's InferenceServices, and status 3 once one is not ready; others are left out."""
+    """It prints one object for each of Penstock's InferenceServices and no others; status 3 if one is not ready."""
     fake.services["other"] = {"metadata": {"name": "other", "generation": 1}}
     done = CliRunner().invoke(app, ["kserve", "status", "--json"])
     assert done.exit_code == 0
@@ -159,7 +160,7 @@ def test_status_as_json(fake: Fake) -> None:
 
 
 def test_delete_takes_only_what_is_ours(fake: Fake) -> None:
-    """An InferenceService that somebody made by other means stays, as does one that is not there."""
+    """An InferenceService that was created by other means is not deleted; a missing one is an error."""
     fake.services["other"] = {"metadata": {"name": "other", "generation": 1}}
     assert CliRunner().invoke(app, ["kserve", "delete", "other"]).exit_code == 1
     assert CliRunner().invoke(app, ["kserve", "delete", "nosuch"]).exit_code == 1
@@ -168,7 +169,7 @@ def test_delete_takes_only_what_is_ours(fake: Fake) -> None:
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing kserve is named, with what to install; arguments of the command are as they were."""
+    """The error for a missing kserve says what to install, and ``sys.argv`` is restored."""
     real = builtins.__import__
 
     def absent(name: str, *rest: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Which pool serves which model."""
+"""Globs decide which pool serves a model."""
 
 import pytest
 
@@ -18,11 +18,11 @@ from penstock_common.pools import matches, pool_of
     ],
 )
 def test_globs_include_and_exclude(patterns: list[str], served: bool) -> None:
-    """A model is served where a glob names it and no ``!glob`` excludes it, in any order."""
+    """A model is served if a glob matches it and no ``!glob`` excludes it, in any order."""
     assert matches("spam", patterns) is served
 
 
 def test_the_first_pool_that_matches_serves() -> None:
-    """Order decides; a model of no pool has none."""
+    """The order of the pools decides; a model that no pool matches has no pool."""
     pools = {"gpu": ["resnet*"], "cpu": ["*", "!secret"]}
     assert [pool_of(m, pools) for m in ("resnet50", "spam", "secret")] == ["gpu", "cpu", ""]

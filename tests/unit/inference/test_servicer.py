@@ -1,4 +1,4 @@
-"""The transport: deadlines, whoever sets them."""
+"""The gRPC edge: deadlines, answers in the form of the request, streams, errors and their count."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from penstock_common.contract import inference_pb2 as pb
 from penstock_common.contract import inference_pb2_grpc
+from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
-from penstock_inference import servicer as transport
-from penstock_inference.batcher import Batcher
-from penstock_inference.metrics import REQUESTS, gauges
-from penstock_inference.model import LoadedModel
+from penstock_common.registry_models import Version
+from penstock_common.version import VERSION
+from penstock_inference import servicer as edge
+from penstock_inference.engine.engine import Engine
+from penstock_inference.engine.model import LoadedModel
+from penstock_inference.metrics import REQUESTS, version_metrics
 
 REQUEST = pb.ModelInferRequest(
     model_name="m",
@@ -31,44 +34,77 @@ REQUEST = pb.ModelInferRequest(
 Stub = inference_pb2_grpc.GRPCInferenceServiceStub
 
 
+class Echo:
+    """A model that gives back its input once its gate is open; it fails on a negative value."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+
+    def run(self, batch: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        self.entered.set()
+        assert self.gate.wait(10)
+        if (batch[0] < 0).any():
+            raise ValueError("secret of the model")
+        return batch
+
+
 @pytest.fixture
-def gate() -> Iterator[threading.Event]:
+def model() -> Iterator[Echo]:
+    echo = Echo()
+    yield echo
+    echo.gate.set()
+
+
+@pytest.fixture
+def gate(model: Echo) -> threading.Event:
     """The model runs once this is set."""
-    event = threading.Event()
-    yield event
-    event.set()
+    return model.gate
 
 
 @pytest.fixture
-async def stub(regression: Manifest, gate: threading.Event) -> AsyncIterator[Stub]:
+async def stub(regression: Manifest, model: Echo) -> AsyncIterator[Stub]:
     """A client of a pod that serves one version, ``m`` 1."""
-
-    def run(tensors: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        assert gate.wait(10)
-        return tensors
-
     with ThreadPoolExecutor(1) as executor:
-        model = LoadedModel(regression, run)
-        batcher = Batcher(model, executor, max_queue_rows=8, gauges=gauges("m", 1))
-        served = SimpleNamespace(version=SimpleNamespace(version=1, manifest=regression), model=model, batcher=batcher)
+        engine = Engine(LoadedModel(regression, model), executor, max_queue_rows=8, metrics=version_metrics("m", 1))
+        hosted = SimpleNamespace(version=Version("m", 1, regression, [], "now"), engine=engine)
 
         async def find(name: str, version: str) -> Any:
-            return served
+            if name != "m":
+                raise PenstockError(404, "unknown-model", f"This pool does not serve a model {name!r}.")
+            return hosted
 
         server = grpc.aio.server()
-        servicer = transport.Servicer(SimpleNamespace(find=find))  # type: ignore[arg-type]
+        servicer = edge.Servicer(SimpleNamespace(), SimpleNamespace(find=find))  # type: ignore[arg-type]
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield Stub(channel)
-        gate.set()
+        model.gate.set()
         await server.stop(None)
 
 
-def late() -> float:
-    value: float = REQUESTS.labels("m", "1", "DEADLINE_EXCEEDED")._value.get()
+def request(value: float = 1, model: str = "m", **members: Any) -> pb.ModelInferRequest:
+    """A request with typed contents."""
+    tensor = pb.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[1])
+    tensor.contents.fp32_contents.append(value)
+    return pb.ModelInferRequest(model_name=model, inputs=[tensor], **members)
+
+
+def counted(code: str, model: str = "m", version: str = "1") -> float:
+    value: float = REQUESTS.labels(model, version, code)._value.get()
     return value
+
+
+def late() -> float:
+    return counted("DEADLINE_EXCEEDED")
+
+
+def code_of(err: grpc.aio.AioRpcError) -> str:
+    """Penstock's own code of an error."""
+    trailing: Any = err.trailing_metadata()
+    return str(dict(tuple(trailing))["penstock-code"])
 
 
 async def test_a_callers_deadline_ends_its_call(stub: Stub) -> None:
@@ -83,19 +119,102 @@ async def test_a_callers_deadline_ends_its_call(stub: Stub) -> None:
 
 
 async def test_a_call_without_a_deadline_ends_too(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pod answers 504's status itself after its longest time."""
-    monkeypatch.setattr(transport, "_LONGEST", 0.2)
+    """The pod answers DEADLINE_EXCEEDED itself after its own time."""
+    monkeypatch.setattr(edge, "_DEFAULT_SECONDS", 0.2)
     before = late()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.ModelInfer(REQUEST)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    trailing: Any = caught.value.trailing_metadata()
-    assert ("penstock-code", "deadline-exceeded") in tuple(trailing)
+    assert code_of(caught.value) == "deadline-exceeded"
     assert late() == before + 1
 
 
 async def test_a_call_without_a_deadline_is_answered(stub: Stub, gate: threading.Event) -> None:
-    """The answer has the form of the question."""
+    """Raw contents are answered with raw contents, and the version is named."""
     gate.set()
+    before = counted("OK")
     answer = await stub.ModelInfer(REQUEST)
     assert (answer.model_version, answer.raw_output_contents) == ("1", [np.float32(1).tobytes()])
+    assert counted("OK") == before + 1
+
+
+async def test_typed_contents_are_answered_with_typed_contents(stub: Stub, gate: threading.Event) -> None:
+    """The request's id comes back too."""
+    gate.set()
+    answer = await stub.ModelInfer(request(3, id="a"))
+    assert (answer.id, list(answer.outputs[0].contents.fp32_contents)) == ("a", [3.0])
+    assert not answer.raw_output_contents
+
+
+async def test_an_output_that_the_model_lacks_is_refused(stub: Stub, gate: threading.Event) -> None:
+    """INVALID_ARGUMENT ``unknown-output`` names it."""
+    gate.set()
+    wanted = pb.ModelInferRequest.InferRequestedOutputTensor(name="z")
+    with pytest.raises(grpc.aio.AioRpcError, match="no output 'z'") as caught:
+        await stub.ModelInfer(request(outputs=[wanted]))
+    assert (caught.value.code(), code_of(caught.value)) == (grpc.StatusCode.INVALID_ARGUMENT, "unknown-output")
+
+
+async def test_a_model_that_fails_tells_nothing_of_itself(stub: Stub, gate: threading.Event) -> None:
+    """INTERNAL ``model-failed``, without the exception's text."""
+    gate.set()
+    before = counted("INTERNAL")
+    with pytest.raises(grpc.aio.AioRpcError, match="Model 'm' failed on this input") as caught:
+        await stub.ModelInfer(request(-1))
+    assert (caught.value.code(), code_of(caught.value)) == (grpc.StatusCode.INTERNAL, "model-failed")
+    assert "secret" not in str(caught.value.details())
+    assert counted("INTERNAL") == before + 1
+
+
+async def test_an_invented_name_adds_no_series(stub: Stub) -> None:
+    """A request for a model that is not here is counted, without its name."""
+    before = counted("NOT_FOUND", "", "")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ModelInfer(request(model="invented"))
+    assert (caught.value.code(), code_of(caught.value)) == (grpc.StatusCode.NOT_FOUND, "unknown-model")
+    assert counted("NOT_FOUND", "", "") == before + 1
+    assert not any("invented" in str(labels) for labels in REQUESTS._metrics)
+
+
+async def test_messages_of_a_stream_are_answered_in_turn(stub: Stub, gate: threading.Event) -> None:
+    """An error is the answer to its own message only; the others of the stream are answered."""
+    gate.set()
+    before = counted("OK")
+    call = stub.ModelStreamInfer(iter([request(1, id="a"), request(-1, id="b"), request(3, id="c")]))
+    answers = [answer async for answer in call]
+    assert [answer.infer_response.id for answer in answers] == ["a", "b", "c"]
+    assert [answer.error_message for answer in answers] == ["", "Model 'm' failed on this input.", ""]
+    assert answers[2].infer_response.outputs[0].contents.fp32_contents == [3.0]
+    assert counted("OK") == before + 2
+
+
+async def test_a_message_of_a_stream_ends_too(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that the model does not answer in time is answered with an error, and counted as late."""
+    monkeypatch.setattr(edge, "_DEFAULT_SECONDS", 0.2)
+    before = late()
+    answers = [answer async for answer in stub.ModelStreamInfer(iter([request(id="a")]))]
+    assert [(a.infer_response.id, a.error_message) for a in answers] == [("a", "The model did not answer in time.")]
+    assert late() == before + 1
+
+
+async def test_a_client_that_leaves_a_stream_withdraws_its_message(stub: Stub, model: Echo) -> None:
+    """The pod counts the message as cancelled."""
+    before = counted("CANCELLED")
+    call = stub.ModelStreamInfer(iter([request()]))
+    assert await asyncio.to_thread(model.entered.wait, 5)
+    call.cancel()
+    async with asyncio.timeout(10):
+        while counted("CANCELLED") == before:
+            await asyncio.sleep(0.01)
+
+
+async def test_metadata(stub: Stub) -> None:
+    """The server's name and version; the model's signature with the batch as the first dimension."""
+    server = await stub.ServerMetadata(pb.ServerMetadataRequest())
+    assert (server.name, server.version) == ("penstock", VERSION)
+    model = await stub.ModelMetadata(pb.ModelMetadataRequest(name="m"))
+    assert (model.name, list(model.versions), model.platform) == ("m", ["1"], "penstock_onnx")
+    assert [(t.name, t.datatype, list(t.shape)) for t in model.inputs] == [("x", "FP32", [-1])]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ModelMetadata(pb.ModelMetadataRequest(name="other"))
+    assert code_of(caught.value) == "unknown-model"

@@ -1,4 +1,4 @@
-"""Alerts fire when they should and only then; each has a runbook; dashboards are whole."""
+"""Alerts fire when they should and only then; each has a runbook; dashboards are complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DASHBOARDS = sorted((CHART / "files" / "dashboards").glob("*.json"))
 
 
 def render(*values: str) -> subprocess.CompletedProcess[str]:
-    """What helm says to templates/monitoring.yaml with these values."""
+    """Render templates/monitoring.yaml with these values."""
     helm = shutil.which("helm")
     if helm is None:
         pytest.skip("needs helm on the PATH")
@@ -42,7 +42,7 @@ def rules() -> dict[str, Any]:
 
 
 def test_the_alerts_fire_when_they_should_and_only_then(rules: dict[str, Any], tmp_path: Path) -> None:
-    """promtool plays the series of alerts.yaml through the rules."""
+    """promtool runs the rules on the series of alerts.yaml."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("needs promtool; on Debian: apt-get install prometheus")
@@ -55,7 +55,7 @@ def test_the_alerts_fire_when_they_should_and_only_then(rules: dict[str, Any], t
 
 
 def test_every_alert_is_tested_and_has_a_runbook(rules: dict[str, Any]) -> None:
-    """An alert needs a page that says what to do, a case in which it fires and one in which it does not."""
+    """Each alert has a page that says what to do, a case in which it fires, and one in which it does not."""
     alerts = {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
     cases = yaml.safe_load(Path(__file__).with_name("alerts.yaml").read_text())["tests"]
     checks = [check for case in cases for check in case["alert_rule_test"]]
@@ -71,18 +71,18 @@ def test_every_alert_is_tested_and_has_a_runbook(rules: dict[str, Any]) -> None:
 
 
 def test_rules_keep_to_their_namespace(rules: dict[str, Any]) -> None:
-    """Every selector of every rule names the release's namespace: two installations do not alert for each other."""
+    """Every selector of every rule names the release's namespace, so that installations do not alert for each other."""
     for group in rules["groups"]:
         for rule in group["rules"]:
             names = re.findall(r"\b(?:penstock[_:]|envoy_|kube_)\w+", rule["expr"])
             assert names
-            # "by (envoy_cluster_name)" and label matchers name a label, no series.
+            # "by (envoy_cluster_name)" and label matchers name a label, not a series.
             series = [name for name in names if name != "envoy_cluster_name"]
             assert rule["expr"].count('namespace="default"') == len(series), rule["expr"]
 
 
 def test_the_latency_objective_is_a_bound_of_the_gateways_histogram() -> None:
-    """Any other value is refused with the gateway's own bounds: the alert would never have data."""
+    """Any other value is refused with a list of the gateway's bounds, because the alert would never have data."""
     done = render("rules=true", "latencySeconds=0.3")
     assert done.returncode != 0
     named = [float(bound) for bound in re.findall(r"[\d.]+", done.stderr.split("choose one of")[1])]
@@ -91,8 +91,8 @@ def test_the_latency_objective_is_a_bound_of_the_gateways_histogram() -> None:
 
 
 @pytest.mark.parametrize("runbook", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
-def test_runbooks_see_all_lines(runbook: Path) -> None:
-    """kubectl shows ten lines of each pod where a selector chooses them, unless it is told otherwise."""
+def test_the_commands_of_runbooks_show_all_log_lines(runbook: Path) -> None:
+    """With a selector, kubectl shows only ten lines of each pod unless --tail says otherwise."""
     text = runbook.read_text()
     assert all(heading in text for heading in ("**What clients see.**", "## Look", "## Fix"))
     for command in re.findall(r"kubectl [^`]* logs -l [^`]*", text):
@@ -100,8 +100,8 @@ def test_runbooks_see_all_lines(runbook: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_dashboards_are_whole(path: Path) -> None:
-    """Every panel has a title, a query and a place of its own; queries keep to the chosen source and namespace."""
+def test_dashboards_are_complete(path: Path) -> None:
+    """Every panel has a title, a query and its own place; queries use the chosen data source and namespace."""
     dashboard = json.loads(path.read_text())
     assert dashboard["schemaVersion"] >= 39
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}

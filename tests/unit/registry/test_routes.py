@@ -30,6 +30,7 @@ def file(path: str, data: bytes) -> dict[str, Any]:
 
 
 FILES = [file("model.yaml", MANIFEST), file("model.onnx", MODEL)]
+BLOB = f"/v1/blobs/sha256/{FILES[1]['sha256']}"
 
 
 @pytest.fixture
@@ -56,21 +57,21 @@ async def registered(client: httpx.AsyncClient) -> None:
     assert answer.status_code == 201, answer.text
 
 
-def test_it_does_not_start_without_a_lock() -> None:
-    """Neither a token nor the word that none is wanted: the settings refuse."""
+def test_it_does_not_start_without_a_token() -> None:
+    """With neither a token nor permission to go without one, the settings are refused."""
     with pytest.raises(ValidationError, match="PENSTOCK_REGISTRY_TOKEN"):
         RegistrySettings(store_url="x")
 
 
 async def test_a_wrong_token_is_refused(client: httpx.AsyncClient) -> None:
-    """All but health and metrics need the token."""
+    """Every call but health and metrics needs the token."""
     answer = await client.get("/v1/models", headers={"Authorization": "Bearer wrong"})
     assert (answer.status_code, answer.json()["code"]) == (401, "bad-token")
     assert (await client.get("/healthz", headers={"Authorization": ""})).status_code == 200
 
 
 async def test_a_version_is_declared_uploaded_and_committed(client: httpx.AsyncClient) -> None:
-    """Upload targets name what is to be sent; the commit gives version 1, whose manifest was read."""
+    """Upload targets name what must be sent; the commit makes version 1 with the manifest of its model.yaml."""
     targets = (await client.post("/v1/models/m/uploads", json={"files": FILES})).json()["files"]
     assert [t.get("present", False) for t in targets] == [False, False]
     await registered(client)
@@ -81,7 +82,7 @@ async def test_a_version_is_declared_uploaded_and_committed(client: httpx.AsyncC
 
 
 async def test_a_commit_with_missing_or_wrong_blobs_is_refused(client: httpx.AsyncClient) -> None:
-    """422 names each file that is not as declared, and no version appears."""
+    """422 names each file that differs from its declaration, and no version appears."""
     await upload(client, MANIFEST)
     wrong_size = {**file("extra.bin", MANIFEST), "size": 3}
     answer = await client.post("/v1/models/m/versions", json={"files": [*FILES, wrong_size]})
@@ -94,7 +95,7 @@ async def test_a_commit_with_missing_or_wrong_blobs_is_refused(client: httpx.Asy
 async def test_a_blob_whose_bytes_were_changed_in_the_store_is_refused(
     client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    """The digest is verified over the stored bytes, not believed."""
+    """The digest is computed from the stored bytes, not taken on trust."""
     digest = FILES[1]["sha256"]
     await upload(client, MANIFEST)
     path = tmp_path / "store" / "blobs" / "sha256" / digest
@@ -104,7 +105,7 @@ async def test_a_blob_whose_bytes_were_changed_in_the_store_is_refused(
     assert "model.onnx" in answer.json()["detail"]
 
 
-async def test_an_upload_with_another_digest_leaves_nothing(client: httpx.AsyncClient) -> None:
+async def test_an_upload_with_another_digest_stores_nothing(client: httpx.AsyncClient) -> None:
     """422, and the blob is not there."""
     digest = hashlib.sha256(b"right").hexdigest()
     answer = await client.put(f"/v1/blobs/sha256/{digest}", content=b"wrong")
@@ -113,8 +114,8 @@ async def test_an_upload_with_another_digest_leaves_nothing(client: httpx.AsyncC
 
 
 @pytest.mark.parametrize("path", ["../up", "/abs", "a/../../b", "a//b", ""])
-async def test_a_path_out_of_the_artifact_is_refused(client: httpx.AsyncClient, path: str) -> None:
-    """No file of an artifact can land outside of its folder."""
+async def test_a_path_outside_of_the_artifact_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    """A file of an artifact cannot be written outside of its folder."""
     answer = await client.post("/v1/models/m/uploads", json={"files": [file(path, b"x")]})
     assert answer.status_code == 422
 
@@ -129,18 +130,63 @@ async def test_a_bad_manifest_is_refused_and_explained(client: httpx.AsyncClient
 
 
 async def test_bytes_come_back_whole_or_in_ranges(client: httpx.AsyncClient) -> None:
-    """GET gives the blob; Range gives that part, and 416 where there is none."""
+    """GET gives the blob with its digest as ETag; Range gives that part."""
     await upload(client, MODEL)
-    url = f"/v1/blobs/sha256/{FILES[1]['sha256']}"
-    assert (await client.get(url)).content == MODEL
-    for header, expected in (("bytes=10-19", MODEL[10:20]), ("bytes=-5", MODEL[-5:]), ("bytes=10000-", MODEL[10000:])):
-        answer = await client.get(url, headers={"Range": header})
+    whole = await client.get(BLOB)
+    assert (whole.content, whole.headers["accept-ranges"]) == (MODEL, "bytes")
+    assert whole.headers["etag"] == f'"{FILES[1]["sha256"]}"'
+    for header, expected, content_range in (
+        ("bytes=10-19", MODEL[10:20], "bytes 10-19/10240"),
+        ("bytes=-5", MODEL[-5:], "bytes 10235-10239/10240"),
+        ("bytes=10000-", MODEL[10000:], "bytes 10000-10239/10240"),
+    ):
+        answer = await client.get(BLOB, headers={"Range": header})
         assert (answer.status_code, answer.content) == (206, expected)
-    assert (await client.get(url, headers={"Range": "bytes=99999999-"})).status_code == 416
+        assert answer.headers["content-range"] == content_range
+
+
+async def test_an_interrupted_download_goes_on_only_with_the_same_bytes(client: httpx.AsyncClient) -> None:
+    """If-Range with the blob's ETag gives the rest; with another ETag, all of it."""
+    await upload(client, MODEL)
+    etag = (await client.get(BLOB)).headers["etag"]
+    rest = await client.get(BLOB, headers={"Range": "bytes=10000-", "If-Range": etag})
+    assert (rest.status_code, rest.content) == (206, MODEL[10000:])
+    whole = await client.get(BLOB, headers={"Range": "bytes=10000-", "If-Range": '"another"'})
+    assert (whole.status_code, whole.content) == (200, MODEL)
+
+
+@pytest.mark.parametrize("header", ["bytes=99999999-", "bytes=5-2", "rows=1-2"])
+async def test_a_range_that_cannot_be_given_is_refused(client: httpx.AsyncClient, header: str) -> None:
+    """Outside of the blob, backwards or in another unit: 416 as a problem document that repeats the header."""
+    await upload(client, MODEL)
+    answer = await client.get(BLOB, headers={"Range": header})
+    assert (answer.status_code, answer.json()["code"]) == (416, "bad-range")
+    assert header in answer.json()["detail"]
+
+
+async def test_a_range_outside_of_the_blob_is_refused_with_its_size(client: httpx.AsyncClient) -> None:
+    """Content-Range tells the client how many bytes there are (RFC 9110, section 14.4)."""
+    await upload(client, MODEL)
+    answer = await client.get(BLOB, headers={"Range": "bytes=99999999-"})
+    assert answer.headers["content-range"] == "bytes */10240"
+
+
+async def test_a_store_that_fails_is_not_the_uploaders_fault(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload that the store breaks off is 500, not 422 for a digest that was never complete."""
+
+    async def disk_full(_store: object, _key: str, chunks: AsyncIterator[bytes], **_: object) -> None:
+        await anext(chunks)
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("penstock_registry.blobs.obstore.put_async", disk_full)
+    answer = await client.put(BLOB, content=MODEL)
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
 
 
 async def test_a_promotion_with_an_expectation_fails_if_another_came_first(client: httpx.AsyncClient) -> None:
-    """If-Match names the version that is to be replaced; 412 where it is another."""
+    """If-Match names the version to replace; if the alias points at another one, 412."""
     await registered(client)
     await client.post("/v1/models/m/versions", json={"files": FILES})
     url = "/v1/models/m/aliases/production"
@@ -155,7 +201,7 @@ async def test_a_promotion_with_an_expectation_fails_if_another_came_first(clien
 
 
 async def test_a_version_in_use_cannot_be_retired(client: httpx.AsyncClient) -> None:
-    """409 names the alias; without one it is retired and cannot be promoted."""
+    """409 while an alias points at it; afterwards it is retired and cannot be promoted."""
     await registered(client)
     url = "/v1/models/m/aliases/production"
     await client.put(url, json={"targets": [{"version": 1}]})
@@ -168,7 +214,7 @@ async def test_a_version_in_use_cannot_be_retired(client: httpx.AsyncClient) -> 
 
 
 async def test_a_watch_answers_when_something_changes(client: httpx.AsyncClient) -> None:
-    """A long poll returns soon after a change, with the new state and cursor."""
+    """A long poll returns on a change, with the new state and cursor."""
     cursor = (await client.get("/v1/watch")).json()["cursor"]
     waiting = asyncio.create_task(client.get("/v1/watch", params={"cursor": cursor, "wait": 30}))
     await registered(client)
@@ -181,11 +227,11 @@ async def test_a_watch_answers_when_something_changes(client: httpx.AsyncClient)
 
 @pytest.mark.parametrize("name", ["UPPER", "a b", "-a", "a" * 64])
 async def test_a_bad_name_is_refused(client: httpx.AsyncClient, name: str) -> None:
-    """Names end up in paths and URLs, so only plain ones pass."""
+    """Names become parts of paths and URLs, so only plain ones are accepted."""
     assert (await client.get(f"/v1/models/{name}")).status_code == 422
 
 
-async def test_bad_bodies_are_told_apart(client: httpx.AsyncClient) -> None:
+async def test_a_bad_body_is_refused_by_what_is_wrong_with_it(client: httpx.AsyncClient) -> None:
     """Broken JSON is 400, the wrong shape 422, too much 413."""
     url = "/v1/models/m/versions"
     assert (await client.post(url, content=b"{")).status_code == 400
@@ -201,10 +247,10 @@ async def test_bad_bodies_are_told_apart(client: httpx.AsyncClient) -> None:
         ("GET", "/v1/watch?wait=long", 422, "bad-request"),
     ],
 )
-async def test_what_no_route_takes_is_a_problem_too(
+async def test_a_call_that_no_route_takes_is_refused_with_a_problem_document(
     client: httpx.AsyncClient, method: str, path: str, status: int, code: str
 ) -> None:
-    """A wrong path, method or parameter is refused with a problem document."""
+    """A wrong path, method or parameter has a status and code of its own."""
     answer = await client.request(method, path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"

@@ -23,10 +23,11 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 
 {{- define "penstock.image" -}}
 {{- $root := index . 0 -}}
-{{ $root.Values.image.repository }}/{{ index . 1 }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}
+{{- $digest := index $root.Values.image.digests (index . 1) -}}
+{{ $root.Values.image.repository }}/{{ index . 1 }}{{ if $digest }}@{{ $digest }}{{ else }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
-{{/* What Pod Security "restricted" asks of a pod, and of a container. */}}
+{{/* What Pod Security "restricted" requires of a pod and of a container. */}}
 {{- define "penstock.podSecurity" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -62,7 +63,7 @@ prometheus.io/path: /metrics
 {{- end }}
 {{- end }}
 
-{{/* One pod a node first, then wherever there is room: (list $ "gateway") */}}
+{{/* Prefers one pod per node, then any node with room: (list $ "gateway") */}}
 {{- define "penstock.spread" -}}
 topologySpreadConstraints:
   - maxSkew: 1
@@ -107,6 +108,7 @@ http://{{ include "penstock.fullname" . }}-registry:8081
 {{/* Pieces of NetworkPolicies. */}}
 {{- define "penstock.dns" }}
 - ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+  to: {{- toYaml .Values.networkPolicies.dns | nindent 4 }}
 {{- end }}
 
 {{- define "penstock.scrapers" }}
@@ -118,10 +120,13 @@ http://{{ include "penstock.fullname" . }}-registry:8081
 {{- define "penstock.toStore" }}
 {{- if .Values.store.url }}
 - ports: [{{ range $i, $port := .Values.store.ports }}{{ if $i }}, {{ end }}{port: {{ $port }}}{{ end }}]
+  {{- with .Values.store.to }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* The port of tracing.endpoint; checks.yaml sees to it that there is one. */}}
+{{/* The port of tracing.endpoint; checks.yaml refuses an endpoint without one. */}}
 {{- define "penstock.collectorPort" -}}
 {{- regexFind ":[0-9]+(/|$)" .Values.tracing.endpoint | trimPrefix ":" | trimSuffix "/" -}}
 {{- end }}
@@ -160,7 +165,7 @@ containers:
   {{- end }}
 volumes:
   - name: tmp
-    emptyDir: {}
+    emptyDir: {sizeLimit: 1Gi}
 {{- end }}
 
 {{/* Names of the pools whose pods are the chart's own, as JSON. */}}

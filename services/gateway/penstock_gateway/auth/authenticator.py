@@ -1,4 +1,4 @@
-"""The seam of authentication: from a request's headers to its principal."""
+"""The seam between the edge and whoever knows the callers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Protocol
 
 from penstock_gateway.auth.principal import Principal
 
-#: ASGI header fields: names in lower case.
+#: As ASGI has them: names in lower case.
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Authenticator(Protocol):
-    def authenticate(self, headers: Headers) -> Principal | Awaitable[Principal]:
-        """The caller of a request.
+    """Turns a request's credential into its caller."""
 
-        An adapter that answers from memory returns the principal itself, which keeps a coroutine
-        off the hot path; one that has to ask another system returns an awaitable.
+    def authenticate(self, headers: Headers) -> Principal | Awaitable[Principal]:
+        """The caller. One who answers from memory returns it; one who has to ask another system returns an awaitable.
 
         Raises:
-            PenstockError: 401, naming what is wrong with the credential.
+            PenstockError: 401, with the header ``WWW-Authenticate``.
         """

@@ -1,4 +1,4 @@
-"""Who is calling, and what they may do."""
+"""A caller who has been authenticated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A principal's own limits; None is the installation's default."""
+    """How much a caller may send; ``None`` is the installation's default."""
 
     rate: float | None = None  # requests a second
     burst: float | None = None  # requests at once
@@ -15,12 +15,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller."""
+    """A caller, and what it may do. ``models`` are the names it may call; ``None`` is all of them."""
 
     id: str
     name: str
     team: str = ""
     roles: frozenset[str] = frozenset()
-    #: Names of the models that the caller may ask; None allows all.
     models: frozenset[str] | None = None
     limits: Limits = Limits()

@@ -22,8 +22,7 @@ from penstock_gateway.dataplane.servable import Servable
 
 logger = structlog.get_logger()
 
-#: Each probe reaches one pod; after this many positive answers in a row, the version counts as ready.
-_PROBES = 3
+#: Seconds between two probes of a version that some pod lacks.
 _PROBE_INTERVAL = 0.1
 #: A gateway that starts waits this long for the models to be in effect before it calls itself ready.
 _FIRST_PATIENCE = 15.0
@@ -32,7 +31,8 @@ MakeServable = Callable[[Version], Servable]
 
 
 class Readiness(Protocol):
-    async def model_ready(self, model: str, version: int) -> bool: ...
+    async def model_ready(self, model: str, version: int) -> bool:
+        """Whether the pod that Envoy chooses has this version loaded and warm."""
 
 
 class AliasShare(msgspec.Struct, frozen=True):
@@ -83,11 +83,13 @@ class Catalog:
     Args:
         readiness: asks the pods whether a version is loaded.
         make_servable: makes the servable of each version that gets traffic.
+        probes: how many positive answers in a row show that a model's version is loaded.
     """
 
-    def __init__(self, readiness: Readiness, make_servable: MakeServable) -> None:
+    def __init__(self, readiness: Readiness, make_servable: MakeServable, probes: Callable[[str], int]) -> None:
         self._readiness = readiness
         self._make_servable = make_servable
+        self._probes_needed = probes
         self._entries: dict[str, _Entry] = {}
         self._probes: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._first: asyncio.Task[None] | None = None
@@ -151,10 +153,12 @@ class Catalog:
                 entry = self._entries.get(name)
                 if entry is None or number not in {t.version for ts in entry.model.aliases.values() for t in ts}:
                     return
-                if in_a_row == _PROBES:
+                if in_a_row >= self._probes_needed(name):
                     break
-                in_a_row = in_a_row + 1 if await self._readiness.model_ready(name, number) else 0
-                if in_a_row < _PROBES:
+                if await self._readiness.model_ready(name, number):
+                    in_a_row += 1
+                else:
+                    in_a_row = 0
                     await asyncio.sleep(_PROBE_INTERVAL)
             entry.servables[number] = self._make_servable(entry.model.versions[number])
         finally:

@@ -175,7 +175,7 @@ class Coalescer(Generic[T, R]):
             self._halves.extend(half for half in (alive[:middle], alive[middle:]) if half)
             return
         for waiting in alive:
-            waiting.future.set_exception(err)
+            waiting.future.set_exception(err.copy() if isinstance(err, PenstockError) else err)
 
     def _set_alarm(self, deadline: float) -> None:
         if self._alarm is not None:

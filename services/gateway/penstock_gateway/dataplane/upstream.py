@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import grpc
 from opentelemetry import propagate, trace
@@ -13,10 +15,10 @@ from prometheus_client import Counter, Histogram
 from penstock_common.contract import inference_pb2 as pb
 from penstock_common.contract import inference_pb2_grpc
 from penstock_common.manifest import Manifest
-from penstock_common.pools import POOL_HEADER, pool_of
+from penstock_common.pools import POOL_HEADER, PRINCIPAL_HEADER, pool_of
 from penstock_common.telemetry import tracer, tracing_enabled
 from penstock_gateway.dataplane.bundle import BundleFormat
-from penstock_gateway.dataplane.upstream_errors import translate
+from penstock_gateway.dataplane.upstream_errors import is_connection_lost, translate
 from penstock_gateway.signature.rows import Rows
 
 BUNDLE_ROWS = Histogram(
@@ -34,6 +36,9 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.enable_retries", 0),
 ]
+
+#: Seconds that a call waits for Envoy to come back, which takes about one.
+_RECONNECT_PATIENCE = 3.0
 
 _UNTRACED: nullcontext[list[tuple[str, str]]] = nullcontext([])
 
@@ -71,6 +76,26 @@ class Upstream:
         pool = pool_of(model, self._pools)
         return [(POOL_HEADER, pool)] if pool else []
 
+    async def _reconnected(self, deadline: float) -> bool:
+        """Whether there is a connection to Envoy again within ``_RECONNECT_PATIENCE`` and the deadline."""
+        try:
+            async with asyncio.timeout(min(_RECONNECT_PATIENCE, _left(deadline))):
+                await self._channel.channel_ready()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _once_more(
+        self, infer: Any, request: pb.ModelInferRequest, deadline: float, metadata: list[tuple[str, str]]
+    ) -> pb.ModelInferResponse:
+        """Send a call again whose connection was lost: predictions are idempotent."""
+        try:
+            response: pb.ModelInferResponse = await infer(request, timeout=_left(deadline), metadata=metadata)
+        except grpc.aio.AioRpcError as err:
+            CALLS.labels(err.code().name).inc()
+            raise translate(err, request.model_name) from None
+        return response
+
     def sender(
         self, model: str, version: int, manifest: Manifest
     ) -> Callable[[Sequence[Rows], float], Awaitable[list[list[bytes]]]]:
@@ -93,26 +118,41 @@ class Upstream:
             total = sum(counts)
             request = messages.merge(bundle, total)
             BUNDLE_ROWS.observe(total)
-            try:
-                with _bundle_span(bundle) if tracing_enabled() else _UNTRACED as trace_context:
-                    response = await infer(
-                        request, timeout=max(0.001, deadline - time.monotonic()), metadata=to_pool + trace_context
-                    )
-            except grpc.aio.AioRpcError as err:
-                CALLS.labels(err.code().name).inc()
-                raise translate(err, model) from None
+            with _bundle_span(bundle) if tracing_enabled() else _UNTRACED as trace_context:
+                metadata = to_pool + trace_context
+                if all(rows.principal == bundle[0].principal for rows in bundle):
+                    metadata = [*metadata, (PRINCIPAL_HEADER, bundle[0].principal)]
+                try:
+                    response = await infer(request, timeout=_left(deadline), metadata=metadata)
+                except grpc.aio.AioRpcError as err:
+                    CALLS.labels(err.code().name).inc()
+                    if not (is_connection_lost(err) and await self._reconnected(deadline)):
+                        raise translate(err, model) from None
+                    response = await self._once_more(infer, request, deadline, metadata)
             answered.inc()
             return messages.split(response, counts, total)
 
         return send
 
 
+def _left(deadline: float) -> float:
+    """Seconds until the deadline; gRPC refuses a timeout that is not positive."""
+    return max(0.001, deadline - time.monotonic())
+
+
 @contextmanager
 def _bundle_span(bundle: Sequence[Rows]) -> Iterator[list[tuple[str, str]]]:
-    """A span that is a child of the first request's and links to the others'; yields the metadata that carry it on."""
+    """A span that is a child of the first request's and links to the others'; yields the metadata that carry it on.
+
+    OpenTelemetry's gRPC instrumentation has no links, so it would only add a second span for the same call.
+    """
     links = [trace.Link(rows.span.get_span_context()) for rows in bundle[1:]]
     with tracer().start_as_current_span(
-        "bundle", context=trace.set_span_in_context(bundle[0].span), links=links, attributes={"rows": len(bundle)}
+        "bundle",
+        context=trace.set_span_in_context(bundle[0].span),
+        kind=trace.SpanKind.CLIENT,
+        links=links,
+        attributes={"requests": len(bundle)},
     ):
         carrier: dict[str, str] = {}
         propagate.inject(carrier)

@@ -16,6 +16,11 @@ def row_could_be_to_blame(err: Exception) -> bool:
     return isinstance(err, PenstockError) and err.status in _ROW_COULD_BE_TO_BLAME
 
 
+def is_connection_lost(err: grpc.aio.AioRpcError) -> bool:
+    """Whether a call failed between the gateway and Envoy: neither Envoy nor a pod has answered anything."""
+    return err.code() is grpc.StatusCode.UNAVAILABLE and not err.initial_metadata() and not err.trailing_metadata()
+
+
 def translate(err: grpc.aio.AioRpcError, model: str) -> PenstockError:
     """A pod's or Envoy's gRPC status as the problem that a client sees.
 

@@ -22,6 +22,10 @@ from penstock_gateway.edge.call import Scope
 #: Bytes of a request's first line beside its URL: method, version, spaces, line break.
 _REQUEST_LINE = 64
 
+_NO_PROXY = PenstockError(
+    405, "bad-method", "The gateway is not a proxy; ask it with GET or POST.", headers={"Allow": "GET, POST"}
+)
+
 
 class BoundedReader(HttpToolsProtocol):
     """What a connection makes of the bytes that it reads; abstract."""
@@ -137,7 +141,7 @@ class BoundedReader(HttpToolsProtocol):
         version = parser.get_http_version()
         if parser.should_upgrade():
             if method == b"CONNECT":
-                self.fail(PenstockError(405, "bad-method", "The gateway is not a proxy; ask it with GET or POST."))
+                self.fail(_NO_PROXY)
             self._has_offer = True
             self.scope = {"http_version": version}
             return

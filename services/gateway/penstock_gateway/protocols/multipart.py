@@ -11,6 +11,23 @@ from penstock_common.errors import PenstockError
 from penstock_gateway.edge.call import Call
 
 
+class _WholeForm(MultiPartParser):
+    """Starlette's parser, which takes text that is not UTF-8 for Latin-1 and drops a part that is cut off."""
+
+    ended = False
+
+    def on_part_end(self) -> None:
+        if self._current_part.file is None:
+            try:
+                self._current_part.data.decode()
+            except UnicodeDecodeError as err:
+                raise MultiPartException(f"a text field is not valid UTF-8 (byte {err.start})") from None
+        super().on_part_end()
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
 async def read_form(call: Call) -> dict[str, str | bytes]:
     """The text of each field, or the bytes of a file, by the field's name.
 
@@ -22,13 +39,16 @@ async def read_form(call: Call) -> dict[str, str | bytes]:
         yield call.body
 
     headers = Headers(raw=list(call.headers.items()))
+    parser = _WholeForm(headers, stream(), max_files=16, max_fields=256)  # type: ignore[arg-type]
     try:
-        form = await MultiPartParser(headers, stream(), max_files=16, max_fields=256).parse()  # type: ignore[arg-type]
+        form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, UnicodeDecodeError) as err:
         reason = err.message if isinstance(err, MultiPartException) else "its boundary or headers are broken"
-        raise PenstockError(400, "bad-form", f"The multipart form cannot be read: {reason}.") from None
+        raise _bad_form(reason) from None
     values: dict[str, str | bytes] = {}
     try:
+        if not parser.ended:
+            raise _bad_form("it ends before its last boundary; send it whole")
         for name, value in form.multi_items():
             if name in values:
                 raise PenstockError(422, "invalid-input", f"Field {name!r} is given twice; send one row a form.")
@@ -36,3 +56,7 @@ async def read_form(call: Call) -> dict[str, str | bytes]:
     finally:
         await form.close()
     return values
+
+
+def _bad_form(reason: str) -> PenstockError:
+    return PenstockError(400, "bad-form", f"The multipart form cannot be read: {reason}.")

@@ -1,31 +1,40 @@
-"""``/v2``: the Open Inference Protocol over REST, binary tensors included."""
+"""``/v2``: the Open Inference Protocol over REST, with Triton's binary tensors, classification and configuration."""
 
 from __future__ import annotations
 
+import time
+
 import orjson
 
-from penstock_common.errors import PenstockError
 from penstock_common.model_metadata import model_metadata
-from penstock_common.tensors import from_raw
 from penstock_common.version import VERSION
 from penstock_gateway.dataplane.catalog import Catalog
-from penstock_gateway.dataplane.dataplane import Answer, DataPlane
+from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import Call, Reply
-from penstock_gateway.protocols import oip_json
-from penstock_gateway.protocols.oip_json import OipRequest
+from penstock_gateway.edge.integer_header import integer_header
+from penstock_gateway.protocols import oip_answer, oip_request
+from penstock_gateway.protocols.oip_request import OipRequest
+from penstock_gateway.protocols.triton_config import model_config
+from penstock_gateway.signature.answer_size import MAX_ANSWER_BYTES
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 
 _LENGTH_HEADER = b"inference-header-content-length"
+_EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository"]
 
 
 class OpenInference:
-    """The handlers of ``/v2``."""
+    """The handlers of ``/v2``.
 
-    def __init__(self, dataplane: DataPlane, catalog: Catalog) -> None:
+    Args:
+        max_answer_bytes: the largest answer that is built.
+    """
+
+    def __init__(self, dataplane: DataPlane, catalog: Catalog, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._dataplane = dataplane
         self._catalog = catalog
+        self._max_answer_bytes = max_answer_bytes
 
     async def infer(self, call: Call) -> Reply:
         """``POST /v2/models/{model}[/versions/{version}]/infer``."""
@@ -33,17 +42,31 @@ class OpenInference:
 
         def rows(call: Call, signature: Signature) -> Rows:
             nonlocal request
-            request = oip_json.decode(call.body, _header_length(call))
-            return signature.decoder.decode_arrays(request.inputs)
+            length = integer_header(call.headers, _LENGTH_HEADER, len(call.body), "bad-inference-header")
+            request = oip_request.decode(call.body, length)
+            request.requested(signature.manifest.outputs)  # refuses what the model does not have
+            if request.timeout:
+                call.deadline = min(call.deadline, time.monotonic() + request.timeout)
+            return signature.decoder.decode_tensors(request.tensors)
 
         answer = await self._dataplane.infer(call, call.path["model"], call.path.get("version", ""), rows)
         assert request is not None
-        return _reply(request, answer)
+        body, json_length = oip_answer.encode(request, answer, self._max_answer_bytes)
+        if json_length is None:
+            return answer.reply(body)
+        return answer.reply(body, b"application/octet-stream", ((_LENGTH_HEADER, b"%d" % json_length),))
 
     async def metadata(self, call: Call) -> Reply:
-        """``GET /v2/models/{model}[/versions/{version}]``."""
+        """``GET /v2/models/{model}[/versions/{version}]``; lists all the versions that a request may name."""
         servable = self._resolve(call)
-        return _json(model_metadata(servable.model, servable.version, servable.signature.manifest))
+        metadata = model_metadata(servable.model, servable.version, servable.signature.manifest)
+        served = self._served().get(servable.model, [servable.version])
+        return _json(metadata | {"versions": served})
+
+    async def config(self, call: Call) -> Reply:
+        """``GET /v2/models/{model}[/versions/{version}]/config``."""
+        servable = self._resolve(call)
+        return _json(model_config(servable.model, servable.signature.manifest))
 
     async def ready(self, call: Call) -> Reply:
         """``GET /v2/models/{model}[/versions/{version}]/ready``: 200, or the problem that says why not."""
@@ -51,45 +74,27 @@ class OpenInference:
 
     async def server(self, _: Call) -> Reply:
         """``GET /v2``."""
-        return _json({"name": "penstock", "version": VERSION, "extensions": ["binary_tensor_data", "model_repository"]})
+        return _json({"name": "penstock", "version": VERSION, "extensions": _EXTENSIONS})
 
     async def index(self, _: Call) -> Reply:
         """``POST /v2/repository/index``: the versions that get traffic."""
-        rows = []
-        for model in self._catalog.models():
-            served = {share.version for shares in model.aliases.values() for share in shares}
-            rows += [
-                {"name": model.name, "version": v, "state": "READY", "reason": ""} for v in sorted(served, key=int)
+        return _json(
+            [
+                {"name": model, "version": version, "state": "READY", "reason": ""}
+                for model, versions in self._served().items()
+                for version in versions
             ]
-        return _json(rows)
+        )
+
+    def _served(self) -> dict[str, list[str]]:
+        """The versions of each model that get traffic, in their order."""
+        return {
+            model.name: sorted({share.version for shares in model.aliases.values() for share in shares}, key=int)
+            for model in self._catalog.models()
+        }
 
     def _resolve(self, call: Call) -> Servable:
         return self._dataplane.resolve(call.principal, call.path["model"], call.path.get("version", ""))
-
-
-def _reply(request: OipRequest, answer: Answer) -> Reply:
-    servable = answer.servable
-    arrays = {
-        spec.name: (spec.datatype, from_raw(raw, spec.datatype, [answer.rows.count, *spec.shape]))
-        for spec, raw in zip(servable.signature.manifest.outputs, answer.outputs, strict=True)
-    }
-    body, json_length = oip_json.encode(request, servable.model, servable.version, arrays)
-    if json_length is None:
-        return answer.reply(body)
-    return answer.reply(body, b"application/octet-stream", ((_LENGTH_HEADER, b"%d" % json_length),))
-
-
-def _header_length(call: Call) -> int | None:
-    given = call.headers.get(_LENGTH_HEADER)
-    if given is None:
-        return None
-    if not given.isdigit() or int(given) > len(call.body):
-        raise PenstockError(
-            400,
-            "bad-inference-header",
-            f"Inference-Header-Content-Length: {given[:20]!r} is not a length within the body ({len(call.body)} bytes).",
-        )
-    return int(given)
 
 
 def _json(value: object) -> Reply:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from penstock_common.manifest import FieldKind, Manifest, Task
 from penstock_common.version import VERSION
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.servable import Servable
-from penstock_gateway.signature.json_schema import row_schema
+from penstock_gateway.edge.call import Call, Reply
+from penstock_gateway.protocols.openapi_oip import infer_operation
+from penstock_gateway.protocols.openapi_responses import responses
+from penstock_gateway.signature.json_schema import form_schema, row_schema
+from penstock_gateway.signature.row_decoder import MAX_ROWS
 
-_PROBLEM_STATUSES = {
-    "400": "The body is not readable.",
-    "401": "The API key is missing, unknown or revoked.",
-    "404": "No such model, alias or version.",
-    "413": "The body or the list of rows is too large.",
-    "415": "The content type or the image format is not understood.",
-    "422": "A field does not fit the model's signature; the problem names it.",
-    "429": "The key's rate limit; Retry-After says when to come back.",
-    "503": "Overloaded, loading or unreachable; Retry-After says when to come back.",
-    "504": "The request's time was up before the model answered.",
-}
+
+class OpenApi:
+    """``GET /openapi.json`` for those with a key."""
+
+    def __init__(self, catalog: Catalog, default_model: str) -> None:
+        self._catalog = catalog
+        self._default_model = default_model
+
+    async def __call__(self, _: Call) -> Reply:
+        return Reply(orjson.dumps(document(self._catalog, self._default_model)))
 
 
 def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
@@ -29,12 +34,12 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
         "/v1/models": {
             "get": {
                 "summary": "The models and what their aliases point at",
-                "responses": _responses({"type": "object"}),
+                "responses": responses({"type": "object"}),
             }
         }
     }
     for servable in catalog.production():
-        model, predict, infer = servable.model, _predict(servable), _infer(servable)
+        model, predict, infer = servable.model, _predict(servable), infer_operation(servable.signature)
         paths[f"/v1/models/{model}/predict"] = {"post": predict}
         paths[f"/v1/models/{model}/versions/{{version}}/predict"] = {"post": _of_a_version(predict)}
         paths[f"/v2/models/{model}/infer"] = {"post": infer}
@@ -67,6 +72,7 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
                         "code": {"type": "string"},
                         "detail": {"type": "string"},
                         "request_id": {"type": "string"},
+                        "error": {"type": "string", "description": "On /v2: the detail, as its protocol names it."},
                     },
                 }
             },
@@ -77,14 +83,14 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
 def _predict(servable: Servable) -> dict[str, Any]:
     manifest = servable.signature.manifest
     row = row_schema(manifest)
-    content: dict[str, Any] = {
-        "application/json": {"schema": {"oneOf": [row, {"type": "array", "items": row, "minItems": 1}]}}
-    }
+    rows = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
+    content: dict[str, Any] = {"application/json": {"schema": {"oneOf": [row, rows]}}}
     if manifest.examples:
         content["application/json"]["example"] = manifest.examples[0]
     if any(field.kind is FieldKind.IMAGE for field in manifest.inputs):
-        parts = {f.name: {"type": "string", "format": "binary"} for f in manifest.inputs}
-        content["multipart/form-data"] = {"schema": {"type": "object", "properties": parts}}
+        tensors = {f.name: {"contentType": "application/json"} for f in manifest.inputs if f.kind is FieldKind.TENSOR}
+        form = {"schema": form_schema(manifest)} | ({"encoding": tensors} if tensors else {})
+        content["multipart/form-data"] = form
     answer = _answer(manifest)
     return {
         "operationId": f"predict_{servable.model}",
@@ -92,7 +98,7 @@ def _predict(servable: Servable) -> dict[str, Any]:
         "summary": f"Ask {servable.model}",
         "description": manifest.description,
         "requestBody": {"required": True, "content": content},
-        "responses": _responses({"oneOf": [answer, {"type": "array", "items": answer}]}),
+        "responses": responses({"oneOf": [answer, {"type": "array", "items": answer}]}),
     }
 
 
@@ -109,60 +115,6 @@ def _of_a_version(operation: dict[str, Any]) -> dict[str, Any]:
     return operation | {"operationId": operation_id, "parameters": [version]}
 
 
-def _infer(servable: Servable) -> dict[str, Any]:
-    """The Open Inference Protocol's call, with the names and types of this model's tensors."""
-    manifest = servable.signature.manifest
-    inputs = [_tensor(f.name, f.datatype, f.shape) for f in manifest.inputs]
-    outputs = [_tensor(o.name, o.datatype, o.shape) for o in manifest.outputs]
-    request = {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "id": {"type": "string"},
-            "parameters": {"type": "object"},
-            "inputs": {"type": "array", "items": {"oneOf": inputs}, "minItems": len(inputs), "maxItems": len(inputs)},
-            "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
-        },
-    }
-    answer = {
-        "type": "object",
-        "properties": {
-            "model_name": {"type": "string"},
-            "model_version": {"type": "string"},
-            "id": {"type": "string"},
-            "outputs": {"type": "array", "items": {"oneOf": outputs}},
-        },
-    }
-    return {
-        "operationId": f"infer_{servable.model}",
-        "tags": [servable.model],
-        "summary": f"Ask {servable.model} (Open Inference Protocol v2)",
-        "description": "Binary tensors are sent and answered as in Triton's binary tensor data extension.",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
-        "responses": _responses(answer),
-    }
-
-
-def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
-    """One tensor in JSON; the number of rows comes first in its shape."""
-    rest = "".join(f", {size}" for size in shape)
-    return {
-        "type": "object",
-        "required": ["name", "datatype", "shape", "data"],
-        "properties": {
-            "name": {"const": name},
-            "datatype": {"const": datatype},
-            "shape": {
-                "type": "array",
-                "items": {"type": "integer", "minimum": 1},
-                "minItems": 1 + len(shape),
-                "description": f"[rows{rest}]",
-            },
-            "data": {"type": "array"},
-        },
-    }
-
-
 def _answer(manifest: Manifest) -> dict[str, Any]:
     properties: dict[str, Any] = {"model": {"type": "string"}, "version": {"type": "string"}}
     if manifest.task is Task.CLASSIFICATION:
@@ -174,10 +126,3 @@ def _answer(manifest: Manifest) -> dict[str, Any]:
     else:
         properties["outputs"] = {"type": "object"}
     return {"type": "object", "properties": properties}
-
-
-def _responses(schema: dict[str, Any]) -> dict[str, Any]:
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {"200": {"description": "The answer.", "content": {"application/json": {"schema": schema}}}} | {
-        status: {"description": text, "content": problem} for status, text in _PROBLEM_STATUSES.items()
-    }

@@ -9,21 +9,31 @@ from penstock_common.manifest import FieldKind
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.multipart import read_form
+from penstock_gateway.signature.answer_size import MAX_ANSWER_BYTES, check_answer_size, fits_as_json, json_size
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 
 
 class Predict:
-    """``POST /v1/models/{model}/predict``, that of a version, and ``POST /predict`` for the default model."""
+    """``POST /v1/models/{model}/predict``, that of a version, and ``POST /predict`` for the default model.
 
-    def __init__(self, dataplane: DataPlane, default_model: str) -> None:
+    Args:
+        max_answer_bytes: the largest answer that is built.
+    """
+
+    def __init__(self, dataplane: DataPlane, default_model: str, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._dataplane = dataplane
         self._default_model = default_model
+        self._max_answer_bytes = max_answer_bytes
 
     async def __call__(self, call: Call) -> Reply:
         model = call.path.get("model") or self._default_model
         answer = await self._dataplane.infer(call, model, call.path.get("version", ""), _rows)
         servable = answer.servable
+        if not fits_as_json(answer.outputs, self._max_answer_bytes):
+            specs = servable.signature.manifest.outputs
+            sizes = [json_size(raw, spec.datatype) for raw, spec in zip(answer.outputs, specs, strict=True)]
+            check_answer_size(sum(sizes), self._max_answer_bytes)
         return answer.reply(servable.signature.presenter.present(answer.outputs, answer.rows, servable.version))
 
 

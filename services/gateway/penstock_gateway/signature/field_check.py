@@ -14,13 +14,21 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
+from penstock_gateway.signature.row_type import value_type
 
 _SHOWN = 80
+_LONG = 10**_SHOWN
 
 
 def shown(value: object) -> str:
-    """A value as an error message quotes it."""
-    text = repr(value[: _SHOWN + 1] if isinstance(value, (str, bytes, list)) else value)
+    """A decoded JSON value as an error message quotes it, in bounded time and length."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of length {len(value)}"
+    if isinstance(value, int) and abs(value) >= _LONG:
+        return f"a whole number of more than {_SHOWN} digits"  # repr() of a long one takes quadratic time, or raises
+    text = repr(value[: _SHOWN + 1] if isinstance(value, (str, bytes)) else value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
@@ -34,6 +42,7 @@ class FieldCheck:
     def __init__(self, field: Field) -> None:
         self.field = field
         self.name = field.name
+        self._form_decoder = msgspec.json.Decoder(value_type(field))
 
     def json(self, value: Any) -> Any:
         """One checked element of the row from a decoded JSON value."""
@@ -42,7 +51,7 @@ class FieldCheck:
     def form(self, value: str | bytes) -> Any:
         """One checked element from a multipart form's text or file."""
         try:
-            parsed = msgspec.json.decode(value)
+            parsed = self._form_decoder.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             parsed = value if isinstance(value, str) else "<file>"
         return self.json(parsed)

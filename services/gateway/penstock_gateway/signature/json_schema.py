@@ -1,4 +1,4 @@
-"""The JSON Schema of a model's rows, for its OpenAPI documentation."""
+"""The JSON Schema of a model's rows, for its OpenAPI documentation: what it allows, the decoder accepts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import Any
 
 from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.tensors import NUMPY_DTYPES
+from penstock_gateway.signature.bytes_checks import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+from penstock_gateway.signature.numeric_checks import bounds
 
 
 def row_schema(manifest: Manifest) -> dict[str, Any]:
+    """One row in JSON."""
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {field.name: _field_schema(field) for field in manifest.inputs},
@@ -22,20 +25,25 @@ def row_schema(manifest: Manifest) -> dict[str, Any]:
     return schema
 
 
-def _field_schema(field: Field) -> dict[str, Any]:
-    schema = _value_schema(field)
-    for size in reversed(field.shape):
-        schema = {"type": "array", "items": schema, "minItems": size, "maxItems": size}
-    if field.description:
-        schema["description"] = field.description
-    if not field.required:
-        schema["default"] = field.default
+def form_schema(manifest: Manifest) -> dict[str, Any]:
+    """One row as a multipart form; images are its files."""
+    schema = row_schema(manifest)
+    for field in manifest.inputs:
+        if field.kind is FieldKind.IMAGE:
+            schema["properties"][field.name] = {"type": "string", "format": "binary", "description": _image(field)}
+    schema.pop("examples", None)
     return schema
 
 
-def _value_schema(field: Field) -> dict[str, Any]:
+def value_schema(field: Field) -> dict[str, Any]:
+    """One element of a field: the field itself, if it is a scalar."""
     if field.kind is FieldKind.IMAGE:
-        return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
+        return {
+            "type": "string",
+            "contentEncoding": "base64",
+            "contentMediaType": "image/png",
+            "description": _image(field),
+        }
     if field.kind is FieldKind.CATEGORY:
         return {"type": "string", "enum": field.categories}
     if field.datatype == "BYTES":
@@ -43,9 +51,21 @@ def _value_schema(field: Field) -> dict[str, Any]:
     kind = NUMPY_DTYPES[field.datatype].kind
     if kind == "b":
         return {"type": "boolean"}
-    schema: dict[str, Any] = {"type": "number" if kind == "f" else "integer"}
-    if field.minimum is not None:
-        schema["minimum"] = field.minimum
-    if field.maximum is not None:
-        schema["maximum"] = field.maximum
+    low, high = bounds(field)
+    return {"type": "number" if kind == "f" else "integer", "minimum": low, "maximum": high}
+
+
+def _field_schema(field: Field) -> dict[str, Any]:
+    schema = value_schema(field)
+    for size in reversed(field.shape):
+        schema = {"type": "array", "items": schema, "minItems": size, "maxItems": size}
+    if field.description:
+        schema["description"] = " ".join(filter(None, (field.description, schema.get("description"))))
+    if not field.required:
+        schema["default"] = field.default
     return schema
+
+
+def _image(field: Field) -> str:
+    most = field.max_length or MAX_IMAGE_BYTES
+    return f"A PNG, JPEG or WebP of at most {most:,} bytes and {MAX_IMAGE_PIXELS // 1_000_000} megapixels."

@@ -34,13 +34,13 @@ class NumericCheck(FieldCheck):
             "b": ((bool,), "true or false"),
             "f": ((float, int), "a number"),
         }.get(self._dtype.kind, ((int,), "a whole number"))
-        self._low, self._high = _bounds(field)
+        self._low, self._high = bounds(field)
         self._code = _STRUCT_CODES[field.datatype]
         self._pack_one = struct.Struct("<" + self._code).pack
 
     def json(self, value: Any) -> Any:
         if type(value) not in self._types:
-            raise invalid(self.name, f"must be {self._wanted}, got {shown(value)}")
+            value = self._whole(value)
         if not self._low <= value <= self._high:  # false for NaN too
             raise self._outside(value)
         return value
@@ -60,8 +60,14 @@ class NumericCheck(FieldCheck):
             return self._pack_one(elements[0])
         return struct.pack(f"<{len(elements)}{self._code}", *elements)
 
+    def _whole(self, value: Any) -> int:
+        """The whole number that JSON may write as 1.0 or 1e3."""
+        if int not in self._types or type(value) is not float or not value.is_integer():
+            raise invalid(self.name, f"must be {self._wanted}, got {shown(value)}")
+        return int(value)
+
     def _outside(self, value: float) -> PenstockError:
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             return invalid(self.name, f"is {value}; send a finite number")
         return invalid(self.name, f"{shown(value)} is out of bounds; send {_range(self._low, self._high)}")
 
@@ -72,8 +78,7 @@ class TensorCheck(NumericCheck):
     def json(self, value: Any) -> bytes:
         flat = self._flatten(value)
         if not set(map(type, flat)) <= set(self._types):
-            wrong = next(v for v in flat if type(v) not in self._types)
-            raise invalid(self.name, f"every element must be {self._wanted}, got {shown(wrong)}")
+            flat = [v if type(v) in self._types else self._whole(v) for v in flat]
         if self._dtype.kind != "b" and not (self._low <= min(flat) and max(flat) <= self._high):
             raise self._outside(next(v for v in flat if not self._low <= v <= self._high))
         return np.array(flat, dtype=self._dtype).tobytes()
@@ -104,7 +109,7 @@ class BytesTensorCheck(TensorCheck):
         return self._text.array(array)
 
 
-def _bounds(field: Field) -> tuple[float, float]:
+def bounds(field: Field) -> tuple[float, float]:
     """The field's own bounds within those of its datatype."""
     dtype: Any = NUMPY_DTYPES[field.datatype]
     low: float

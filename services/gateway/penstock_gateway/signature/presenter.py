@@ -12,7 +12,8 @@ import numpy as np
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest, Output, Task
-from penstock_common.tensors import NUMPY_DTYPES, from_raw
+from penstock_common.tensors import NUMPY_DTYPES
+from penstock_gateway.signature.answer_tensors import answer_array, bad_answer, check_finite
 from penstock_gateway.signature.rows import Rows
 
 _ENCODER = msgspec.json.Encoder()
@@ -45,7 +46,7 @@ class Presenter:
             rows: the rows that were asked.
 
         Raises:
-            PenstockError: 500 ``model-output`` if the outputs do not fit the manifest or are not finite.
+            PenstockError: 500 ``bad-model-answer`` if the outputs do not fit the manifest or are not finite.
         """
         if len(outputs) != len(self._outputs):
             raise self._bad(f"{len(outputs)} outputs; its manifest names {len(self._outputs)}")
@@ -96,29 +97,16 @@ class Presenter:
 
     def _nested(self, raw: bytes, output: Output, rows: int) -> list[Any]:
         """One output as nested lists, a row each."""
-        count = _bytes_count(raw) if output.datatype == "BYTES" else len(raw) // NUMPY_DTYPES[output.datatype].itemsize
-        try:
-            array = from_raw(raw, output.datatype, [count]).reshape([rows, *output.shape])
-            if output.datatype == "BYTES":
+        array = answer_array(raw, output, rows, self._model)
+        if output.datatype == "BYTES":
+            try:
                 texts = [element.decode() for element in array.ravel().tolist()]
-                array = np.array(texts, dtype=np.object_).reshape(array.shape)
-        except UnicodeDecodeError:
-            raise self._bad(f"'{output.name}' that is not UTF-8 text; ask for it as binary on /v2") from None
-        except (PenstockError, ValueError):
-            raise self._bad(f"{len(raw)} bytes that do not fit {rows} rows of '{output.name}' {output.shape}") from None
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise self._bad(f"'{output.name}' with a value that is not a finite number")
+            except UnicodeDecodeError:
+                raise self._bad(f"'{output.name}' that is not UTF-8 text; ask for it as binary on /v2") from None
+            array = np.array(texts, dtype=np.object_).reshape(array.shape)
+        check_finite(array, output.name, self._model)
         nested: list[Any] = array.tolist()
         return nested
 
     def _bad(self, what: str) -> PenstockError:
-        text = f"Model '{self._model}' answered {what}. The request was fine; tell the model's owner."
-        return PenstockError(500, "model-output", text)
-
-
-def _bytes_count(raw: bytes) -> int:
-    count = at = 0
-    while at + 4 <= len(raw):
-        at += 4 + int.from_bytes(raw[at : at + 4], "little")
-        count += 1
-    return count
+        return bad_answer(self._model, what)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from numpy.typing import NDArray
+import msgspec
+from msgspec.structs import astuple
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Manifest
-from penstock_common.tensors import NUMPY_DTYPES
-from penstock_gateway.edge.json_body import decode_json
+from penstock_gateway.edge.json_body import bad_json, decode_json
 from penstock_gateway.signature.bytes_checks import CategoryCheck, ImageCheck, TextCheck
 from penstock_gateway.signature.field_check import FieldCheck, shown
 from penstock_gateway.signature.numeric_checks import BytesTensorCheck, NumericCheck, TensorCheck
+from penstock_gateway.signature.row_type import row_type
 from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.tensor import Tensor
 
 MAX_ROWS = 1024
 _MISSING: Any = object()
+_SPACE = b" \t\r\n"  # JSON's
+#: Up to this size a refused body is parsed once more for its error; generic parsing takes 25 times its memory.
+_EXPLAINED_BYTES = 64 * 1024
 
 _CHECKS: dict[FieldKind, type[FieldCheck]] = {
     FieldKind.TEXT: TextCheck,
@@ -46,21 +51,27 @@ class RowDecoder:
             for check in self._checks
         ]
         self._packs = [check.pack for check in self._checks]
+        self._encoders = [_encoder(*plan) for plan in zip(self._row_plan, self._packs, strict=True)]
+        row: Any = row_type(manifest)
+        self._row = msgspec.json.Decoder(row)
+        self._list = msgspec.json.Decoder(list[row])
 
     def decode_json(self, body: bytes) -> Rows:
         """The rows of a JSON body: one object, or a list of them."""
-        value = decode_json(body)
-        if type(value) is not list:
-            row = self._row(value)
-            return Rows([pack((element,)) for pack, element in zip(self._packs, row, strict=True)], 1)
-        _check_count(len(value))
+        try:
+            if body[:1] == b"{" or not body.lstrip(_SPACE).startswith(b"["):
+                row = astuple(self._row.decode(body))
+                return Rows([encode(value) for encode, value in zip(self._encoders, row, strict=True)], 1)
+            values = self._list.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+            raise self._explained(body, err) from None
+        _check_count(len(values))
         rows = []
-        for i, item in enumerate(value):
+        for i, value in enumerate(values):
             try:
-                rows.append(self._row(item))
+                rows.append(self._checked(astuple(value)))
             except PenstockError as err:
-                err.extra["row"] = i
-                raise PenstockError(err.status, err.code, f"Row {i}: {err.detail}", extra=err.extra) from None
+                raise _of_row(i, err) from None
         columns = zip(*rows, strict=True)
         return Rows([pack(column) for pack, column in zip(self._packs, columns, strict=True)], len(rows), is_list=True)
 
@@ -78,42 +89,75 @@ class RowDecoder:
             raw.append(check.pack((element,)))
         return Rows(raw, 1)
 
-    def decode_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> Rows:
-        """The rows of an Open Inference Protocol request's arrays."""
-        self._refuse_unknown(arrays)
-        counts = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
+    def decode_tensors(self, tensors: Sequence[Tensor]) -> Rows:
+        """The rows of an Open Inference Protocol request, whose tensors differ in their names.
+
+        The names, datatypes and shapes of all are checked before the data of any is read.
+        """
+        given = {tensor.name: tensor for tensor in tensors}
+        self._refuse_unknown(given)
+        counts = {name: tensor.shape[0] if tensor.shape else 0 for name, tensor in given.items()}
         if len(set(counts.values())) > 1:
             raise _invalid(f"The inputs differ in their number of rows: {counts}; give all the same.")
         rows = next(iter(counts.values()), 0)
         _check_count(rows)
+        for check in self._checks:
+            if check.name in given:
+                _check_description(check.field, given[check.name], rows)
+            elif check.field.required:
+                raise self._missing(check.name)
         raw = []
         for check, (name, _, default) in zip(self._checks, self._row_plan, strict=True):
-            if name in arrays:
-                raw.append(check.array(_fit(check, arrays[name], rows)))
-            elif default is not _MISSING:
-                raw.append(check.pack([default] * rows))
+            if name in given:
+                raw.append(check.array(given[name].array().reshape(rows, *check.field.shape)))
             else:
-                raise self._missing(name)
+                raw.append(check.pack([default] * rows))
         return Rows(raw, rows)
 
-    def _row(self, row: Any) -> list[Any]:
+    def _checked(self, values: tuple[Any, ...]) -> list[Any]:
+        """The elements of a row that has the signature's names and types."""
+        return [
+            default if value is msgspec.UNSET else check(value)
+            for value, (_, check, default) in zip(values, self._row_plan, strict=True)
+        ]
+
+    def _explained(self, body: bytes, err: Exception) -> PenstockError:
+        """The error for a body that msgspec could not read as rows because of ``err``.
+
+        A short body is read once more without types, to name the row, the field and what it takes.
+        """
+        if not isinstance(err, msgspec.ValidationError):
+            return bad_json(body, err)
+        if len(body) <= _EXPLAINED_BYTES:
+            value = decode_json(body)
+            try:
+                self._refuse_rows(value)
+            except PenstockError as explained:
+                return explained
+        return _invalid(f"The body does not fit the fields {', '.join(self._names)}: {str(err)[:200]}.")
+
+    def _refuse_rows(self, value: Any) -> None:
+        if type(value) is not list:
+            return self._refuse_row(value)
+        _check_count(len(value))
+        for i, row in enumerate(value):
+            try:
+                self._refuse_row(row)
+            except PenstockError as err:
+                raise _of_row(i, err) from None
+        return None
+
+    def _refuse_row(self, row: Any) -> None:
+        """Raise the error of the first field that does not fit."""
         if type(row) is not dict:
             raise _invalid(f"A row is an object of the fields {', '.join(self._names)}; got {shown(row)}.")
-        elements = []
-        known = 0
         for name, check, default in self._row_plan:
-            value = row.get(name, _MISSING)
-            if value is not _MISSING:
-                known += 1
-                elements.append(check(value))
-            elif default is not _MISSING:
-                elements.append(default)
-            else:
+            if name in row:
+                check(row[name])
+            elif default is _MISSING:
                 self._refuse_unknown(row)  # a misspelt name is a better explanation than a missing one
                 raise self._missing(name)
-        if known != len(row):
-            self._refuse_unknown(row)
-        return elements
+        self._refuse_unknown(row)
 
     def _refuse_unknown(self, names: Iterable[str]) -> None:
         for name in names:
@@ -126,17 +170,33 @@ class RowDecoder:
         return PenstockError(422, "invalid-input", text, extra={"field": name})
 
 
-def _fit(check: FieldCheck, array: NDArray[Any], rows: int) -> NDArray[Any]:
-    """The array in the signature's shape; clients send scalars as ``[rows]`` or ``[rows, 1]``."""
-    field = check.field
-    if array.dtype != NUMPY_DTYPES[field.datatype]:
-        sent = next((name for name, dtype in NUMPY_DTYPES.items() if dtype == array.dtype), str(array.dtype))
-        raise _invalid(f"Input '{field.name}' has datatype {sent}; send {field.datatype}.", field.name)
-    shape = (rows, *field.shape)
-    if array.shape != shape and not (not field.shape and array.shape == (rows, 1)):
+def _check_description(field: Field, tensor: Tensor, rows: int) -> None:
+    """Refuse a tensor that is not of the field; clients send scalars as ``[rows]`` or ``[rows, 1]``."""
+    if tensor.datatype != field.datatype:
+        text = f"Input '{field.name}' has datatype {tensor.datatype}; send {field.datatype}."
+        raise _invalid(text, field.name)
+    shape = list(tensor.shape)
+    if shape != [rows, *field.shape] and (field.shape or shape != [rows, 1]):
         wanted = ["rows", *field.shape]
-        raise _invalid(f"Input '{field.name}' has shape {list(array.shape)}; send {wanted}.", field.name)
-    return array.reshape(shape)
+        raise _invalid(f"Input '{field.name}' has shape {shape}; send {wanted}.", field.name)
+
+
+def _encoder(
+    plan: tuple[str, Callable[[Any], Any], Any], pack: Callable[[Sequence[Any]], bytes]
+) -> Callable[[Any], bytes]:
+    """Checks and packs the value of a single row."""
+    _, check, default = plan
+    if default is _MISSING:
+        return lambda value: pack((check(value),))
+    packed_default = pack((default,))
+    return lambda value: packed_default if value is msgspec.UNSET else pack((check(value),))
+
+
+def _of_row(i: int, err: PenstockError) -> PenstockError:
+    named = err.copy()
+    named.detail = f"Row {i}: {err.detail}"
+    named.extra["row"] = i
+    return named
 
 
 def _check_count(rows: int) -> None:

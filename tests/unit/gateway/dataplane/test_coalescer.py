@@ -148,8 +148,8 @@ async def test_at_most_so_many_calls_are_outstanding() -> None:
     assert await asyncio.gather(a, b, *rest) == [2, 4, 6, 8, 10]
 
 
-async def test_a_bundle_is_no_heavier_than_allowed() -> None:
-    """Weights add up to max_weight at most; a heavier item travels alone."""
+async def test_a_bundle_has_no_more_rows_than_allowed() -> None:
+    """Rows add up to max_rows at most; a larger item travels alone."""
     server = Server()
     server.open = True
     c = coalescer(server, max_outstanding=lambda: 1, max_rows=4)
@@ -194,6 +194,21 @@ async def test_a_failure_that_is_nobodys_fault_is_not_sent_again() -> None:
     results = await asyncio.gather(*[submit(c, n, later()) for n in range(3)], return_exceptions=True)
     assert [getattr(r, "status", None) for r in results] == [503, 503, 503]
     assert calls == [3]
+
+
+async def test_each_caller_gets_an_error_of_its_own() -> None:
+    """A shared error would collect the frames of all its callers, and keep their requests alive."""
+
+    async def send(items: Sequence[int], deadline: float) -> list[int]:
+        raise PenstockError(503, "upstream-unavailable", "away", headers={"Retry-After": "1"}, extra={"a": 1})
+
+    c: Coalescer[int, int] = Coalescer(send, blames_item=blames)
+    first, second = await asyncio.gather(submit(c, 1, later()), submit(c, 2, later()), return_exceptions=True)
+    assert isinstance(first, PenstockError)
+    assert isinstance(second, PenstockError)
+    assert first is not second
+    assert first.problem() == second.problem()
+    assert first.headers == second.headers == {"Retry-After": "1"}
 
 
 async def test_the_next_bundle_goes_out_after_a_failure() -> None:
@@ -374,19 +389,30 @@ async def test_a_full_queue_refuses_at_once() -> None:
     assert await asyncio.gather(first, *waiting) == [2, 4, 6]
 
 
-async def test_cancelled_items_give_their_place_back() -> None:
-    """The room of cancelled items is free again once their turn has come."""
-    server = Server()
-    c = coalescer(server, max_outstanding=lambda: 1, max_queued_rows=2)
-    first = submit(c, 1, later())
+@pytest.mark.parametrize("how", ["cancelled", "expired"])
+async def test_who_stops_waiting_gives_their_place_back(how: str) -> None:
+    """Once their turn has come, the queue takes as many rows as before the cancelled or expired ones: no more, no less."""
+    server, clock = Server(), Clock()
+    c = coalescer(server, max_outstanding=lambda: 1, max_queued_rows=2, clock=clock)
+    first = submit(c, 1, clock.now + SOON)
     await server.calls(1)
-    for future in [submit(c, 2, later()), submit(c, 3, later())]:
-        future.cancel()
-    server.release_all()
-    await first
+    stopping = [submit(c, n, clock.now + 1) for n in (2, 3)]
+    if how == "cancelled":
+        for future in stopping:
+            future.cancel()
+    else:
+        clock.now += 2
+    server.release(0)
+    await asyncio.gather(first, *stopping, return_exceptions=True)
     await idle(c)
-    assert c.queued == 0
-    assert await submit(c, 4, later()) == 8
+    under_way = submit(c, 4, clock.now + SOON)
+    await server.calls(2)
+    waiting = [submit(c, n, clock.now + SOON) for n in (5, 6)]
+    with pytest.raises(PenstockError) as caught:
+        submit(c, 7, clock.now + SOON)
+    assert caught.value.extra == {"queued": 2, "limit": 2}
+    server.release_all()
+    assert await asyncio.gather(under_way, *waiting) == [8, 10, 12]
 
 
 async def test_everything_submitted_is_answered_in_the_end() -> None:
@@ -431,7 +457,6 @@ def test_any_mixture_gives_each_its_own_answer(items: list[tuple[str, int]], out
                 assert future.result() == 2 * n
             else:
                 assert getattr(future.exception(), "status", None) == {"bad": 422, "expired": 504}[kind]
-        assert c.queued == 0
 
     asyncio.run(scenario())
 

@@ -89,7 +89,7 @@ def test_tensors_are_nested_lists() -> None:
     ],
 )
 def test_a_bad_output_is_the_models_fault(of: Presenter, raw: list[bytes]) -> None:
-    """NaN, infinity and outputs that do not fit the manifest are 500 model-output."""
+    """NaN, infinity and outputs that do not fit the manifest are 500 bad-model-answer."""
     with pytest.raises(PenstockError) as caught:
         of.present(raw, Rows([], 1), "3")
-    assert (caught.value.status, caught.value.code) == (500, "model-output")
+    assert (caught.value.status, caught.value.code) == (500, "bad-model-answer")

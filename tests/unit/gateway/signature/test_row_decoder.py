@@ -1,6 +1,7 @@
 """Rows are checked against the signature and encoded as tensors."""
 
 import base64
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
-from penstock_common.tensors import from_raw, pack_bytes
-from penstock_gateway.signature.json_schema import row_schema
+from penstock_common.tensors import NUMPY_DTYPES, from_raw, pack_bytes
+from penstock_gateway.signature import row_decoder
+from penstock_gateway.signature.json_schema import form_schema, row_schema
 from penstock_gateway.signature.row_decoder import MAX_ROWS, RowDecoder
 from penstock_gateway.signature.rows import Rows
 
@@ -95,7 +97,7 @@ def test_tensors_keep_their_shape() -> None:
         (b'{"text": "\\ud800"}', "not valid JSON"),
         (b'{"text": 1e999}', "out of range"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
-        (b"[" * 100_000, "nested"),
+        (b"[" * 50_000, "nested"),
     ],
 )
 def test_broken_json_is_a_400(body: bytes, says: str) -> None:
@@ -168,10 +170,74 @@ def test_numbers_must_fit_the_datatype(number: str) -> None:
     assert "out of bounds" in refused(wide.decode_json, f'{{"x":{number}}}'.encode()).detail
 
 
+@pytest.mark.parametrize("number", ["1" + "0" * 308, "9" * 309, "-" + "9" * 1000, "9" * 4000])
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_whole_numbers_beyond_the_floats_are_refused(datatype: str, number: str) -> None:
+    """A whole number that no float can hold is out of bounds, in a scalar and in a tensor; one that FP64 holds is not."""
+    fields = Field("x", FieldKind.NUMBER, datatype), Field("t", FieldKind.TENSOR, datatype, shape=[1])
+    for field, value in zip(fields, (number, f"[{number}]"), strict=True):
+        of = decoder(field)
+        body = f'{{"{field.name}":{value}}}'.encode()
+        if datatype == "FP64" and len(number) == 309 and number.startswith("1"):
+            assert np.frombuffer(of.decode_json(body).inputs[0]).tolist() == [1e308]
+            continue
+        error = refused(of.decode_json, body)
+        assert (error.status, error.code) == (422, "invalid-input")
+        assert "out of bounds" in error.detail
+        assert len(error.detail) < 250
+
+
+def test_a_number_of_5000_digits_is_not_json_that_is_read() -> None:
+    """Digits without end are refused as such, without being converted."""
+    error = refused(decoder(AREA).decode_json, b'{"area":' + b"9" * 5000 + b"}")
+    assert (error.status, error.code) == (400, "bad-json")
+
+
+@pytest.mark.parametrize("three", ["3", "3.0", "0.3e1"])
+def test_a_whole_number_may_be_written_with_a_point(three: str) -> None:
+    """JSON does not tell 3 from 3.0: both fit an integer, as a scalar and in a tensor."""
+    numbers = Field("numbers", FieldKind.TENSOR, "INT32", shape=[2])
+    lists, _, _ = columns([ROOMS, numbers], f'{{"rooms":{three},"numbers":[{three},4]}}'.encode())
+    assert lists == [[3], [[3, 4]]]
+    error = refused(decoder(numbers).decode_json, b'{"numbers":[3,4.5]}')
+    assert "whole number, got 4.5" in error.detail
+
+
+def test_a_large_body_is_refused_where_it_first_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large body that does not fit is never parsed without the signature: not 2 million rows, not a nested object."""
+    monkeypatch.setattr(row_decoder, "decode_json", lambda body: pytest.fail("parsed without types"))
+    for body in (
+        b"[" + b"{}," * 2_000_000 + b"{}]",
+        b'{"text":{"a":[' + b'{"b":[1,2]},' * 500_000 + b"1]}}",
+        b'{"text":"a","x' + b"x" * 100_000 + b'":[]}',
+        b'[{"text":"' + b"x" * 100_000 + b'"},{"text":3}]',
+    ):
+        error = refused(decoder(TEXT).decode_json, body)
+        assert (error.status, error.code) == (422, "invalid-input")
+        assert "text" in error.detail
+        assert len(error.detail) < 400
+
+
+def test_names_need_not_be_identifiers() -> None:
+    """Fields with dots, dashes or the names of Python's words are read."""
+    fields = [Field(name, FieldKind.NUMBER, "FP32") for name in ("a.b", "c-d", "class", "f1", "f0")]
+    lists, _, _ = columns(fields, b'{"f0":5,"f1":4,"class":3,"c-d":2,"a.b":1}')
+    assert lists == [[1], [2], [3], [4], [5]]
+
+
+def test_an_optional_field_may_come_first() -> None:
+    """A default fills an absent field wherever it stands in the signature; null is not absence."""
+    fields = [GARDEN, AREA]
+    assert columns(fields, b'{"area":1}')[0] == [[False], [1]]
+    assert columns(fields, b'[{"area":1},{"area":2,"garden":true}]')[0] == [[False, True], [1, 2]]
+    assert refused(decoder(*fields).decode_json, b'{"area":1,"garden":null}').extra == {"field": "garden"}
+
+
 @pytest.mark.parametrize("grid", ["[1,2,3,4]", "[[1,2],[3]]", "[[1,2],[3,true]]", '[[1,2],[3,"4"]]', "[[1,2],[3,-6]]"])
 def test_a_wrong_tensor_is_refused(grid: str) -> None:
     """Wrong nesting, element types and bounds of a tensor are 422."""
-    assert refused(decoder(GRID).decode_json, f'{{"grid":{grid}}}'.encode()).extra == {"field": "grid"}
+    error = refused(decoder(GRID).decode_json, f'{{"grid":{grid}}}'.encode())
+    assert (error.status, error.code, error.extra) == (422, "invalid-input", {"field": "grid"})
 
 
 def test_images_as_base64() -> None:
@@ -227,6 +293,31 @@ def objects(*values: bytes) -> NDArray[Any]:
     return array
 
 
+@dataclass
+class Given:
+    """A tensor of a request."""
+
+    name: str
+    values: NDArray[Any]
+    read: bool = False
+
+    @property
+    def datatype(self) -> str:
+        return next(name for name, dtype in NUMPY_DTYPES.items() if dtype == self.values.dtype)
+
+    @property
+    def shape(self) -> list[int]:
+        return list(self.values.shape)
+
+    def array(self) -> NDArray[Any]:
+        self.read = True
+        return self.values
+
+
+def tensors(arrays: dict[str, NDArray[Any]]) -> list[Given]:
+    return [Given(name, array) for name, array in arrays.items()]
+
+
 def test_arrays_of_the_open_inference_protocol() -> None:
     """Arrays become the same raw tensors as JSON; scalars may come as [rows, 1]; defaults fill in."""
     arrays = {
@@ -235,7 +326,7 @@ def test_arrays_of_the_open_inference_protocol() -> None:
         "rooms": np.array([[3], [4]], np.int8),
     }
     expected = HOUSE.decode_json(b'[{"area":1,"rooms":3,"city":"c1"},{"area":2,"rooms":4,"city":"c2"}]')
-    assert HOUSE.decode_arrays(arrays) == Rows(expected.inputs, 2)
+    assert HOUSE.decode_tensors(tensors(arrays)) == Rows(expected.inputs, 2)
 
 
 @pytest.mark.parametrize(
@@ -256,15 +347,23 @@ def test_arrays_of_the_open_inference_protocol() -> None:
 def test_bad_arrays(name: str, array: NDArray[Any], says: str) -> None:
     """Every array that does not fit is 422 and says why."""
     arrays = {"area": np.ones(2, np.float32), "text": objects(b"a", b"b"), name: array}
-    error = refused(decoder(TEXT, AREA).decode_arrays, arrays)
+    error = refused(decoder(TEXT, AREA).decode_tensors, tensors(arrays))
     assert error.status == 422
     assert says in error.detail
 
 
+def test_all_tensors_are_checked_before_any_is_read() -> None:
+    """The data of a good tensor is not decoded if another is missing, misshapen or of another datatype."""
+    for bad in (None, np.ones((2, 2), np.float32), np.ones(2, np.float64)):
+        given = tensors({"text": objects(b"a", b"b")} | ({} if bad is None else {"area": bad}))
+        assert refused(decoder(TEXT, AREA).decode_tensors, given).status == 422
+        assert not any(tensor.read for tensor in given)
+
+
 def test_no_arrays() -> None:
     """A request without inputs or without rows is 422."""
-    assert refused(decoder(AREA).decode_arrays, {}).status == 422
-    assert refused(decoder(AREA).decode_arrays, {"area": np.ones(0, np.float32)}).status == 422
+    assert refused(decoder(AREA).decode_tensors, []).status == 422
+    assert refused(decoder(AREA).decode_tensors, tensors({"area": np.ones(0, np.float32)})).status == 422
 
 
 def test_the_schema_tells_the_signature() -> None:
@@ -273,9 +372,32 @@ def test_the_schema_tells_the_signature() -> None:
     assert schema["required"] == ["area", "city", "grid"]
     assert schema["properties"]["area"] == {"type": "number", "minimum": 0, "maximum": 1000}
     assert schema["properties"]["garden"] == {"type": "boolean", "default": False}
-    assert schema["properties"]["grid"]["items"]["items"] == {"type": "number", "minimum": -5}
+    most = float(np.finfo(np.float32).max)
+    assert schema["properties"]["grid"]["items"]["items"] == {"type": "number", "minimum": -5, "maximum": most}
     assert schema["additionalProperties"] is False
     assert schema["examples"] == [{"text": "hello"}]
+
+
+def test_a_bound_of_the_schema_is_the_decoders() -> None:
+    """The largest and smallest value that the schema allows are accepted, for every datatype of numbers."""
+    for datatype in NUMPY_DTYPES:
+        if datatype in ("BYTES", "BOOL"):
+            continue
+        field = Field("x", FieldKind.NUMBER if datatype.startswith("FP") else FieldKind.INTEGER, datatype)
+        bound = row_schema(manifest(field))["properties"]["x"]
+        for value in (bound["minimum"], bound["maximum"]):
+            assert columns([field], msgspec.json.encode({"x": value}))[0] == [[value]]
+            error = refused(decoder(field).decode_json, f'{{"x":{int(value) * 2 or -1}}}'.encode())
+            assert error.status in (400, 422)
+
+
+def test_a_form_has_files_for_images() -> None:
+    """In a form an image is a file; the rest is as in JSON."""
+    schema = form_schema(manifest(IMAGE, AREA, GRID))
+    assert schema["properties"]["image"]["format"] == "binary"
+    assert schema["properties"]["area"] == row_schema(manifest(AREA))["properties"]["area"]
+    assert (schema["required"], schema["additionalProperties"]) == (["image", "area", "grid"], False)
+    assert "examples" not in schema
 
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=5))

@@ -1,0 +1,1 @@
+"""The commands of ``penstock``. A package that only some commands need is imported inside those."""

@@ -1,0 +1,61 @@
+"""``penstock up``, ``down`` and ``status``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penstock_cli.settings import LocalSettings
+from penstock_cli.terminal import AsJson, console, errors_for_the_user, print_table
+
+if TYPE_CHECKING:
+    from penstock_cli.local_installation import LocalInstallation
+
+app = typer.Typer()
+
+
+def _installation(settings: LocalSettings) -> LocalInstallation:
+    # Needs psutil, which is missing in a gateway's pod, where only ``penstock keys`` is used.
+    from penstock_cli.local_installation import LocalInstallation
+
+    return LocalInstallation(settings, console)
+
+
+@app.command(epilog="Example: penstock up --workers 3")
+def up(workers: Annotated[int, typer.Option(min=1, max=16, help="Inference processes.")] = 2) -> None:
+    """Start everything on this machine and print the calls; parts that already run are left running."""
+    with errors_for_the_user() as settings:
+        _installation(settings).up(workers)
+        key, url = settings.secret("key"), settings.gateway_url
+        console.print(
+            f"\n[bold]Penstock answers at {url}[/bold] (documentation: {url}/docs)\n", highlight=False, soft_wrap=True
+        )
+        for line in (
+            f"export KEY={key}",
+            f"""curl -s {url}/v1/models/spam/predict -H "API-Key: $KEY" -d '{{"text": "WINNER!! Claim your free prize now"}}'""",
+            f'curl -s {url}/v1/models/digits/predict -H "Authorization: Bearer $KEY" -F image=@examples/seven.png',
+        ):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: penstock down")
+def down() -> None:
+    """Stop everything; state, logs and keys remain in the home folder."""
+    with errors_for_the_user() as settings:
+        stopped = _installation(settings).down()
+        console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@app.command(epilog="Example: penstock status --json")
+def status(as_json: AsJson = False) -> None:
+    """Show which parts are running; exit with status 3 if one is not."""
+    with errors_for_the_user() as settings:
+        rows = _installation(settings).status()
+        if as_json:
+            print(json.dumps(rows))
+        else:
+            print_table("parts", rows)
+        if not rows or not all(row["running"] for row in rows):
+            raise typer.Exit(3)

@@ -1,0 +1,16 @@
+"""Alembic's way in: it runs the revisions on the connection that ``migrate`` gives, in that connection's transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from penstock_gateway.auth.migrate import VERSION_TABLE
+from penstock_gateway.auth.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+)
+with context.begin_transaction():
+    context.run_migrations()

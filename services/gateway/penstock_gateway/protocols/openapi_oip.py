@@ -1,0 +1,136 @@
+"""The Open Inference Protocol's call in the OpenAPI document, with the names and types of a model's tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from penstock_common.manifest import Field, FieldKind, Output
+from penstock_gateway.protocols.openapi_responses import responses
+from penstock_gateway.signature.json_schema import value_schema
+from penstock_gateway.signature.row_decoder import MAX_ROWS
+from penstock_gateway.signature.signature import Signature
+
+_DESCRIPTION = (
+    "Binary tensors are sent and answered as in Triton's binary tensor data extension. An output's parameter "
+    "`classification`: K answers its K likeliest classes as BYTES instead, as in Triton's extension. `timeout` is in "
+    "microseconds. `non_finite_as_null` writes NaN and infinity as null, which are otherwise the model's fault. "
+    "Other parameters are refused."
+)
+_IMAGES = " Images are sent as binary data only: JSON for the tensors, then their bytes (`binary_data_size`)."
+
+
+def infer_operation(signature: Signature) -> dict[str, Any]:
+    """``POST /v2/models/{model}/infer``."""
+    manifest = signature.manifest
+    images = any(field.kind is FieldKind.IMAGE for field in manifest.inputs)
+    content = {"application/json": {"schema": _request(manifest.inputs, manifest.outputs)}}
+    return {
+        "operationId": f"infer_{signature.model}",
+        "tags": [signature.model],
+        "summary": f"Ask {signature.model} (Open Inference Protocol v2)",
+        "description": _DESCRIPTION + (_IMAGES if images else ""),
+        "requestBody": {"required": True, "content": content},
+        "responses": responses(_answer(manifest.outputs), binary=True),
+    }
+
+
+def _request(inputs: list[Field], outputs: list[Output]) -> dict[str, Any]:
+    parameters = {
+        "binary_data_output": {"type": "boolean"},
+        "timeout": {"type": "integer", "minimum": 0},
+        "non_finite_as_null": {"type": "boolean"},
+    }
+    output = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "name": {"enum": [output.name for output in outputs]},
+            "parameters": _parameters({"binary_data": {"type": "boolean"}}),
+        },
+    }
+    return {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": ["string", "null"]},
+            "parameters": _parameters(parameters),
+            "inputs": {
+                "type": "array",
+                "description": "Each once, in any order; those of optional fields may be absent.",
+                "items": {"oneOf": [_input(field) for field in inputs]},
+                "minItems": sum(field.required for field in inputs),
+                "maxItems": len(inputs),
+            },
+            "outputs": {
+                "type": ["array", "null"],
+                "description": "Each at most once; absent, null or empty: all of them.",
+                "items": output,
+                "maxItems": len(outputs),
+            },
+        },
+    }
+
+
+def _input(field: Field) -> dict[str, Any]:
+    tensor = _tensor(field.name, field.datatype, field.shape)
+    sizes = [{"type": "integer", "minimum": 1, "maximum": MAX_ROWS}, *({"const": size} for size in field.shape)]
+    tensor["properties"]["shape"]["prefixItems"] = sizes
+    if field.kind is FieldKind.IMAGE:
+        tensor["properties"]["parameters"] = {
+            "type": "object",
+            "required": ["binary_data_size"],
+            "properties": {"binary_data_size": {"type": "integer", "minimum": 0}},
+            "additionalProperties": False,
+        }
+        del tensor["properties"]["data"]
+        tensor["required"] = ["name", "datatype", "shape", "parameters"]
+        return tensor
+    tensor["properties"]["data"] = {
+        "type": "array",
+        "description": "Row-major, flat or nested as the shape says.",
+        "items": value_schema(field),
+        "minItems": math.prod(field.shape),
+    }
+    return tensor
+
+
+def _answer(outputs: list[Output]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["model_name", "model_version", "outputs"],
+        "properties": {
+            "model_name": {"type": "string"},
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+            "outputs": {
+                "type": "array",
+                "items": {"oneOf": [_tensor(output.name, output.datatype, output.shape) for output in outputs]},
+            },
+        },
+    }
+
+
+def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
+    """One tensor in JSON; the number of rows comes first in its shape."""
+    rest = "".join(f", {size}" for size in shape)
+    return {
+        "type": "object",
+        "required": ["name", "datatype", "shape", "data"],
+        "properties": {
+            "name": {"const": name},
+            "datatype": {"const": datatype},
+            "shape": {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 1},
+                "minItems": 1 + len(shape),
+                "maxItems": 1 + len(shape),
+                "description": f"[rows{rest}]",
+            },
+            "data": {"type": "array"},
+        },
+    }
+
+
+def _parameters(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}

@@ -1,0 +1,31 @@
+"""What an operation may answer, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PROBLEM_STATUSES = {
+    "400": "The body, its encoding or a header is not readable, or a parameter is not supported.",
+    "401": "The API key is missing, unknown or revoked.",
+    "403": "The key may not ask this model.",
+    "404": "No such model, alias or version.",
+    "409": "The version is registered, but no alias points at it.",
+    "413": "The body, an image, the number of rows or the answer is too large; the problem names the bound.",
+    "415": "The content type, the content encoding or the image format is not understood.",
+    "422": "A field does not fit the model's signature; the problem names it.",
+    "429": "The key's rate limit; Retry-After says when to come back.",
+    "500": "The gateway, or the model, failed on this request.",
+    "503": "Overloaded, loading or unreachable; Retry-After says when to come back.",
+    "504": "The request's time was up before the model answered.",
+}
+
+
+def responses(schema: dict[str, Any], *, binary: bool = False) -> dict[str, Any]:
+    """The answer of ``schema`` in JSON, also as JSON followed by bytes if ``binary``, and every refusal."""
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if binary:
+        content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"200": {"description": "The answer.", "content": content}} | {
+        status: {"description": text, "content": problem} for status, text in _PROBLEM_STATUSES.items()
+    }

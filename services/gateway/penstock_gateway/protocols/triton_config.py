@@ -1,0 +1,27 @@
+"""The model configuration document of Triton's extension, from a model's manifest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock_common.manifest import Field, Manifest, Output
+
+
+def model_config(model: str, manifest: Manifest) -> dict[str, Any]:
+    """What ``GET /v2/models/{model}/config`` answers, after Triton's ``model_config.proto``."""
+    return {
+        "name": model,
+        "platform": f"penstock_{manifest.format.replace('-', '_')}",
+        "backend": "penstock",
+        "max_batch_size": manifest.batching.max_batch_size,
+        "input": [_tensor(field) | {"optional": not field.required} for field in manifest.inputs],
+        "output": [_tensor(output) for output in manifest.outputs],
+    }
+
+
+def _tensor(spec: Field | Output) -> dict[str, Any]:
+    """Dimensions leave out the rows. Triton knows no tensor without any, but one that is reshaped to none."""
+    data_type = "TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}"
+    if spec.shape:
+        return {"name": spec.name, "data_type": data_type, "dims": spec.shape}
+    return {"name": spec.name, "data_type": data_type, "dims": [1], "reshape": {"shape": []}}

@@ -1,0 +1,46 @@
+"""How large an answer will be, before it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from penstock_common.errors import PenstockError
+from penstock_common.tensors import NUMPY_DTYPES
+
+#: What a deployment that says nothing allows; 1.4 million FP32 values as JSON.
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+
+#: Characters of one value in JSON at most, with its comma.
+_JSON_WIDTHS = {
+    "BOOL": 6, "INT8": 5, "INT16": 7, "INT32": 12, "INT64": 21, "UINT8": 4, "UINT16": 6, "UINT32": 11, "UINT64": 21,
+    "FP16": 24, "FP32": 24, "FP64": 25,
+}  # fmt: skip
+_WIDEST = 12  # characters for each byte of raw data: FP16 has 24 for two
+
+
+def json_size(raw: bytes, datatype: str) -> int:
+    """The bytes of a raw tensor as JSON: at most this for numbers, about this for text."""
+    if datatype == "BYTES":
+        return len(raw)  # the four bytes of a length are its quotes, comma and an escape
+    return len(raw) // NUMPY_DTYPES[datatype].itemsize * _JSON_WIDTHS[datatype]
+
+
+def fits_as_json(outputs: Iterable[bytes], limit: int) -> bool:
+    """Whether raw tensors of any datatype surely fit ``limit`` bytes of JSON; for the hot path."""
+    return sum(map(len, outputs)) * _WIDEST <= limit
+
+
+def check_answer_size(size: int, limit: int) -> None:
+    """Refuse an answer of ``size`` bytes.
+
+    Raises:
+        PenstockError: 413 ``answer-too-large``.
+    """
+    if size > limit:
+        raise PenstockError(
+            413,
+            "answer-too-large",
+            f"The answer would take up to {size:,} bytes, {limit:,} are allowed; ask for fewer rows or fewer outputs, "
+            "or for binary data on /v2.",
+            extra={"limit": limit},
+        )

@@ -1,0 +1,33 @@
+"""The pod's answers to gRPC health checks (``grpc.health.v1``), which Envoy and Kubernetes ask for."""
+
+from __future__ import annotations
+
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class HealthBoard:
+    """The status of the pod, which is the service ``""``, and of each model under its name."""
+
+    def __init__(self) -> None:
+        self._servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in grpc-stubs
+        self._models: set[str] = set()
+
+    def add_to(self, server: object) -> None:
+        """Register the health service with a gRPC server."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    async def show(self, pod_ready: bool, ready_models: set[str]) -> None:
+        """Set the pod's status, and SERVING for the models that are ready; those that no longer are: NOT_SERVING."""
+        await self._servicer.set("", SERVING if pod_ready else NOT_SERVING)
+        for name in ready_models:
+            await self._servicer.set(name, SERVING)
+        for name in self._models - ready_models:
+            await self._servicer.set(name, NOT_SERVING)
+        self._models |= ready_models
+
+    async def show_leaving(self) -> None:
+        """Set NOT_SERVING for everything; later calls of ``show`` change nothing."""
+        await self._servicer.enter_graceful_shutdown()

@@ -1,0 +1,1 @@
+"""How the file of each format is loaded and run: one module for each format."""

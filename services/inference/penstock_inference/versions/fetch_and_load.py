@@ -1,0 +1,92 @@
+"""Brings one version onto the pod: fetch its files and verify them, load the model, warm it up, give it an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from functools import cache
+from pathlib import Path
+
+import structlog
+
+from penstock_common.gc_tuning import freeze_startup_objects
+from penstock_common.manifest import Manifest
+from penstock_common.registry_client import RegistryClient
+from penstock_inference.engine.engine import Engine
+from penstock_inference.engine.model import LoadedModel
+from penstock_inference.metrics import LOAD_FAILURES, version_metrics
+from penstock_inference.runners.formats import import_format
+from penstock_inference.versions.hosted import HostedVersion
+from penstock_inference.versions.warm_up import warm_up
+
+log = structlog.get_logger()
+
+_MAX_BACK_OFF_SECONDS = 30.0
+
+
+class VersionLoader:
+    """Loads versions, one at a time: there may not be memory to load two at once.
+
+    Args:
+        cache: the folder that keeps the fetched files, in a folder for each version.
+        threads: the threads of one operator of a model.
+        max_queue_rows: the rows that may wait for one version.
+    """
+
+    def __init__(self, registry: RegistryClient, cache: Path, *, threads: int, max_queue_rows: int) -> None:
+        self._registry = registry
+        self._cache = cache
+        self._threads = threads
+        self._max_queue_rows = max_queue_rows
+        self._one_at_a_time = asyncio.Lock()
+
+    async def load(self, hosted: HostedVersion) -> None:
+        """Return once the version is READY. A load that fails is tried again with a jittered, growing pause."""
+        version = hosted.version
+        failures = 0
+        while True:
+            try:
+                async with self._one_at_a_time:
+                    await self._load_once(hosted)
+                return
+            except Exception as err:  # a model's file can fail in any way; the reason is for its owner
+                failures += 1
+                hosted.failed(err)
+                LOAD_FAILURES.labels(version.model).inc()
+                log.exception("load failed", model=version.model, version=version.version, failures=failures)
+            pause = min(_MAX_BACK_OFF_SECONDS, 2.0 ** min(failures, 5))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+
+    async def _load_once(self, hosted: HostedVersion) -> None:
+        version = hosted.version
+        started = time.monotonic()
+        folder = self._cache / version.model / str(version.version)
+        await self._registry.fetch(version, folder)
+        # In the thread of its later runs, because a framework may keep caches for each thread.
+        model = await asyncio.get_running_loop().run_in_executor(
+            hosted.executor, load_model, version.manifest, folder, self._threads
+        )
+        metrics = version_metrics(version.model, version.version)
+        hosted.succeeded(Engine(model, hosted.executor, max_queue_rows=self._max_queue_rows, metrics=metrics))
+        log.info("loaded", model=version.model, version=version.version, seconds=round(time.monotonic() - started, 2))
+
+
+def load_model(manifest: Manifest, folder: Path, threads: int) -> LoadedModel:
+    """Load the model of an artifact's folder and warm it up; blocks. Raises whatever its framework raises."""
+    load = import_format(manifest.format)
+    _spare_libraries()
+    model = LoadedModel(manifest, load(folder / manifest.file, threads))
+    warm_up(model)
+    return model
+
+
+@cache
+def _spare_libraries() -> None:
+    """Once in a process, exclude from garbage collection what is imported so far.
+
+    The moment is after the first framework is imported and before the first model
+    is loaded. Later it would also exclude models, whose memory would then not be
+    freed when they are unloaded.
+    """
+    freeze_startup_objects()

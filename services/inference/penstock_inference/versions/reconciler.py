@@ -1,0 +1,124 @@
+"""Makes the versions on this pod those that should be here.
+
+After a promotion the new version is loaded and warm before the old one goes: a
+version that no alias names any more is kept for a while, for gateways that have
+not heard of the change yet. A version that cannot be loaded touches no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from penstock_common.errors import PenstockError
+from penstock_common.registry_client import RegistryClient
+from penstock_common.registry_models import Snapshot
+from penstock_inference.metrics import LOADED
+from penstock_inference.versions.desired import DesiredVersions, VersionKey
+from penstock_inference.versions.fetch_and_load import VersionLoader
+from penstock_inference.versions.hosted import HostedVersion, State
+
+log = structlog.get_logger()
+
+
+class Reconciler:
+    """Loads and unloads versions.
+
+    Args:
+        retain_seconds: how long a version that no alias names any more is kept.
+        on_change: called when a version becomes ready or leaves.
+
+    Attributes:
+        hosted: the versions on this pod, in whatever state.
+        synced: set when each version of the first snapshot is READY or has failed to load.
+    """
+
+    def __init__(
+        self,
+        registry: RegistryClient,
+        loader: VersionLoader,
+        desired: DesiredVersions,
+        *,
+        retain_seconds: float,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._registry = registry
+        self._loader = loader
+        self._retain_seconds = retain_seconds
+        self._on_change = on_change
+        self.desired = desired
+        self.hosted: dict[VersionKey, HostedVersion] = {}
+        self.synced = asyncio.Event()
+
+    async def update(self, snapshot: Snapshot) -> None:
+        """Start the loads that a snapshot of the registry asks for; wait for those of the first snapshot."""
+        self.desired.update(snapshot)
+        self._reconcile()
+        if not self.synced.is_set():
+            await self._settled(self.hosted)
+            self.synced.set()
+            self._on_change()
+
+    async def refresh(self) -> None:
+        """Read the registry now. If it cannot be reached, nothing changes."""
+        with contextlib.suppress(PenstockError):
+            self.desired.update(await self._registry.watch())
+            self._reconcile()
+
+    async def unload_unnamed(self) -> None:
+        """Unload each version that no alias has named for ``retain_seconds``; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(1.0)
+            now = time.monotonic()
+            for key, hosted in list(self.hosted.items()):
+                if hosted.unnamed_since is not None and now - hosted.unnamed_since >= self._retain_seconds:
+                    await self._unload(key)
+
+    async def load_model(self, name: str) -> None:
+        """Host a model again after ``unload_model``; return when each of its versions is READY or has failed."""
+        self.desired.load(name)
+        await self.refresh()
+        await self._settled([key for key in self.hosted if key[0] == name])
+
+    async def unload_model(self, name: str) -> None:
+        """Host no version of a model, until ``load_model``."""
+        self.desired.unload(name)
+        for key in [key for key in self.hosted if key[0] == name]:
+            await self._unload(key)
+
+    async def close(self) -> None:
+        """Wait until every message that was accepted is answered; end all loads and threads."""
+        for hosted in list(self.hosted.values()):
+            await hosted.close()
+
+    def _reconcile(self) -> None:
+        wanted = self.desired.keys()
+        for key in wanted:
+            if key not in self.hosted:
+                hosted = self.hosted[key] = HostedVersion(self.desired.version(key))
+                hosted.loading = asyncio.create_task(self._load(hosted))
+            self.hosted[key].unnamed_since = None
+        for key, hosted in self.hosted.items():
+            if key not in wanted and hosted.unnamed_since is None:
+                hosted.unnamed_since = time.monotonic()
+
+    async def _load(self, hosted: HostedVersion) -> None:
+        await self._loader.load(hosted)
+        self._changed()
+
+    async def _unload(self, key: VersionKey) -> None:
+        hosted = self.hosted.pop(key)
+        self._changed()
+        await hosted.close()
+        log.info("unloaded", model=key[0], version=key[1])
+
+    def _changed(self) -> None:
+        LOADED.set(sum(hosted.state is State.READY for hosted in self.hosted.values()))
+        self._on_change()
+
+    async def _settled(self, keys: Iterable[VersionKey]) -> None:
+        await asyncio.gather(*[self.hosted[key].settled.wait() for key in keys])

@@ -1,0 +1,81 @@
+"""A data plane of one servable that answers what it was told to; the protocols are what is tested."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import cast
+
+from penstock_common.manifest import Manifest
+from penstock_gateway.auth.principal import Principal
+from penstock_gateway.dataplane.catalog import Catalog, ModelListing
+from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.edge.call import Call, Receive
+from penstock_gateway.edge.disconnect import DisconnectWatch
+from penstock_gateway.limits.admission import Cost, Usage
+from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.signature import Signature
+
+
+class OneServable:
+    """Catalog, admission and servable at once.
+
+    Args:
+        outputs: the raw tensors of every answer.
+        listings: what the catalog lists.
+    """
+
+    version = "3"
+
+    def __init__(
+        self, model: str, manifest: Manifest, outputs: tuple[bytes, ...] = (), listings: tuple[ModelListing, ...] = ()
+    ) -> None:
+        self.model = model
+        self.signature = Signature(manifest, model)
+        self.resolved: list[tuple[str, str]] = []
+        self.inferred: list[Rows] = []
+        self._outputs = list(outputs)
+        self._listings = list(listings)
+        self.catalog = cast(Catalog, self)
+        self.dataplane = DataPlane(self.catalog, self, DisconnectWatch())
+
+    def models(self) -> list[ModelListing]:
+        return self._listings
+
+    def production(self) -> list[OneServable]:
+        return [self]
+
+    def resolve(self, model: str, version: str) -> OneServable:
+        self.resolved.append((model, version))
+        return self
+
+    def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
+        return []
+
+    async def admit(self, principal: Principal, model: str, cost: Cost) -> OneServable:
+        return self
+
+    def settle(self, usage: Usage) -> None: ...
+
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+        self.inferred.append(rows)
+        future: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+        future.set_result(self._outputs)
+        return future
+
+
+def call(body: bytes = b"", headers: dict[bytes, bytes] | None = None, *, model: str = "", version: str = "") -> Call:
+    """An authenticated request, as the endpoint hands it to a protocol."""
+    path = {name: value for name, value in (("model", model), ("version", version)) if value}
+    principal = Principal("ann", "Ann")
+    return Call(path, headers or {}, body, principal, time.monotonic() + 5, cast(Receive, None))
+
+
+def multipart(*parts: tuple[str, str | None, bytes]) -> tuple[bytes, dict[bytes, bytes]]:
+    """The body and headers of a form of parts (name, filename or None, content), as curl -F writes it."""
+    lines = []
+    for name, filename, content in parts:
+        disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename is not None else "")
+        lines += [b"--limit", f"Content-Disposition: {disposition}".encode(), b"", content]
+    body = b"\r\n".join([*lines, b"--limit--", b""])
+    return body, {b"content-type": b"multipart/form-data; boundary=limit"}

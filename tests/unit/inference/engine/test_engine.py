@@ -1,0 +1,185 @@
+"""The engine: messages share runs, and never fail because of each other."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Manifest
+from penstock_inference.engine import run_times
+from penstock_inference.engine.engine import Engine
+from penstock_inference.engine.message import Message, Outputs
+from penstock_inference.engine.model import LoadedModel
+from penstock_inference.metrics import version_metrics
+
+
+class Doubler:
+    """Doubles; refuses negative values; waits at a gate."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[float]] = []
+        self.threads: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+
+    def run(self, batch: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        self.batches.append(batch[0].tolist())
+        self.threads.append(threading.get_ident())
+        self.entered.set()
+        assert self.gate.wait(10)
+        if (batch[0] < 0).any():
+            raise PenstockError(422, "negative", "a negative value")
+        return [batch[0] * 2]
+
+
+@pytest.fixture
+def runner() -> Doubler:
+    return Doubler()
+
+
+@pytest.fixture
+def engine(regression: Manifest, runner: Doubler) -> Iterator[Engine]:
+    with ThreadPoolExecutor(1) as executor:
+        yield Engine(LoadedModel(regression, runner), executor, max_queue_rows=8, metrics=version_metrics("m", 1))
+        runner.gate.set()
+
+
+def submit(engine: Engine, *values: float, seconds: float = 30.0) -> asyncio.Task[Outputs]:
+    """A caller that waits for the answer to a message of these rows."""
+    message = Message({"x": np.array(values, dtype=np.float32)}, time.monotonic() + seconds)
+    answer = engine.submit(message)
+
+    async def wait() -> Outputs:
+        return await answer
+
+    return asyncio.create_task(wait())
+
+
+async def busy(engine: Engine, runner: Doubler) -> asyncio.Task[Outputs]:
+    """The executor in the middle of a run."""
+    runner.gate.clear()
+    first = submit(engine, 1)
+    assert await asyncio.to_thread(runner.entered.wait, 5)
+    return first
+
+
+async def test_a_cancelled_message_leaves_its_neighbours_answered(engine: Engine, runner: Doubler) -> None:
+    """A message cancelled in the queue is left out of the run; the others get their answers."""
+    first = await busy(engine, runner)
+    waiting = [submit(engine, n) for n in (2, 3, 4)]
+    await asyncio.sleep(0)  # the callers begin to wait
+    waiting[1].cancel()
+    await asyncio.wait([waiting[1]])
+    runner.gate.set()
+    answers = await asyncio.gather(first, waiting[0], waiting[2])
+    assert [a[0].tolist() for a in answers] == [[2], [4], [8]]
+    assert runner.batches == [[1], [2, 4]]
+
+
+async def test_what_waits_runs_together_up_to_the_models_batch(engine: Engine, runner: Doubler) -> None:
+    """Messages are packed whole, in order, four rows at most."""
+    first = await busy(engine, runner)
+    waiting = [submit(engine, *v) for v in ([2, 3], [4], [5, 6], [7])]
+    runner.gate.set()
+    await asyncio.gather(first, *waiting)
+    assert runner.batches == [[1], [2, 3, 4], [5, 6, 7]]
+    assert waiting[2].result()[0].tolist() == [10, 12]
+
+
+async def test_a_bad_message_fails_alone(engine: Engine, runner: Doubler) -> None:
+    """A run that fails is repeated message by message: one error, the others answered."""
+    first = await busy(engine, runner)
+    waiting = [submit(engine, n) for n in (2, -3, 4)]
+    runner.gate.set()
+    answers = await asyncio.gather(first, *waiting, return_exceptions=True)
+    assert isinstance(answers[2], PenstockError)
+    assert [a[0].tolist() for a in (answers[1], answers[3])] == [[4], [8]]  # type: ignore[index]
+
+
+async def test_the_worker_outlives_a_failure(engine: Engine) -> None:
+    """After a failed run the next message is answered."""
+    with pytest.raises(PenstockError):
+        await submit(engine, -1)
+    assert (await submit(engine, 5))[0].tolist() == [10]
+
+
+async def test_an_expired_message_never_reaches_the_model(engine: Engine, runner: Doubler) -> None:
+    """504, and the model did not see it."""
+    with pytest.raises(PenstockError) as caught:
+        await submit(engine, 1, seconds=-1)
+    assert caught.value.status == 504
+    assert runner.batches == []
+
+
+async def test_a_message_larger_than_a_batch_is_run_in_parts(engine: Engine, runner: Doubler) -> None:
+    """Ten rows through a model that takes four come back as ten."""
+    answer = await submit(engine, *range(10))
+    assert answer[0].tolist() == [2 * n for n in range(10)]
+    assert [len(b) for b in runner.batches] == [4, 4, 2]
+
+
+async def test_a_full_queue_refuses_at_once(engine: Engine, runner: Doubler) -> None:
+    """Beyond the bound a message is refused, and the waiting ones are not disturbed."""
+    first = await busy(engine, runner)
+    waiting = [submit(engine, *range(4)) for _ in range(2)]
+    with pytest.raises(PenstockError) as caught:
+        submit(engine, 1)
+    assert caught.value.code == "queue-full"
+    runner.gate.set()
+    await asyncio.gather(first, *waiting)
+
+
+async def test_inputs_that_do_not_fit_are_refused_before_they_queue(engine: Engine, runner: Doubler) -> None:
+    """422 from ``submit`` itself; the model does not see them."""
+    with pytest.raises(PenstockError, match="datatype must be FP32") as caught:
+        engine.submit(Message({"x": np.zeros(1)}, time.monotonic() + 30))
+    assert caught.value.status == 422
+    await engine.drain()
+    assert runner.batches == []
+
+
+async def test_drain_waits_for_all(engine: Engine) -> None:
+    """After drain everything accepted is answered."""
+    callers = [submit(engine, n) for n in range(6)]
+    await asyncio.wait_for(engine.drain(), 10)
+    assert all(caller.done() for caller in callers)
+
+
+async def test_an_answer_is_also_a_stream_of_one_element(engine: Engine) -> None:
+    """A model that does not stream gives its outputs as the only element."""
+    answer = engine.submit(Message({"x": np.array([3], np.float32)}, time.monotonic() + 30))
+    assert [outputs[0].tolist() async for outputs in answer] == [[6]]
+
+
+@pytest.mark.parametrize(("short", "here"), [(3600.0, [False, True, True]), (0.0, [False, False, False])])
+async def test_short_runs_need_no_thread(
+    engine: Engine, runner: Doubler, monkeypatch: pytest.MonkeyPatch, short: float, here: list[bool]
+) -> None:
+    """Once a run has been short, the next ones happen on the event loop; longer ones never do."""
+    monkeypatch.setattr(run_times, "_SHORT_SECONDS", short)
+    for n in range(3):
+        assert (await submit(engine, n))[0].tolist() == [2 * n]
+    assert [thread == threading.get_ident() for thread in runner.threads] == here
+
+
+async def test_a_bad_message_fails_alone_in_a_short_run(
+    engine: Engine, runner: Doubler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs on the event loop are repeated message by message just as those in the executor are."""
+    monkeypatch.setattr(run_times, "_SHORT_SECONDS", 3600.0)
+    await submit(engine, 1)
+    waiting = [submit(engine, n) for n in (2, -3, 4)]
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(answers[1], PenstockError)
+    assert [a[0].tolist() for a in (answers[0], answers[2])] == [[4], [8]]  # type: ignore[index]
+    assert runner.batches == [[1], [2, -3, 4], [2], [-3], [4]]

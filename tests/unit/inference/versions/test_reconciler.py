@@ -1,0 +1,174 @@
+"""What a pod serves: versions arrive loaded and warm, leave late, and fail alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
+from penstock_inference.metrics import LOADED
+from penstock_inference.versions import fetch_and_load
+from penstock_inference.versions.desired import DesiredVersions
+from penstock_inference.versions.fetch_and_load import VersionLoader
+from penstock_inference.versions.hosted import State
+from penstock_inference.versions.lookup import VersionLookup
+from penstock_inference.versions.reconciler import Reconciler
+from penstock_training.artifact import FILES, save
+
+MANIFEST = Manifest(
+    format=Format.TORCHSCRIPT,
+    file=FILES[Format.TORCHSCRIPT],
+    task=Task.REGRESSION,
+    inputs=[Field("x", FieldKind.TENSOR, "FP32", shape=[3])],
+    outputs=[Output("y", "FP32")],
+)
+
+
+class Sum(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(dim=1)
+
+
+class Registry:
+    """Gives out one artifact for all versions, except those that are broken."""
+
+    def __init__(self) -> None:
+        self.broken: set[tuple[str, int]] = set()
+        self.fetched: list[tuple[str, int]] = []
+        self.now = snapshot()
+
+    async def watch(self) -> Snapshot:
+        return self.now
+
+    async def fetch(self, version: Version, folder: Path) -> None:
+        self.fetched.append((version.model, version.version))
+        folder.mkdir(parents=True, exist_ok=True)
+        save(folder, Sum(), MANIFEST, (torch.zeros(2, 3),), ({0: torch.export.Dim("batch", min=1, max=4096)},))
+        if (version.model, version.version) in self.broken:
+            (folder / MANIFEST.file).write_bytes(b"no model")
+
+
+def snapshot(**aliases: int) -> Snapshot:
+    """Models with versions 1 to 3 and ``production`` at the given one."""
+    models = []
+    for name, number in aliases.items():
+        versions = {n: Version(name, n, MANIFEST, [], "now") for n in (1, 2, 3)}
+        models.append(Model(name, 1, versions, {"production": [AliasTarget(number)]}))
+    return Snapshot(str(aliases), models)
+
+
+@pytest.fixture
+async def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+async def reconciler(registry: Registry, tmp_path: Path) -> AsyncIterator[Reconciler]:
+    reconciler = Reconciler(
+        registry,  # type: ignore[arg-type]
+        VersionLoader(registry, tmp_path, threads=1, max_queue_rows=100),  # type: ignore[arg-type]
+        DesiredVersions(["s*", "other"]),
+        retain_seconds=0.0,
+        on_change=lambda: None,
+    )
+    yield reconciler
+    await reconciler.close()
+
+
+@pytest.fixture
+def versions(reconciler: Reconciler) -> VersionLookup:
+    return VersionLookup(reconciler)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_new_version_is_ready_before_the_old_goes(reconciler: Reconciler, versions: VersionLookup) -> None:
+    """After a promotion the old version answers until the new one is loaded, and goes only after its retention."""
+    await reconciler.update(snapshot(spam=1))
+    assert versions.model_ready("spam") and versions.ready_models() == {"spam"}
+    await reconciler.update(snapshot(spam=2))
+    assert versions.model_ready("spam", "1")
+    assert (await versions.find("spam", "1")).version.version == 1
+    assert (await versions.find("spam")).version.version == 2
+    assert LOADED._value.get() == 2
+    unloading = asyncio.create_task(reconciler.unload_unnamed())
+    await until(lambda: not versions.model_ready("spam", "1"))
+    unloading.cancel()
+    assert [row[1:3] for row in versions.index()] == [(2, State.READY)]
+    assert LOADED._value.get() == 1
+
+
+async def test_a_rolled_back_version_is_still_here(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry
+) -> None:
+    """A version that an alias names again within its retention is neither unloaded nor loaded a second time."""
+    for number in (1, 2, 1):
+        await reconciler.update(snapshot(spam=number))
+        await versions.find("spam")
+    unloading = asyncio.create_task(reconciler.unload_unnamed())
+    await until(lambda: not versions.model_ready("spam", "2"))
+    unloading.cancel()
+    assert versions.model_ready("spam", "1")
+    assert registry.fetched == [("spam", 1), ("spam", 2)]
+
+
+async def test_a_broken_model_harms_no_other_and_is_tried_again(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its requests are refused with 503, its reason is in the index, and once it loads it serves."""
+    monkeypatch.setattr(fetch_and_load, "_MAX_BACK_OFF_SECONDS", 0.02)
+    registry.broken.add(("spam", 1))
+    await reconciler.update(snapshot(spam=1, other=1))
+    assert reconciler.synced.is_set()
+    assert versions.model_ready("other") and not versions.model_ready("spam")
+    with pytest.raises(PenstockError) as caught:
+        await versions.find("spam")
+    assert caught.value.status == 503
+    (row,) = [row for row in versions.index() if row[0] == "spam"]
+    assert row[2] == State.UNAVAILABLE and row[3]
+    registry.broken.clear()
+    await until(lambda: versions.model_ready("spam"))
+
+
+async def test_what_is_not_this_pools_is_not_loaded(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry
+) -> None:
+    """Only models that match the pool's patterns are fetched; others are 404 ``unknown-model``."""
+    await reconciler.update(snapshot(spam=1, digits=1))
+    assert registry.fetched == [("spam", 1)]
+    with pytest.raises(PenstockError, match="does not serve a model 'digits'"):
+        await versions.find("digits")
+
+
+async def test_a_version_the_pod_has_not_heard_of_is_looked_up(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry
+) -> None:
+    """A gateway that heard of a promotion first is answered by the version it names, not refused."""
+    await reconciler.update(snapshot(spam=1))
+    registry.now = snapshot(spam=3)
+    assert (await versions.find("spam", "3")).version.version == 3
+    with pytest.raises(PenstockError) as caught:
+        await versions.find("spam", "2")
+    assert caught.value.code == "unknown-version"
+
+
+async def test_unload_and_load_again(reconciler: Reconciler, versions: VersionLookup, registry: Registry) -> None:
+    """A model that RepositoryModelUnload took away stays away until RepositoryModelLoad, whatever the aliases name."""
+    registry.now = snapshot(spam=1)
+    await reconciler.update(registry.now)
+    await reconciler.unload_model("spam")
+    await reconciler.update(registry.now)
+    assert not versions.model_ready("spam")
+    await reconciler.load_model("spam")
+    assert versions.model_ready("spam")
