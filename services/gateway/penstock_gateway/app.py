@@ -42,7 +42,7 @@ from penstock_gateway.limits.peers import follow_peers
 from penstock_gateway.limits.token_bucket import TokenBuckets
 from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
-from penstock_gateway.protocols.openapi import document
+from penstock_gateway.protocols.openapi import OpenApi, document
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.routes import PROBES, predictions, routes
 from penstock_gateway.settings import GatewaySettings
@@ -92,10 +92,12 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             ]
             if settings.peers:
                 background.append(asyncio.create_task(follow_peers(settings.peers, buckets)))
-            predict, v2 = Predict(dataplane, settings.default_model), OpenInference(dataplane, catalog)
+            predict = Predict(dataplane, settings.default_model, settings.max_answer_bytes)
+            v2 = OpenInference(dataplane, catalog, settings.max_answer_bytes)
+            openapi = OpenApi(catalog, settings.default_model) if settings.docs == "key" else None
             # Before FastAPI's own: routes are tried in turn.
             app.router.routes[:0] = routes(
-                guard, health, ModelList(catalog), predict, v2, with_metrics=not settings.metrics_port
+                guard, health, ModelList(catalog), predict, v2, openapi, with_metrics=not settings.metrics_port
             )
             if not tracing_enabled():  # FastAPI makes the spans
                 dispatcher.add(predictions(guard, predict, v2))
@@ -124,6 +126,8 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
     app = FastAPIOffline(
         title="Penstock",
         lifespan=lifespan,
+        # A protected /openapi.json comes before FastAPI's own; the page could not read it.
+        docs_url="/docs" if settings.docs == "open" else None,
         redoc_url=None,
         static_url="/docs/assets",
         telemetry=telemetry,

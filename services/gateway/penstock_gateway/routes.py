@@ -12,7 +12,9 @@ from penstock_gateway.edge.endpoint import Endpoint, Guard
 from penstock_gateway.edge.health import Health
 from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
+from penstock_gateway.protocols.openapi import OpenApi
 from penstock_gateway.protocols.predict import Predict
+from penstock_gateway.protocols.triton_absent import ABSENT, absent
 
 # Answered to anyone, and left out of the traces.
 PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
@@ -31,7 +33,14 @@ def predictions(guard: Guard, predict: Predict, v2: OpenInference) -> dict[str, 
 
 
 def routes(
-    guard: Guard, health: Health, models: ModelList, predict: Predict, v2: OpenInference, *, with_metrics: bool
+    guard: Guard,
+    health: Health,
+    models: ModelList,
+    predict: Predict,
+    v2: OpenInference,
+    openapi: OpenApi | None,
+    *,
+    with_metrics: bool,
 ) -> list[BaseRoute]:
     def protected(path: str, name: str, handler: Handler, method: str = "POST") -> Route:
         return Route(path, Endpoint(name, guard, handler), methods=[method])
@@ -42,9 +51,13 @@ def routes(
     return [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in predictions(guard, predict, v2).items()),
         protected("/v1/models", "models", models, "GET"),
+        *([protected("/openapi.json", "openapi", openapi, "GET")] if openapi else []),
         protected("/v2", "v2", v2.server, "GET"),
+        *(protected(path, "v2", absent(instead), method) for method, path, instead in ABSENT),
         protected("/v2/models/{model}", "v2", v2.metadata, "GET"),
         protected("/v2/models/{model}/versions/{version}", "v2", v2.metadata, "GET"),
+        protected("/v2/models/{model}/config", "v2", v2.config, "GET"),
+        protected("/v2/models/{model}/versions/{version}/config", "v2", v2.config, "GET"),
         protected("/v2/models/{model}/ready", "v2", v2.ready, "GET"),
         protected("/v2/models/{model}/versions/{version}/ready", "v2", v2.ready, "GET"),
         protected("/v2/repository/index", "v2", v2.index),

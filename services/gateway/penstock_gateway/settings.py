@@ -43,6 +43,10 @@ class GatewaySettings(BaseSettings):
     #: time for one request; a client may ask for less with X-Request-Timeout (seconds).
     timeout_seconds: float = Field(default=10.0, gt=0)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
+    #: bytes of one answer, as far as they are known before it is built.
+    max_answer_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
+    #: whether /openapi.json, which shows the models' examples, needs a key; /docs is then absent.
+    docs: Literal["open", "key"] = "open"
     #: a port of its own for /metrics; 0 serves them beside the API.
     metrics_port: int = 0
     #: how long readiness says no before the listener closes.

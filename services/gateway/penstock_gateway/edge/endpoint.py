@@ -23,6 +23,7 @@ from penstock_gateway.auth.principal import Principal
 from penstock_gateway.edge.body import read_body
 from penstock_gateway.edge.body_budget import BodyBudget, Hold
 from penstock_gateway.edge.call import Call, Handler, Receive, Reply, Scope, Send
+from penstock_gateway.edge.content_encoding import decode_body, encode_body
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.edge.health import Health
 from penstock_gateway.edge.problem import REQUESTS, drop_frames, problem_reply, request_id_of
@@ -95,16 +96,20 @@ class Endpoint:
                     take=hold.take,
                     arrived="penstock.whole" in scope,
                 )
+                if encoding := headers.get(b"content-encoding"):
+                    sent = len(body)
+                    body = await decode_body(body, encoding, guard.max_body_bytes)
+                    hold.take(max(0, len(body) - sent))
                 call = Call(scope.get("path_params", {}), headers, body, principal, deadline, receive)
                 reply = await self._handler(call)
             except PenstockError as err:
                 code = err.code
-                reply = problem_reply(err, request_id)
+                reply = problem_reply(err, request_id, scope["path"])
                 drop_frames(err)
             except Exception as err:
                 logger.exception("unhandled", route=self._route, request_id=request_id.decode())
                 code = "internal"
-                reply = problem_reply(_INTERNAL, request_id)
+                reply = problem_reply(_INTERNAL, request_id, scope["path"])
                 drop_frames(err)
             if code is not None:
                 # A refusal's own Retry-After replaces the one of the rate limit.
@@ -114,6 +119,8 @@ class Endpoint:
                 # The client's next request then opens a connection, to a gateway that stays.
                 extra = [*extra, (b"connection", b"close")]
             usage = reply.usage
+            if accepted := headers.get(b"accept-encoding"):
+                extra = [*extra, *await _encode(reply, accepted)]
             await self._send(reply, [(b"x-request-id", request_id), *extra, *reply.headers], receive, send)
         except asyncio.CancelledError:
             # Nobody is left to answer: the client went away, or the server is being stopped for good.
@@ -172,6 +179,14 @@ class Endpoint:
 
 
 _INTERNAL = PenstockError(500, "internal", "The gateway failed on this request; its log has the request id.")
+
+
+async def _encode(reply: Reply, accepted: bytes) -> list[tuple[bytes, bytes]]:
+    """Compress the reply's body if that is worth it; return the headers that say so."""
+    if not isinstance(reply.body, bytes):
+        return []
+    reply.body, encoding = await encode_body(reply.body, accepted)
+    return [(b"content-encoding", encoding), (b"vary", b"accept-encoding")] if encoding else []
 
 
 def _timeout(given: bytes | None, longest: float) -> float:

@@ -25,7 +25,7 @@ class Health:
 
     async def live(self, _: Request) -> Response:
         """``GET /healthz``."""
-        return JSONResponse({"status": "alive"})
+        return JSONResponse({"live": True})
 
     async def ready(self, _: Request) -> Response:
         """``GET /readyz``."""

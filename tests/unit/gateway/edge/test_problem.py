@@ -72,7 +72,7 @@ async def test_refusals_of_the_router_are_counted() -> None:
 def test_a_document_has_the_members_of_the_rfc() -> None:
     """Type, title, status, code and detail; further members stand beside them."""
     error = PenstockError(413, "too-many-rows", "Too many.", extra={"limit": 1024})
-    assert orjson.loads(problem_reply(error, b"r1").body) == {  # type: ignore[arg-type]
+    assert orjson.loads(problem_reply(error, b"r1", "/v1").body) == {  # type: ignore[arg-type]
         "type": "urn:penstock:error:too-many-rows",
         "title": HTTPStatus(413).phrase,
         "status": 413,
@@ -85,13 +85,13 @@ def test_a_document_has_the_members_of_the_rfc() -> None:
 
 def test_a_status_that_http_does_not_have_is_titled() -> None:
     """499, for a client that went away, has a title too."""
-    reply = problem_reply(PenstockError(499, "client-gone", "Gone."), b"r1")
+    reply = problem_reply(PenstockError(499, "client-gone", "Gone."), b"r1", "/v1")
     assert orjson.loads(reply.body)["title"] == "Client Closed Request"  # type: ignore[arg-type]
 
 
 def test_header_names_are_in_lower_case() -> None:
     """ASGI wants names as lower-case bytes, however the error spells them."""
-    reply = problem_reply(PenstockError(503, "overloaded", "Full.", headers={"Retry-After": "1"}), b"r1")
+    reply = problem_reply(PenstockError(503, "overloaded", "Full.", headers={"Retry-After": "1"}), b"r1", "/v1")
     assert (reply.status, reply.headers) == (503, [(b"retry-after", b"1")])
 
 
@@ -104,3 +104,14 @@ def test_a_harmless_request_id_is_the_callers(given: bytes) -> None:
 def test_new_request_ids_differ() -> None:
     """Each request without an id gets one of its own."""
     assert len({request_id_of(None) for _ in range(100)}) == 100
+
+
+def test_an_error_of_the_open_inference_protocol_has_its_member() -> None:
+    """Triton's and KServe's clients read "error" and nothing else; /v1 does not repeat the detail."""
+    refusal = PenstockError(503, "overloaded", "Full.")
+    on_v2, on_v1 = (
+        problem_reply(refusal, b"r1", path).body for path in ("/v2/models/spam/infer", "/v1/models/spam/predict")
+    )
+    assert isinstance(on_v1, bytes)
+    assert isinstance(on_v2, bytes)
+    assert orjson.loads(on_v2) == orjson.loads(on_v1) | {"error": "Full."}
