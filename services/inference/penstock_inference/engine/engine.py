@@ -22,8 +22,8 @@ class Engine:
     """
 
     def __init__(self, model: LoadedModel, executor: Executor, *, max_queue_rows: int, metrics: VersionMetrics) -> None:
-        run_times = RunTimes()
         self._manifest = model.manifest
+        run_times = RunTimes(model.manifest.batching.max_batch_size)
         self._queue = MessageQueue(max_queue_rows, run_times, metrics)
         self._scheduler = Scheduler(model, executor, self._queue, run_times, metrics)
 

@@ -17,7 +17,7 @@ from penstock_inference.metrics import QUEUE_ROWS, version_metrics
 
 @pytest.fixture
 def run_times() -> RunTimes:
-    return RunTimes()
+    return RunTimes(4)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def taken(queue: MessageQueue) -> list[int]:
 
 async def test_messages_leave_whole_and_in_order() -> None:
     """A message that does not fit waits, and those behind it do not overtake it."""
-    queue = MessageQueue(100, RunTimes(), version_metrics("queued", 1))
+    queue = MessageQueue(100, RunTimes(4), version_metrics("queued", 1))
     for rows in (2, 1, 2, 1, 9, 1):
         put(queue, rows)
     assert [taken(queue) for _ in range(5)] == [[2, 1], [2, 1], [9], [1], []]
@@ -71,13 +71,32 @@ async def test_an_empty_queue_admits_a_message_above_its_bound(queue: MessageQue
 
 async def test_a_message_that_would_be_late_is_refused(queue: MessageQueue, run_times: RunTimes) -> None:
     """What waits takes longer than the message has; one with more time is admitted."""
-    for _ in range(50):
-        run_times.add(1, 10.0)
+    run_times.add(1, 10.0)
     put(queue, 1, seconds=5)  # nothing waits before it
     with pytest.raises(PenstockError, match=r"about \d+\.\d\d s of work, longer than this request has") as caught:
         put(queue, 1, seconds=5)
     assert caught.value.code == "queue-full"
     put(queue, 1, seconds=50)
+
+
+async def test_rows_are_not_refused_for_what_single_rows_took() -> None:
+    """Single rows took 20 ms each, but they wait for batches: 500 in batches of 128 are no reason to refuse.
+
+    Once batches have been slow as well, they are.
+    """
+    run_times = RunTimes(128)
+    queue = MessageQueue(4096, run_times, version_metrics("queued", 1))
+    for _ in range(50):
+        run_times.add(1, 0.02)
+    for _ in range(50):
+        put(queue, 10, seconds=2)
+    for _ in range(50):
+        run_times.add(128, 0.1)
+    put(queue, 10, seconds=2)
+    for _ in range(50):
+        run_times.add(128, 1.0)
+    with pytest.raises(PenstockError, match=r"510 rows wait, about 4\.\d\d s of work"):
+        put(queue, 10, seconds=2)
 
 
 async def test_the_gauge_follows_the_rows(queue: MessageQueue) -> None:
