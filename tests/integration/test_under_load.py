@@ -14,12 +14,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import httpx
 import numpy as np
 import psutil
 import pytest
 import torch
 
+from penstock_common.contract import inference_pb2 as pb
+from penstock_common.contract import inference_pb2_grpc
 from penstock_common.manifest import MANIFEST_FILE, parse_manifest
 from penstock_common.preprocessing.steps import preprocess
 from penstock_common.registry_client import RegistryClient
@@ -98,14 +101,18 @@ def worker(installation: Installation, index: int) -> psutil.Process:
 
 
 async def served_by(installation: Installation, index: int) -> float:
-    """Requests that a worker has answered since it started."""
+    """Requests that a worker has answered with OK since it started."""
     port = int(installation.environment["PENSTOCK_WORKER_METRICS_PORT"]) + index
     async with httpx.AsyncClient() as client:
         try:
             text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
         except httpx.HTTPError:
             return 0
-    lines = [line for line in text.splitlines() if line.startswith("penstock_inference_requests_total{")]
+    lines = [
+        line
+        for line in text.splitlines()
+        if line.startswith("penstock_inference_requests_total{") and 'code="OK"' in line
+    ]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
@@ -157,6 +164,23 @@ async def test_a_worker_that_stalls_costs_no_request(installation: Installation,
         assert set(load.statuses) == {200}, load.statuses
     finally:
         alone.down()
+
+
+async def test_a_worker_that_lacks_the_model_costs_no_request(installation: Installation, unlimited_key: str) -> None:
+    """It refuses at once, Envoy asks the other worker and does not take this one out of rotation for its other models."""
+    address = f"127.0.0.1:{installation.environment['PENSTOCK_WORKER_PORT']}"
+    async with grpc.aio.insecure_channel(address) as channel, async_client(installation, unlimited_key) as client:
+        pod = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        load = Load(client)
+        async with load.running():
+            await load.answered(100)
+            await pod.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="spam"))
+            await load.answered(300)
+            assert await healthy(installation) == 2
+            await pod.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="spam"))
+            served = await served_by(installation, 0)
+            await until(lambda: _more_than(installation, 0, served + 20))
+    assert set(load.statuses) == {200}, load.statuses
 
 
 async def healthy(installation: Installation) -> int:

@@ -19,6 +19,7 @@ from penstock_common.model_metadata import model_metadata
 from penstock_common.tensors import input_arrays
 from penstock_common.version import VERSION
 from penstock_inference.engine.message import Message
+from penstock_inference.engine.pod_refusal import ANOTHER_POD, PodRefusalError
 from penstock_inference.infer_response import infer_response
 from penstock_inference.metrics import REQUESTS
 from penstock_inference.tracing import describe_span
@@ -177,5 +178,8 @@ async def _until(deadline: float, result: Awaitable[T]) -> T:
 
 
 async def _abort(context: Context, err: PenstockError) -> NoReturn:
-    await context.abort(err.grpc_code, err.detail, trailing_metadata=(("penstock-code", err.code),))
+    trailing: tuple[tuple[str, str], ...] = (("penstock-code", err.code),)
+    if isinstance(err, PodRefusalError):
+        trailing += (ANOTHER_POD,)
+    await context.abort(err.grpc_code, err.detail, trailing_metadata=trailing)
     raise AssertionError("abort always raises")

@@ -23,6 +23,7 @@ from penstock_common.version import VERSION
 from penstock_inference import servicer as edge
 from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.model import LoadedModel
+from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.metrics import REQUESTS, version_metrics
 
 REQUEST = pb.ModelInferRequest(
@@ -70,6 +71,8 @@ async def stub(regression: Manifest, model: Echo) -> AsyncIterator[Stub]:
         hosted = SimpleNamespace(version=Version("m", 1, regression, [], "now"), engine=engine)
 
         async def find(name: str, version: str) -> Any:
+            if name == "loading":
+                raise PodRefusalError(429, "model-loading", "Version 1 of 'loading' is still being loaded on this pod.")
             if name != "m":
                 raise PenstockError(404, "unknown-model", f"This pool does not serve a model {name!r}.")
             return hosted
@@ -174,6 +177,18 @@ async def test_an_invented_name_adds_no_series(stub: Stub) -> None:
     assert (caught.value.code(), code_of(caught.value)) == (grpc.StatusCode.NOT_FOUND, "unknown-model")
     assert counted("NOT_FOUND", "", "") == before + 1
     assert not any("invented" in str(labels) for labels in REQUESTS._metrics)
+
+
+async def test_a_refusal_of_this_pod_sends_envoy_to_another(stub: Stub, gate: threading.Event) -> None:
+    """It says so in the trailing metadata, as no other error does. Envoy does not eject a pod for its status."""
+    gate.set()
+    with pytest.raises(grpc.aio.AioRpcError, match="still being loaded") as caught:
+        await stub.ModelInfer(request(model="loading"))
+    assert (caught.value.code(), code_of(caught.value)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "model-loading")
+    assert ("penstock-retry", "another-pod") in tuple(caught.value.trailing_metadata() or ())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ModelInfer(request(-1))
+    assert "penstock-retry" not in dict(tuple(caught.value.trailing_metadata() or ()))
 
 
 async def test_messages_of_a_stream_are_answered_in_turn(stub: Stub, gate: threading.Event) -> None:

@@ -31,8 +31,8 @@ class Engine:
         """Queue a message; its answer raises what the model raised for it, or 504 ``deadline-exceeded``.
 
         Raises:
-            PenstockError: 422 ``invalid-input`` if the inputs do not fit the signature; 429 ``queue-full`` if the
-                message could not be answered in time.
+            PenstockError: 422 ``invalid-input`` if the inputs do not fit the signature.
+            PodRefusalError: 429 ``queue-full`` if the message could not be answered in time.
         """
         inputs, rows = check_inputs(self._manifest, message.inputs)
         outputs = self._queue.put(inputs, rows, message.deadline)

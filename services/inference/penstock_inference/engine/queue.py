@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from penstock_common.errors import PenstockError
 from penstock_inference.engine.message import Arrays, Outputs
+from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.metrics import VersionMetrics
 
@@ -47,7 +48,7 @@ class MessageQueue:
         """Queue a message; return the future of its outputs. Cancelling that future takes the message back.
 
         Raises:
-            PenstockError: 429 ``queue-full`` if the message could not be answered in time.
+            PodRefusalError: 429 ``queue-full`` if the message could not be answered in time.
         """
         now = time.monotonic()
         wait = self._run_times.estimate(self._rows)
@@ -90,5 +91,5 @@ class MessageQueue:
         return taken
 
 
-def _queue_full(reason: str) -> PenstockError:
-    return PenstockError(429, "queue-full", f"{reason}; try again shortly.")
+def _queue_full(reason: str) -> PodRefusalError:
+    return PodRefusalError(429, "queue-full", f"{reason}; try again shortly.")

@@ -24,6 +24,9 @@ from penstock_inference.versions.hosted import HostedVersion, State
 
 log = structlog.get_logger()
 
+#: How long a request for an unknown version waits for the registry.
+_REFRESH_SECONDS = 1.0
+
 
 class Reconciler:
     """Loads and unloads versions.
@@ -53,6 +56,7 @@ class Reconciler:
         self.desired = desired
         self.hosted: dict[VersionKey, HostedVersion] = {}
         self.synced = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
 
     async def update(self, snapshot: Snapshot) -> None:
         """Start the loads that a snapshot of the registry asks for; wait for those of the first snapshot."""
@@ -64,10 +68,13 @@ class Reconciler:
             self._on_change()
 
     async def refresh(self) -> None:
-        """Read the registry now. If it cannot be reached, nothing changes."""
-        with contextlib.suppress(PenstockError):
-            self.desired.update(await self._registry.watch())
-            self._reconcile()
+        """Read the registry now; callers at the same time share one read. Return after ``_REFRESH_SECONDS`` at most.
+
+        If the registry cannot be reached, nothing changes.
+        """
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read())
+        await asyncio.wait([self._reading], timeout=_REFRESH_SECONDS)
 
     async def unload_unnamed(self) -> None:
         """Unload each version that no alias has named for ``retain_seconds``; runs until it is cancelled."""
@@ -92,8 +99,15 @@ class Reconciler:
 
     async def close(self) -> None:
         """Wait until every message that was accepted is answered; end all loads and threads."""
+        if self._reading is not None:
+            self._reading.cancel()
         for hosted in list(self.hosted.values()):
             await hosted.close()
+
+    async def _read(self) -> None:
+        with contextlib.suppress(PenstockError):
+            self.desired.update(await self._registry.watch())
+            self._reconcile()
 
     def _reconcile(self) -> None:
         wanted = self.desired.keys()
