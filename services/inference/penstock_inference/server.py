@@ -25,13 +25,13 @@ from penstock_inference.versions.reconciler import Reconciler
 log = structlog.get_logger()
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-_GRPC_OPTIONS = [
+GRPC_OPTIONS = [
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     # Two servers on one port would share its connections at random; better to fail.
     ("grpc.so_reuseport", 0),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    # Envoy pings each second, whether or not there are calls; gRPC's default takes the third such ping as an attack.
+    ("grpc.http2.max_ping_strikes", 0),
 ]
 
 
@@ -60,7 +60,7 @@ async def serve(settings: InferenceSettings) -> None:
         )
         versions = VersionLookup(reconciler)
         servicer = Servicer(reconciler, versions)
-        server = grpc.aio.server(interceptors=server_interceptors(), options=_GRPC_OPTIONS)
+        server = grpc.aio.server(interceptors=server_interceptors(), options=GRPC_OPTIONS)
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         board.add_to(server)
         server.add_insecure_port(f"{settings.host}:{settings.port}")
