@@ -49,7 +49,11 @@ async def serve(settings: InferenceSettings) -> None:
     metrics, _ = start_http_server(settings.metrics_port, settings.host)
     async with RegistryClient(settings.registry_url, settings.registry_token) as registry:
         loader = VersionLoader(
-            registry, settings.cache_dir, threads=settings.threads, max_queue_rows=settings.max_queue_rows
+            registry,
+            settings.cache_dir,
+            threads=settings.threads,
+            max_queue_rows=settings.max_queue_rows,
+            max_queue_bytes=settings.max_queue_bytes,
         )
         reconciler = Reconciler(
             registry,

@@ -33,6 +33,9 @@ T = TypeVar("T")
 #: The time of a message whose caller sets no deadline.
 _DEFAULT_SECONDS = 60.0
 
+#: Metadata of a message that names the principal whose turn it takes.
+_PRINCIPAL = "penstock-principal"
+
 Context = grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]
 
 
@@ -72,9 +75,9 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         seconds = context.time_remaining()
         try:
             if seconds is not None:  # gRPC cancels this call at its deadline
-                return await self._infer(request, time.monotonic() + seconds)
+                return await self._infer(request, time.monotonic() + seconds, _principal(context))
             deadline = time.monotonic() + _DEFAULT_SECONDS
-            return await _until(deadline, self._infer(request, deadline))
+            return await _until(deadline, self._infer(request, deadline, _principal(context)))
         except PenstockError as err:
             await _abort(context, err)
 
@@ -82,9 +85,10 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Answer one message after the other; an error ends the answer to its own message only."""
+        principal = _principal(context)
         async for request in request_iterator:
             deadline = time.monotonic() + _DEFAULT_SECONDS
-            async with aclosing(self._stream(request, deadline)) as responses:
+            async with aclosing(self._stream(request, deadline, principal)) as responses:
                 try:
                     while (response := await _until(deadline, anext(responses, None))) is not None:
                         yield pb.ModelStreamInferResponse(infer_response=response)
@@ -116,21 +120,29 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         await self._reconciler.unload_model(name)
         return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
 
-    async def _infer(self, request: pb.ModelInferRequest, deadline: float) -> pb.ModelInferResponse:
+    async def _infer(self, request: pb.ModelInferRequest, deadline: float, principal: str) -> pb.ModelInferResponse:
         """Return the single answer to a message. Raises only ``PenstockError``."""
         with _counted(request, deadline) as call:
             call.hosted = await self._versions.find(request.model_name, request.model_version)
-            outputs = await call.hosted.engine.submit(Message(input_arrays(request), deadline))
+            outputs = await call.hosted.engine.submit(Message(input_arrays(request), deadline, principal))
             return infer_response(request, call.hosted.version, outputs)
 
     async def _stream(
-        self, request: pb.ModelInferRequest, deadline: float
+        self, request: pb.ModelInferRequest, deadline: float, principal: str
     ) -> AsyncGenerator[pb.ModelInferResponse, None]:
         """Yield the answers to a message as they come. Raises only ``PenstockError``."""
         with _counted(request, deadline) as call:
             call.hosted = await self._versions.find(request.model_name, request.model_version)
-            async for outputs in call.hosted.engine.submit(Message(input_arrays(request), deadline)):
+            async for outputs in call.hosted.engine.submit(Message(input_arrays(request), deadline, principal)):
                 yield infer_response(request, call.hosted.version, outputs)
+
+
+def _principal(context: Context) -> str:
+    """Return whose message this is; empty if the caller does not say, or bundles those of several."""
+    for key, value in context.invocation_metadata() or ():
+        if key == _PRINCIPAL:
+            return str(value)
+    return ""
 
 
 @dataclass(slots=True)

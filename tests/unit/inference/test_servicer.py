@@ -24,7 +24,7 @@ from penstock_inference import servicer as edge
 from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.engine.pod_refusal import PodRefusalError
-from penstock_inference.metrics import REQUESTS, version_metrics
+from penstock_inference.metrics import QUEUE_ROWS, REQUESTS, version_metrics
 
 REQUEST = pb.ModelInferRequest(
     model_name="m",
@@ -67,7 +67,13 @@ def gate(model: Echo) -> threading.Event:
 async def stub(regression: Manifest, model: Echo) -> AsyncIterator[Stub]:
     """A client of a pod that serves one version, ``m`` 1."""
     with ThreadPoolExecutor(1) as executor:
-        engine = Engine(LoadedModel(regression, model), executor, max_queue_rows=8, metrics=version_metrics("m", 1))
+        engine = Engine(
+            LoadedModel(regression, model),
+            executor,
+            max_queue_rows=64,
+            max_queue_bytes=1000,
+            metrics=version_metrics("m", 1),
+        )
         hosted = SimpleNamespace(version=Version("m", 1, regression, [], "now"), engine=engine)
 
         async def find(name: str, version: str) -> Any:
@@ -95,9 +101,24 @@ def request(value: float = 1, model: str = "m", **members: Any) -> pb.ModelInfer
     return pb.ModelInferRequest(model_name=model, inputs=[tensor], **members)
 
 
+def rows(values: list[float]) -> pb.ModelInferRequest:
+    """A request of several rows."""
+    several = request()
+    several.inputs[0].shape[0] = len(values)
+    several.inputs[0].contents.fp32_contents[:] = values
+    return several
+
+
 def counted(code: str, model: str = "m", version: str = "1") -> float:
     value: float = REQUESTS.labels(model, version, code)._value.get()
     return value
+
+
+async def waiting(rows: int) -> None:
+    """Return when so many rows wait in the pod."""
+    async with asyncio.timeout(10):
+        while QUEUE_ROWS.labels("m", "1")._value.get() != rows:
+            await asyncio.sleep(0.01)
 
 
 def late() -> float:
@@ -177,6 +198,29 @@ async def test_an_invented_name_adds_no_series(stub: Stub) -> None:
     assert (caught.value.code(), code_of(caught.value)) == (grpc.StatusCode.NOT_FOUND, "unknown-model")
     assert counted("NOT_FOUND", "", "") == before + 1
     assert not any("invented" in str(labels) for labels in REQUESTS._metrics)
+
+
+async def test_the_principal_in_the_metadata_gives_a_message_its_turn(
+    stub: Stub, model: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one principal has four batches in the queue, another's message is in the next one but one."""
+    order: list[float] = []
+    run = model.run
+
+    def recorded(batch: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        order.extend(batch[0].tolist())
+        return run(batch)
+
+    monkeypatch.setattr(model, "run", recorded)
+    calls = [stub.ModelInfer(request(0))]
+    assert await asyncio.to_thread(model.entered.wait, 5)
+    calls += [stub.ModelInfer(rows([1] * 4), metadata=[("penstock-principal", "flood")]) for _ in range(8)]
+    await waiting(32)
+    calls.append(stub.ModelInfer(request(2), metadata=[("penstock-principal", "small")]))
+    await waiting(33)
+    model.gate.set()
+    await asyncio.gather(*calls)
+    assert order.index(2) <= 1 + 4 * 5
 
 
 async def test_a_refusal_of_this_pod_sends_envoy_to_another(stub: Stub, gate: threading.Event) -> None:

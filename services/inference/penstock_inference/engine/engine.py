@@ -19,12 +19,21 @@ class Engine:
     Args:
         executor: the one thread for the model's runs.
         max_queue_rows: the rows that may wait.
+        max_queue_bytes: the bytes of inputs that may wait.
     """
 
-    def __init__(self, model: LoadedModel, executor: Executor, *, max_queue_rows: int, metrics: VersionMetrics) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        executor: Executor,
+        *,
+        max_queue_rows: int,
+        max_queue_bytes: int,
+        metrics: VersionMetrics,
+    ) -> None:
         self._manifest = model.manifest
         run_times = RunTimes(model.manifest.batching.max_batch_size)
-        self._queue = MessageQueue(max_queue_rows, run_times, metrics)
+        self._queue = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics)
         self._scheduler = Scheduler(model, executor, self._queue, run_times, metrics)
 
     def submit(self, message: Message) -> Answer:
@@ -35,7 +44,7 @@ class Engine:
             PodRefusalError: 429 ``queue-full`` if the message could not be answered in time.
         """
         inputs, rows = check_inputs(self._manifest, message.inputs)
-        outputs = self._queue.put(inputs, rows, message.deadline)
+        outputs = self._queue.put(inputs, rows, message.deadline, message.principal)
         self._scheduler.wake()
         return Answer(outputs)
 

@@ -32,13 +32,17 @@ class VersionLoader:
         cache: the folder that keeps the fetched files, in a folder for each version.
         threads: the threads of one operator of a model.
         max_queue_rows: the rows that may wait for one version.
+        max_queue_bytes: the bytes of inputs that may wait for one version.
     """
 
-    def __init__(self, registry: RegistryClient, cache: Path, *, threads: int, max_queue_rows: int) -> None:
+    def __init__(
+        self, registry: RegistryClient, cache: Path, *, threads: int, max_queue_rows: int, max_queue_bytes: int
+    ) -> None:
         self._registry = registry
         self._cache = cache
         self._threads = threads
         self._max_queue_rows = max_queue_rows
+        self._max_queue_bytes = max_queue_bytes
         self._one_at_a_time = asyncio.Lock()
 
     async def load(self, hosted: HostedVersion) -> None:
@@ -68,7 +72,14 @@ class VersionLoader:
             hosted.executor, load_model, version.manifest, folder, self._threads
         )
         metrics = version_metrics(version.model, version.version)
-        hosted.succeeded(Engine(model, hosted.executor, max_queue_rows=self._max_queue_rows, metrics=metrics))
+        engine = Engine(
+            model,
+            hosted.executor,
+            max_queue_rows=self._max_queue_rows,
+            max_queue_bytes=self._max_queue_bytes,
+            metrics=metrics,
+        )
+        hosted.succeeded(engine)
         log.info("loaded", model=version.model, version=version.version, seconds=round(time.monotonic() - started, 2))
 
 

@@ -74,7 +74,7 @@ async def registry() -> Registry:
 async def reconciler(registry: Registry, tmp_path: Path) -> AsyncIterator[Reconciler]:
     reconciler = Reconciler(
         registry,  # type: ignore[arg-type]
-        VersionLoader(registry, tmp_path, threads=1, max_queue_rows=100),  # type: ignore[arg-type]
+        VersionLoader(registry, tmp_path, threads=1, max_queue_rows=100, max_queue_bytes=1000),  # type: ignore[arg-type]
         DesiredVersions(["s*", "other"]),
         retain_seconds=0.0,
         on_change=lambda: None,
