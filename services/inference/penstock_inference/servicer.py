@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import grpc
 import structlog
@@ -21,7 +21,7 @@ from penstock_common.version import VERSION
 from penstock_inference.engine.message import Message
 from penstock_inference.engine.pod_refusal import ANOTHER_POD, PodRefusalError
 from penstock_inference.infer_response import infer_response
-from penstock_inference.metrics import REQUESTS
+from penstock_inference.metrics import count_unknown_answer
 from penstock_inference.tracing import describe_span
 from penstock_inference.versions.hosted import HostedVersion, State
 from penstock_inference.versions.lookup import VersionLookup
@@ -67,7 +67,8 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         try:
             version = (await self._versions.find(request.name, request.version)).version
         except PenstockError as err:
-            await _abort(context, err)
+            _refuse(context, err)
+            return pb.ModelMetadataResponse()
         return pb.ModelMetadataResponse(**model_metadata(version.model, str(version.version), version.manifest))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
@@ -79,7 +80,8 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
             deadline = time.monotonic() + _DEFAULT_SECONDS
             return await _until(deadline, self._infer(request, deadline, _principal(context)))
         except PenstockError as err:
-            await _abort(context, err)
+            _refuse(context, err)
+            return pb.ModelInferResponse()
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
@@ -110,7 +112,7 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         name = request.model_name or request.repository_name
         await self._reconciler.load_model(name)
         if not self._versions.model_ready(name):
-            await _abort(context, PenstockError(404, "unknown-model", f"Model {name!r} could not be loaded here."))
+            _refuse(context, PenstockError(404, "unknown-model", f"Model {name!r} could not be loaded here."))
         return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
 
     async def RepositoryModelUnload(
@@ -171,9 +173,10 @@ def _counted(request: pb.ModelInferRequest, deadline: float) -> Iterator[_Call]:
         log.exception("model failed", model=request.model_name, version=str(number))
         raise PenstockError(500, "model-failed", f"Model {request.model_name!r} failed on this input.") from None
     finally:
-        # A name that no version has is the caller's invention: as a label it would add series without bound.
-        model, number = ("", "") if call.hosted is None else (request.model_name, str(call.hosted.version.version))
-        REQUESTS.labels(model, number, code).inc()
+        if call.hosted is None:
+            count_unknown_answer(code)
+        else:
+            call.hosted.metrics.count_answer(code)
 
 
 async def _until(deadline: float, result: Awaitable[T]) -> T:
@@ -189,9 +192,14 @@ async def _until(deadline: float, result: Awaitable[T]) -> T:
         raise PenstockError(504, "deadline-exceeded", "The model did not answer in time.") from None
 
 
-async def _abort(context: Context, err: PenstockError) -> NoReturn:
+def _refuse(context: Context, err: PenstockError) -> None:
+    """Make the answer an error, whatever response is returned.
+
+    ``context.abort`` would keep the exception that it raises, and with its traceback the request.
+    """
     trailing: tuple[tuple[str, str], ...] = (("penstock-code", err.code),)
     if isinstance(err, PodRefusalError):
         trailing += (ANOTHER_POD,)
-    await context.abort(err.grpc_code, err.detail, trailing_metadata=trailing)
-    raise AssertionError("abort always raises")
+    context.set_code(err.grpc_code)
+    context.set_details(err.detail)
+    context.set_trailing_metadata(trailing)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -13,18 +15,21 @@ import grpc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from prometheus_client import REGISTRY
 
 from penstock_common.contract import inference_pb2 as pb
 from penstock_common.contract import inference_pb2_grpc
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_common.registry_models import Version
+from penstock_common.tensors import input_arrays
 from penstock_common.version import VERSION
 from penstock_inference import servicer as edge
+from penstock_inference.engine import run_times
 from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.engine.pod_refusal import PodRefusalError
-from penstock_inference.metrics import QUEUE_ROWS, REQUESTS, version_metrics
+from penstock_inference.metrics import REQUESTS, VersionMetrics
 
 REQUEST = pb.ModelInferRequest(
     model_name="m",
@@ -67,14 +72,15 @@ def gate(model: Echo) -> threading.Event:
 async def stub(regression: Manifest, model: Echo) -> AsyncIterator[Stub]:
     """A client of a pod that serves one version, ``m`` 1."""
     with ThreadPoolExecutor(1) as executor:
+        metrics = VersionMetrics("m", 1)
         engine = Engine(
             LoadedModel(regression, model),
             executor,
             max_queue_rows=64,
             max_queue_bytes=1000,
-            metrics=version_metrics("m", 1),
+            metrics=metrics,
         )
-        hosted = SimpleNamespace(version=Version("m", 1, regression, [], "now"), engine=engine)
+        hosted = SimpleNamespace(version=Version("m", 1, regression, [], "now"), engine=engine, metrics=metrics)
 
         async def find(name: str, version: str) -> Any:
             if name == "loading":
@@ -117,7 +123,7 @@ def counted(code: str, model: str = "m", version: str = "1") -> float:
 async def waiting(rows: int) -> None:
     """Return when so many rows wait in the pod."""
     async with asyncio.timeout(10):
-        while QUEUE_ROWS.labels("m", "1")._value.get() != rows:
+        while REGISTRY.get_sample_value("penstock_inference_queue_rows", {"model": "m", "version": "1"}) != rows:
             await asyncio.sleep(0.01)
 
 
@@ -168,6 +174,48 @@ async def test_typed_contents_are_answered_with_typed_contents(stub: Stub, gate:
     answer = await stub.ModelInfer(request(3, id="a"))
     assert (answer.id, list(answer.outputs[0].contents.fp32_contents)) == ("a", [3.0])
     assert not answer.raw_output_contents
+
+
+async def test_a_refused_message_is_kept_by_nothing(
+    stub: Stub, model: Echo, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it was refused for, its inputs are freed without the garbage collector, which comes rarely."""
+    inputs: list[weakref.ref[NDArray[Any]]] = []
+
+    def watched(message: pb.ModelInferRequest) -> dict[str, NDArray[Any]]:
+        arrays = input_arrays(message)
+        inputs.extend(weakref.ref(array) for array in arrays.values())
+        return arrays
+
+    monkeypatch.setattr(edge, "input_arrays", watched)
+    monkeypatch.setattr(run_times, "_SHORT_SECONDS", 0.0)  # the model waits at its gate in its own thread
+    unknown_output = request(outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name="z")])
+    mistyped = request()
+    mistyped.inputs[0].datatype = "INT32"
+    mistyped.inputs[0].contents.int_contents.append(1)
+    gc.collect()
+    gc.disable()
+    try:
+        gate.set()
+        for refused in (request(-1), rows([1, -1, 1]), unknown_output, mistyped):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.ModelInfer(refused)
+        gate.clear()
+        model.entered.clear()
+        together = [stub.ModelInfer(request(0))]
+        assert await asyncio.to_thread(model.entered.wait, 5)
+        together += [stub.ModelInfer(request(n)) for n in (1, -1, 2)]
+        await waiting(3)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.ModelInfer(request(), timeout=0.2)
+        gate.set()
+        await asyncio.gather(*together, return_exceptions=True)
+        async with asyncio.timeout(10):
+            while any(array() is not None for array in inputs):
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
+    assert len(inputs) == 9
 
 
 async def test_an_output_that_the_model_lacks_is_refused(stub: Stub, gate: threading.Event) -> None:

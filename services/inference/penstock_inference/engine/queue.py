@@ -35,6 +35,7 @@ class MessageQueue:
         self._run_times = run_times
         self._metrics = metrics
         self._queue: FairQueue[Arrays, Outputs] = FairQueue()
+        metrics.follow_queue(lambda: self._queue.rows)
 
     def put(self, inputs: Arrays, rows: int, deadline: float, principal: str = "") -> asyncio.Future[Outputs]:
         """Queue a message; return the future of its outputs. Cancelling that future takes the message back.
@@ -49,7 +50,6 @@ class MessageQueue:
             self._check_room(rows, size, principal, deadline - now)
         outputs: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
         queue.push(Waiting(inputs, rows, size, deadline, outputs, now), principal)
-        self._metrics.queue_rows.set(queue.rows)
         return outputs
 
     def _check_room(self, rows: int, size: int, principal: str, seconds: float) -> None:
@@ -75,7 +75,6 @@ class MessageQueue:
         taken = self._queue.take(max_rows, sys.maxsize, now)
         for message in taken:
             self._metrics.queue_seconds.observe(now - message.arrived)
-        self._metrics.queue_rows.set(self._queue.rows)
         return taken
 
 

@@ -76,16 +76,21 @@ class Scheduler:
                 loop = asyncio.get_running_loop()
                 outputs = await loop.run_in_executor(self._executor, self._execute, inputs, total)
         except Exception as err:
-            if len(messages) > 1:
-                await self._run_halves(messages)
-            elif not messages[0].future.done():
-                messages[0].future.set_exception(err)
+            if len(messages) == 1:
+                if not messages[0].future.done():
+                    # Without this frame in its traceback, which holds the message that would hold the exception.
+                    messages[0].future.set_exception(
+                        err.with_traceback(err.__traceback__ and err.__traceback__.tb_next)
+                    )
+                return
+        else:
+            self._run_times.add(total, time.monotonic() - started)
+            self._metrics.batch_rows.observe(total)
+            for message, own in zip(messages, split_outputs(outputs, rows), strict=True):
+                if not message.future.done():
+                    message.future.set_result(own)
             return
-        self._run_times.add(total, time.monotonic() - started)
-        self._metrics.batch_rows.observe(total)
-        for message, own in zip(messages, split_outputs(outputs, rows), strict=True):
-            if not message.future.done():
-                message.future.set_result(own)
+        await self._run_halves(messages)
 
     async def _run_halves(self, messages: list[QueuedMessage]) -> None:
         """Run the messages of a batch that failed again, without those that nobody waits for any more."""

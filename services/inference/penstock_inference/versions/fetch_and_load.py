@@ -15,7 +15,7 @@ from penstock_common.manifest import Manifest
 from penstock_common.registry_client import RegistryClient
 from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.model import LoadedModel
-from penstock_inference.metrics import LOAD_FAILURES, version_metrics
+from penstock_inference.metrics import LOAD_FAILURES
 from penstock_inference.runners.formats import import_format
 from penstock_inference.versions.hosted import HostedVersion
 from penstock_inference.versions.warm_up import warm_up
@@ -71,13 +71,12 @@ class VersionLoader:
         model = await asyncio.get_running_loop().run_in_executor(
             hosted.executor, load_model, version.manifest, folder, self._threads
         )
-        metrics = version_metrics(version.model, version.version)
         engine = Engine(
             model,
             hosted.executor,
             max_queue_rows=self._max_queue_rows,
             max_queue_bytes=self._max_queue_bytes,
-            metrics=metrics,
+            metrics=hosted.metrics,
         )
         hosted.succeeded(engine)
         log.info("loaded", model=version.model, version=version.version, seconds=round(time.monotonic() - started, 2))

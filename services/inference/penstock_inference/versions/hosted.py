@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from penstock_common.registry_models import Version
 from penstock_inference.engine.engine import Engine
+from penstock_inference.metrics import VersionMetrics
 
 
 class State(StrEnum):
@@ -27,6 +28,7 @@ class HostedVersion:
         unnamed_since: the ``time.monotonic()`` since which no alias names the version; None while one does.
         executor: the one thread in which the version is loaded and runs.
         loading: the task that loads it.
+        metrics: its series; whoever hosts it removes them.
     """
 
     def __init__(self, version: Version) -> None:
@@ -37,6 +39,7 @@ class HostedVersion:
         self.unnamed_since: float | None = None
         self.executor = ThreadPoolExecutor(1, thread_name_prefix=f"{version.model}-{version.version}")
         self.loading: asyncio.Task[None] | None = None
+        self.metrics = VersionMetrics(version.model, version.version)
         self._engine: Engine | None = None
 
     @property

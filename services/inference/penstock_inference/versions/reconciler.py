@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
 from penstock_common.errors import PenstockError
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import Snapshot
-from penstock_inference.metrics import LOADED
+from penstock_inference.metrics import LOADED, remove_model_series
 from penstock_inference.versions.desired import DesiredVersions, VersionKey
 from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.hosted import HostedVersion, State
@@ -77,13 +78,20 @@ class Reconciler:
         await asyncio.wait([self._reading], timeout=_REFRESH_SECONDS)
 
     async def unload_unnamed(self) -> None:
-        """Unload each version that no alias has named for ``retain_seconds``; runs until it is cancelled."""
+        """Call ``unload_expired`` each second, until cancelled."""
         while True:
             await asyncio.sleep(1.0)
-            now = time.monotonic()
-            for key, hosted in list(self.hosted.items()):
-                if hosted.unnamed_since is not None and now - hosted.unnamed_since >= self._retain_seconds:
-                    await self._unload(key)
+            await self.unload_expired()
+
+    async def unload_expired(self) -> None:
+        """Unload each version that no alias has named for ``retain_seconds``."""
+        now = time.monotonic()
+        expired = [
+            key
+            for key, hosted in self.hosted.items()
+            if hosted.unnamed_since is not None and now - hosted.unnamed_since >= self._retain_seconds
+        ]
+        await self._unload(expired)
 
     async def load_model(self, name: str) -> None:
         """Host a model again after ``unload_model``; return when each of its versions is READY or has failed."""
@@ -94,8 +102,7 @@ class Reconciler:
     async def unload_model(self, name: str) -> None:
         """Host no version of a model, until ``load_model``."""
         self.desired.unload(name)
-        for key in [key for key in self.hosted if key[0] == name]:
-            await self._unload(key)
+        await self._unload([key for key in self.hosted if key[0] == name])
 
     async def close(self) -> None:
         """Wait until every message that was accepted is answered; end all loads and threads."""
@@ -124,11 +131,23 @@ class Reconciler:
         await self._loader.load(hosted)
         self._changed()
 
-    async def _unload(self, key: VersionKey) -> None:
-        hosted = self.hosted.pop(key)
-        self._changed()
-        await hosted.close()
-        log.info("unloaded", model=key[0], version=key[1])
+    async def _unload(self, keys: Sequence[VersionKey]) -> None:
+        for key in keys:
+            hosted = self.hosted.pop(key)
+            self._changed()
+            await hosted.close()
+            log.info("unloaded", model=key[0], version=key[1])
+            self._remove_series(key, hosted)
+            del hosted
+        if keys:
+            gc.collect()  # frameworks tie their models into cycles, and collection is rare
+
+    def _remove_series(self, key: VersionKey, hosted: HostedVersion) -> None:
+        """Remove the series of a version that was closed, unless it has come back in the meantime."""
+        if key not in self.hosted:
+            hosted.metrics.remove()
+        if not any(model == key[0] for model, _ in self.hosted):
+            remove_model_series(key[0])
 
     def _changed(self) -> None:
         LOADED.set(sum(hosted.state is State.READY for hosted in self.hosted.values()))

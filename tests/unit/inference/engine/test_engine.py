@@ -19,7 +19,7 @@ from penstock_inference.engine import run_times
 from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.message import Message, Outputs
 from penstock_inference.engine.model import LoadedModel
-from penstock_inference.metrics import version_metrics
+from penstock_inference.metrics import VersionMetrics
 
 
 class Doubler:
@@ -50,7 +50,7 @@ def runner() -> Doubler:
 @pytest.fixture
 def engine(regression: Manifest, runner: Doubler) -> Iterator[Engine]:
     with ThreadPoolExecutor(1) as executor:
-        model, metrics = LoadedModel(regression, runner), version_metrics("m", 1)
+        model, metrics = LoadedModel(regression, runner), VersionMetrics("m", 1)
         yield Engine(model, executor, max_queue_rows=8, max_queue_bytes=1000, metrics=metrics)
         runner.gate.set()
 

@@ -7,13 +7,14 @@ import time
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from penstock_common.errors import PenstockError
 from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.engine.queue import MessageQueue, QueuedMessage
 from penstock_inference.engine.run_times import RunTimes
-from penstock_inference.metrics import QUEUE_ROWS, version_metrics
+from penstock_inference.metrics import VersionMetrics
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def run_times() -> RunTimes:
 
 @pytest.fixture
 def queue(run_times: RunTimes) -> MessageQueue:
-    return MessageQueue(8, 1000, run_times, version_metrics("queued", 1))
+    return MessageQueue(8, 1000, run_times, VersionMetrics("queued", 1))
 
 
 def put(queue: MessageQueue, rows: int, seconds: float = 30.0, principal: str = "") -> asyncio.Future[Outputs]:
@@ -37,7 +38,7 @@ def taken(queue: MessageQueue) -> list[int]:
 
 async def test_messages_leave_whole_and_in_order() -> None:
     """A message that does not fit waits, and those behind it do not overtake it."""
-    queue = MessageQueue(100, 10_000, RunTimes(4), version_metrics("queued", 1))
+    queue = MessageQueue(100, 10_000, RunTimes(4), VersionMetrics("queued", 1))
     for rows in (2, 1, 2, 1, 9, 1):
         put(queue, rows)
     assert [taken(queue) for _ in range(5)] == [[2, 1], [2, 1], [9], [1], []]
@@ -85,7 +86,7 @@ async def test_the_queue_is_bounded_in_bytes(queue: MessageQueue, inputs: Arrays
 
 async def test_principals_take_turns(run_times: RunTimes) -> None:
     """One who fills the queue is refused, for its bounds and for the time; another comes in and soon has its turn."""
-    queue = MessageQueue(64, 1000, run_times, version_metrics("queued", 1))
+    queue = MessageQueue(64, 1000, run_times, VersionMetrics("queued", 1))
     for _ in range(64):
         put(queue, 1, principal="flood")
     with pytest.raises(PodRefusalError, match="max_queue_rows is 64"):
@@ -116,7 +117,7 @@ async def test_rows_are_not_refused_for_what_single_rows_took() -> None:
     Once batches have been slow as well, they are.
     """
     run_times = RunTimes(128)
-    queue = MessageQueue(4096, 100_000, run_times, version_metrics("queued", 1))
+    queue = MessageQueue(4096, 100_000, run_times, VersionMetrics("queued", 1))
     for _ in range(50):
         run_times.add(1, 0.02)
     for _ in range(50):
@@ -132,11 +133,11 @@ async def test_rows_are_not_refused_for_what_single_rows_took() -> None:
 
 async def test_the_gauge_follows_the_rows(queue: MessageQueue) -> None:
     """``penstock_inference_queue_rows`` is what waits, after each change."""
-    gauge = QUEUE_ROWS.labels("queued", "1")._value
+    labels = {"model": "queued", "version": "1"}
     seen = []
     for rows in (1, 3, 2):
         put(queue, rows)
-        seen.append(gauge.get())
+        seen.append(REGISTRY.get_sample_value("penstock_inference_queue_rows", labels))
     queue.take(4)
-    seen.append(gauge.get())
+    seen.append(REGISTRY.get_sample_value("penstock_inference_queue_rows", labels))
     assert seen == [1, 4, 6, 2]
