@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import structlog
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
@@ -193,6 +194,7 @@ async def test_a_refused_message_is_kept_by_nothing(
     mistyped = request()
     mistyped.inputs[0].datatype = "INT32"
     mistyped.inputs[0].contents.int_contents.append(1)
+    structlog.configure(processors=[structlog.processors.JSONRenderer()])  # the default shows, and keeps, locals
     gc.collect()
     gc.disable()
     try:
@@ -215,6 +217,7 @@ async def test_a_refused_message_is_kept_by_nothing(
                 await asyncio.sleep(0.01)
     finally:
         gc.enable()
+        structlog.reset_defaults()
     assert len(inputs) == 9
 
 
