@@ -17,6 +17,7 @@ from penstock_inference.health import HealthBoard
 from penstock_inference.servicer import Servicer
 from penstock_inference.settings import InferenceSettings
 from penstock_inference.tracing import server_interceptors
+from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.desired import DesiredVersions
 from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.lookup import VersionLookup
@@ -48,9 +49,9 @@ async def serve(settings: InferenceSettings) -> None:
     await board.show(False, set())
     metrics, _ = start_http_server(settings.metrics_port, settings.host)
     async with RegistryClient(settings.registry_url, settings.registry_token) as registry:
+        cache = ArtifactCache(registry, settings.cache_dir, settings.cache_bytes)
         loader = VersionLoader(
-            registry,
-            settings.cache_dir,
+            cache,
             threads=settings.threads,
             max_queue_rows=settings.max_queue_rows,
             max_queue_bytes=settings.max_queue_bytes,
@@ -58,6 +59,7 @@ async def serve(settings: InferenceSettings) -> None:
         reconciler = Reconciler(
             registry,
             loader,
+            cache,
             DesiredVersions([pattern.strip() for pattern in settings.models.split(",")]),
             retain_seconds=settings.retain_seconds,
             on_change=changed.set,

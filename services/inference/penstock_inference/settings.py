@@ -18,6 +18,8 @@ class InferenceSettings(BaseSettings):
     registry_token: str = ""
     #: folder that keeps the fetched artifacts between starts.
     cache_dir: Path
+    #: bytes of artifacts in it that are kept though no version on the pod uses them.
+    cache_bytes: int = Field(default=2 * 1024**3, ge=0)
     #: comma-separated globs of the models that this pool serves; !glob excludes.
     models: str = "*"
     #: threads of one operator of a model.

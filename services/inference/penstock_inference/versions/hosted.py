@@ -9,6 +9,7 @@ from enum import StrEnum
 from penstock_common.registry_models import Version
 from penstock_inference.engine.engine import Engine
 from penstock_inference.metrics import VersionMetrics
+from penstock_inference.versions.artifact_cache import artifact_digest
 
 
 class State(StrEnum):
@@ -23,8 +24,9 @@ class HostedVersion:
     """A version's state and, once it is READY, its engine.
 
     Attributes:
+        digest: of its artifact.
         reason: why the newest load failed; empty unless UNAVAILABLE.
-        settled: set when the version is READY, or when its first load has failed.
+        settled: set when the version is READY, when its first load has failed, or when it is closed.
         unnamed_since: the ``time.monotonic()`` since which no alias names the version; None while one does.
         executor: the one thread in which the version is loaded and runs.
         loading: the task that loads it.
@@ -33,6 +35,7 @@ class HostedVersion:
 
     def __init__(self, version: Version) -> None:
         self.version = version
+        self.digest = artifact_digest(version)
         self.state = State.LOADING
         self.reason = ""
         self.settled = asyncio.Event()
@@ -63,6 +66,7 @@ class HostedVersion:
         """Stop loading, or wait until every message that was accepted is answered; then end the thread."""
         if self.loading is not None:
             self.loading.cancel()
+        self.settled.set()
         if self._engine is not None:
             await self._engine.drain()
         self.executor.shutdown(wait=False)

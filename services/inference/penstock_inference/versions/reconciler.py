@@ -19,6 +19,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import Snapshot
 from penstock_inference.metrics import LOADED, remove_model_series
+from penstock_inference.versions.artifact_cache import ArtifactCache, artifact_digest
 from penstock_inference.versions.desired import DesiredVersions, VersionKey
 from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.hosted import HostedVersion, State
@@ -33,6 +34,7 @@ class Reconciler:
     """Loads and unloads versions.
 
     Args:
+        cache: trimmed whenever a version leaves.
         retain_seconds: how long a version that no alias names any more is kept.
         on_change: called when a version becomes ready or leaves.
 
@@ -45,6 +47,7 @@ class Reconciler:
         self,
         registry: RegistryClient,
         loader: VersionLoader,
+        cache: ArtifactCache,
         desired: DesiredVersions,
         *,
         retain_seconds: float,
@@ -52,12 +55,14 @@ class Reconciler:
     ) -> None:
         self._registry = registry
         self._loader = loader
+        self._cache = cache
         self._retain_seconds = retain_seconds
         self._on_change = on_change
         self.desired = desired
         self.hosted: dict[VersionKey, HostedVersion] = {}
         self.synced = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def update(self, snapshot: Snapshot) -> None:
         """Start the loads that a snapshot of the registry asks for; wait for those of the first snapshot."""
@@ -108,8 +113,7 @@ class Reconciler:
         """Wait until every message that was accepted is answered; end all loads and threads."""
         if self._reading is not None:
             self._reading.cancel()
-        for hosted in list(self.hosted.values()):
-            await hosted.close()
+        await asyncio.gather(*self._closing, *[hosted.close() for hosted in self.hosted.values()])
 
     async def _read(self) -> None:
         with contextlib.suppress(PenstockError):
@@ -119,6 +123,10 @@ class Reconciler:
     def _reconcile(self) -> None:
         wanted = self.desired.keys()
         for key in wanted:
+            if key in self.hosted and self.hosted[key].digest != artifact_digest(self.desired.version(key)):
+                # The registry was rebuilt: the number now means another artifact, as which this one must not answer.
+                self._closing.add(task := asyncio.create_task(self._close([self.hosted.pop(key)])))
+                task.add_done_callback(self._closing.discard)
             if key not in self.hosted:
                 hosted = self.hosted[key] = HostedVersion(self.desired.version(key))
                 hosted.loading = asyncio.create_task(self._load(hosted))
@@ -132,22 +140,28 @@ class Reconciler:
         self._changed()
 
     async def _unload(self, keys: Sequence[VersionKey]) -> None:
-        for key in keys:
-            hosted = self.hosted.pop(key)
-            self._changed()
-            await hosted.close()
-            log.info("unloaded", model=key[0], version=key[1])
-            self._remove_series(key, hosted)
-            del hosted
         if keys:
-            gc.collect()  # frameworks tie their models into cycles, and collection is rare
+            await self._close([self.hosted.pop(key) for key in keys])
 
-    def _remove_series(self, key: VersionKey, hosted: HostedVersion) -> None:
-        """Remove the series of a version that was closed, unless it has come back in the meantime."""
-        if key not in self.hosted:
-            hosted.metrics.remove()
-        if not any(model == key[0] for model, _ in self.hosted):
-            remove_model_series(key[0])
+    async def _close(self, leaving: list[HostedVersion]) -> None:
+        """Let versions that are not hosted any more answer what they have, and leave nothing of them."""
+        self._changed()
+        while leaving:
+            hosted = leaving.pop()
+            await hosted.close()
+            self._remove_series(hosted)
+            log.info("unloaded", model=hosted.version.model, version=hosted.version.version)
+            del hosted
+        await self._cache.trim({hosted.digest for hosted in self.hosted.values()})
+        gc.collect()  # frameworks tie their models into cycles, and by itself collection is rare
+
+    def _remove_series(self, closed: HostedVersion) -> None:
+        """Remove the series that no version on the pod has any more."""
+        model = closed.version.model
+        if (model, closed.version.version) not in self.hosted:
+            closed.metrics.remove()
+        if not any(name == model for name, _ in self.hosted):
+            remove_model_series(model)
 
     def _changed(self) -> None:
         LOADED.set(sum(hosted.state is State.READY for hosted in self.hosted.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
-from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
+from penstock_common.registry_models import AliasTarget, FileRef, Model, Snapshot, Version
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.metrics import LOADED
 from penstock_inference.versions import fetch_and_load
 from penstock_inference.versions import reconciler as reconciler_module
+from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.desired import DesiredVersions
 from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.hosted import State
@@ -41,6 +43,7 @@ class Registry:
     """Gives out one artifact for all versions, except those that are broken."""
 
     def __init__(self) -> None:
+        self.built = 1
         self.broken: set[tuple[str, int]] = set()
         self.fetched: list[tuple[str, int]] = []
         self.now = snapshot()
@@ -51,16 +54,27 @@ class Registry:
     async def fetch(self, version: Version, folder: Path) -> None:
         self.fetched.append((version.model, version.version))
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "label").write_bytes(label(version.model, version.version, self.built))
         save(folder, Sum(), MANIFEST, (torch.zeros(2, 3),), ({0: torch.export.Dim("batch", min=1, max=4096)},))
         if (version.model, version.version) in self.broken:
             (folder / MANIFEST.file).write_bytes(b"no model")
+            (folder / "label").unlink()  # so that the cache fetches it again
 
 
-def snapshot(**aliases: int) -> Snapshot:
-    """Models with versions 1 to 3 and ``production`` at the given one."""
+def label(name: str, number: int, built: int) -> bytes:
+    """What tells the artifact of a version from all others."""
+    return f"{name} {number} {built}".encode()
+
+
+def snapshot(built: int = 1, **aliases: int) -> Snapshot:
+    """Models with versions 1 to 3 and ``production`` at the given one, in a registry built for the n-th time."""
     models = []
     for name, number in aliases.items():
-        versions = {n: Version(name, n, MANIFEST, [], "now") for n in (1, 2, 3)}
+        versions = {}
+        for n in (1, 2, 3):
+            content = label(name, n, built)
+            files = [FileRef("label", len(content), hashlib.sha256(content).hexdigest())]
+            versions[n] = Version(name, n, MANIFEST, files, "now")
         models.append(Model(name, 1, versions, {"production": [AliasTarget(number)]}))
     return Snapshot(str(aliases), models)
 
@@ -72,9 +86,11 @@ async def registry() -> Registry:
 
 @pytest.fixture
 async def reconciler(registry: Registry, tmp_path: Path) -> AsyncIterator[Reconciler]:
+    cache = ArtifactCache(registry, tmp_path, 0)  # type: ignore[arg-type]
     reconciler = Reconciler(
         registry,  # type: ignore[arg-type]
-        VersionLoader(registry, tmp_path, threads=1, max_queue_rows=100, max_queue_bytes=1000),  # type: ignore[arg-type]
+        VersionLoader(cache, threads=1, max_queue_rows=100, max_queue_bytes=1000),
+        cache,
         DesiredVersions(["s*", "other"]),
         retain_seconds=0.0,
         on_change=lambda: None,
@@ -204,3 +220,38 @@ async def test_unload_and_load_again(reconciler: Reconciler, versions: VersionLo
     assert (caught.value.status, caught.value.code) == (429, "model-unavailable")
     await reconciler.load_model("spam")
     assert versions.model_ready("spam")
+
+
+async def test_a_number_that_means_another_artifact_is_another_version(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry
+) -> None:
+    """After the registry was wiped and rebuilt, the old weights never answer as version 1 again."""
+    await reconciler.update(snapshot(spam=1))
+    old = await versions.find("spam", "1")
+    registry.built = 2
+    registry.now = snapshot(built=2, spam=1)
+    await reconciler.update(registry.now)
+    assert not versions.model_ready("spam", "1")
+    with pytest.raises(PodRefusalError, match="still being loaded"):
+        await versions.find("spam", "1")
+    await until(lambda: versions.model_ready("spam", "1"))
+    assert (await versions.find("spam", "1")).digest != old.digest
+    assert registry.fetched == [("spam", 1), ("spam", 1)]
+
+
+async def test_a_version_that_leaves_while_it_loads_holds_nothing_up(
+    reconciler: Reconciler, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pod is ready once the others have settled."""
+    fetching = asyncio.Event()
+
+    async def endless(version: Version, folder: Path) -> None:
+        fetching.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(registry, "fetch", endless)
+    first = asyncio.create_task(reconciler.update(snapshot(spam=1)))
+    await fetching.wait()
+    await reconciler.unload_model("spam")
+    await asyncio.wait_for(first, 10)
+    assert reconciler.synced.is_set()

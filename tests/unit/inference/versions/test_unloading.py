@@ -21,6 +21,7 @@ from penstock_common.registry_models import AliasTarget, Model, Snapshot, Versio
 from penstock_inference.engine.message import Message
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.versions import fetch_and_load
+from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.desired import DesiredVersions
 from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.hosted import HostedVersion
@@ -65,9 +66,11 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[Tied]]]
 @pytest.fixture
 async def reconciler(tmp_path: Path) -> AsyncIterator[Reconciler]:
     registry: Any = Registry()
+    cache = ArtifactCache(registry, tmp_path, 0)
     reconciler = Reconciler(
         registry,
-        VersionLoader(registry, tmp_path, threads=1, max_queue_rows=100, max_queue_bytes=1000),
+        VersionLoader(cache, threads=1, max_queue_rows=100, max_queue_bytes=1000),
+        cache,
         DesiredVersions(["*"]),
         retain_seconds=0.0,
         on_change=lambda: None,
