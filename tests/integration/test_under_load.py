@@ -6,104 +6,34 @@ import asyncio
 import json
 import random
 import shutil
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from pathlib import Path
 
+import grpc
 import httpx
 import numpy as np
 import psutil
 import pytest
 import torch
 
+from penstock_common.contract import inference_pb2 as pb
+from penstock_common.contract import inference_pb2_grpc
 from penstock_common.manifest import MANIFEST_FILE, parse_manifest
 from penstock_common.preprocessing.steps import preprocess
 from penstock_common.registry_client import RegistryClient
 from tests.installation import Installation
+from tests.integration.load import (
+    TEXTS,
+    Load,
+    async_client,
+    healthy,
+    served_by,
+    serves_more_than,
+    until,
+    worker,
+)
 
 pytestmark = pytest.mark.integration
-TEXTS = [f"message {i}: free entry, see you at {i} o'clock, claim {i * 37} prizes" for i in range(60)]
-
-
-@asynccontextmanager
-async def async_client(installation: Installation, key: str) -> AsyncIterator[httpx.AsyncClient]:
-    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
-    async with httpx.AsyncClient(
-        base_url=installation.url, headers={"API-Key": key}, limits=limits, timeout=30
-    ) as client:
-        yield client
-
-
-class Load:
-    """Keeps requests in flight until the block ends, and counts the answers."""
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
-        self._stop = asyncio.Event()
-        self.statuses: Counter[int | str] = Counter()
-        self.versions: Counter[str] = Counter()
-
-    async def _user(self) -> None:
-        while not self._stop.is_set():
-            try:
-                answer = await self._client.post("/v1/models/spam/predict", json={"text": random.choice(TEXTS)})
-            except httpx.HTTPError as err:
-                self.statuses[repr(err)] += 1
-                continue
-            self.statuses[answer.status_code if answer.status_code == 200 else answer.text] += 1
-            if answer.status_code == 200:
-                assert answer.json()["version"] == answer.headers["x-model-version"]
-                self.versions[answer.json()["version"]] += 1
-
-    @asynccontextmanager
-    async def running(self, users: int = 16) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self._user()) for _ in range(users)]
-        try:
-            yield
-        finally:
-            self._stop.set()
-            await asyncio.gather(*tasks)
-
-    async def answered(self, more: int) -> None:
-        """Wait until that many more requests have been answered."""
-        goal = self.statuses.total() + more
-        await until(lambda: self.statuses.total() >= goal)
-
-
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            met = condition()
-            if met if isinstance(met, bool) else await met:
-                return
-            await asyncio.sleep(0.05)
-
-
-def worker(installation: Installation, index: int) -> psutil.Process:
-    """Return the process of an inference worker."""
-    port = str(int(installation.environment["PENSTOCK_WORKER_PORT"]) + index)
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("PENSTOCK_INFERENCE_PORT") == port and "penstock_inference" in " ".join(
-                process.cmdline()
-            ):
-                return process
-        except psutil.Error:
-            continue
-    raise AssertionError(f"no worker on port {port}")
-
-
-async def served_by(installation: Installation, index: int) -> float:
-    """Return how many requests a worker has answered since it started."""
-    port = int(installation.environment["PENSTOCK_WORKER_METRICS_PORT"]) + index
-    async with httpx.AsyncClient() as client:
-        try:
-            text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
-        except httpx.HTTPError:
-            return 0
-    lines = [line for line in text.splitlines() if line.startswith("penstock_inference_requests_total{")]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
 async def test_a_killed_worker_costs_no_request(installation: Installation, unlimited_key: str) -> None:
@@ -115,7 +45,7 @@ async def test_a_killed_worker_costs_no_request(installation: Installation, unli
             worker(installation, 0).kill()
             await load.answered(400)
             await asyncio.to_thread(installation.up)  # restarts the parts that have died
-            await until(lambda: _more_than(installation, 0, 20))
+            await until(lambda: serves_more_than(installation, 0, 20))
             await load.answered(100)
     assert set(load.statuses) == {200}, load.statuses
 
@@ -131,7 +61,7 @@ async def test_a_leaving_worker_costs_no_request(installation: Installation, unl
             await until(lambda: not leaving.is_running() or leaving.status() == psutil.STATUS_ZOMBIE)
             await load.answered(100)
             await asyncio.to_thread(installation.up)
-            await until(lambda: _more_than(installation, 1, 20))
+            await until(lambda: serves_more_than(installation, 1, 20))
     assert set(load.statuses) == {200}, load.statuses
 
 
@@ -156,11 +86,21 @@ async def test_a_worker_that_stalls_costs_no_request(installation: Installation,
         alone.down()
 
 
-async def healthy(installation: Installation) -> int:
-    """Return how many workers pass Envoy's checks."""
-    async with httpx.AsyncClient(base_url=installation.envoy_admin_url) as client:
-        stats = await client.get("/stats", params={"filter": r"^cluster\.inference\.membership_healthy$"})
-    return int(stats.text.rpartition(":")[2])
+async def test_a_worker_that_lacks_the_model_costs_no_request(installation: Installation, unlimited_key: str) -> None:
+    """It refuses at once, Envoy asks the other worker and does not take this one out of rotation for its other models."""
+    address = f"127.0.0.1:{installation.environment['PENSTOCK_WORKER_PORT']}"
+    async with grpc.aio.insecure_channel(address) as channel, async_client(installation, unlimited_key) as client:
+        pod = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        load = Load(client)
+        async with load.running():
+            await load.answered(100)
+            await pod.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="spam"))
+            await load.answered(300)
+            assert await healthy(installation) == 2
+            await pod.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="spam"))
+            served = await served_by(installation, 0)
+            await until(lambda: serves_more_than(installation, 0, served + 20))
+    assert set(load.statuses) == {200}, load.statuses
 
 
 async def test_a_leaving_gateway_sends_its_clients_away(installation: Installation, unlimited_key: str) -> None:
@@ -209,10 +149,6 @@ async def _not_ready(client: httpx.AsyncClient) -> bool:
 
 async def _is(awaitable: Awaitable[int], value: int) -> bool:
     return await awaitable == value
-
-
-async def _more_than(installation: Installation, index: int, count: float) -> bool:
-    return await served_by(installation, index) > count
 
 
 async def test_a_promotion_costs_no_request(installation: Installation, unlimited_key: str, tmp_path: Path) -> None:

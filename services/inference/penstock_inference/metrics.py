@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -48,25 +48,45 @@ class BusyTime:
             self._counted_until = max(self._counted_until, end)
 
 
-@dataclass(frozen=True, slots=True)
-class VersionMetrics:
-    """The series of one model version, with their labels set."""
-
-    batch_rows: Histogram
-    queue_seconds: Histogram
-    execute_seconds: Histogram
-    queue_rows: Gauge
-    busy: BusyTime
-
-
 _pod_busy_time = BusyTime()
 
 
-def version_metrics(model: str, version: int) -> VersionMetrics:
-    return VersionMetrics(
-        BATCH_ROWS.labels(model),
-        QUEUE_SECONDS.labels(model),
-        EXECUTE_SECONDS.labels(model),
-        QUEUE_ROWS.labels(model, str(version)),
-        _pod_busy_time,
-    )
+class VersionMetrics:
+    """The series of one model version, with their labels set."""
+
+    def __init__(self, model: str, version: int) -> None:
+        self._labels = (model, str(version))
+        self._answered: dict[str, Counter] = {}
+        self._queue_rows = QUEUE_ROWS.labels(*self._labels)
+        self.batch_rows = BATCH_ROWS.labels(model)
+        self.queue_seconds = QUEUE_SECONDS.labels(model)
+        self.execute_seconds = EXECUTE_SECONDS.labels(model)
+        self.busy = _pod_busy_time
+
+    def follow_queue(self, waiting_rows: Callable[[], int]) -> None:
+        """Let ``QUEUE_ROWS`` be what the function returns whenever it is read."""
+        self._queue_rows.set_function(waiting_rows)
+
+    def count_answer(self, code: str) -> None:
+        """Count a message by the gRPC status of its answer."""
+        series = self._answered.get(code)
+        if series is None:
+            series = self._answered[code] = REQUESTS.labels(*self._labels, code)
+        series.inc()
+
+    def remove(self) -> None:
+        """Remove the series of this version from ``/metrics``; later counts are lost."""
+        QUEUE_ROWS.remove(*self._labels)
+        for code in self._answered:
+            REQUESTS.remove(*self._labels, code)
+
+
+def count_unknown_answer(code: str) -> None:
+    """Count a message whose model or version is not here: as a label its name would add series without bound."""
+    REQUESTS.labels("", "", code).inc()
+
+
+def remove_model_series(model: str) -> None:
+    """Remove the series of a model of which no version is here any more."""
+    for metric in (BATCH_ROWS, QUEUE_SECONDS, EXECUTE_SECONDS, LOAD_FAILURES):
+        metric.remove(model)

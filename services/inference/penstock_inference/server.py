@@ -18,6 +18,7 @@ from penstock_inference.health import HealthBoard
 from penstock_inference.servicer import Servicer
 from penstock_inference.settings import InferenceSettings
 from penstock_inference.tracing import server_interceptors
+from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.desired import DesiredVersions
 from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.lookup import VersionLookup
@@ -26,13 +27,13 @@ from penstock_inference.versions.reconciler import Reconciler
 log = structlog.get_logger()
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-_GRPC_OPTIONS = [
+GRPC_OPTIONS = [
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     # Two servers on one port would share its connections at random; better to fail.
     ("grpc.so_reuseport", 0),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    # Envoy pings each second, whether or not there are calls; gRPC's default takes the third such ping as an attack.
+    ("grpc.http2.max_ping_strikes", 0),
 ]
 
 
@@ -49,19 +50,24 @@ async def serve(settings: InferenceSettings) -> None:
     await board.show(False, set())
     metrics, _ = start_http_server(settings.metrics_port, settings.host)
     async with RegistryClient(settings.registry_url, settings.registry_token) as registry:
+        cache = ArtifactCache(registry, settings.cache_dir, settings.cache_bytes)
         loader = VersionLoader(
-            registry, settings.cache_dir, threads=settings.threads, max_queue_rows=settings.max_queue_rows
+            cache,
+            threads=settings.threads,
+            max_queue_rows=settings.max_queue_rows,
+            max_queue_bytes=settings.max_queue_bytes,
         )
         reconciler = Reconciler(
             registry,
             loader,
+            cache,
             DesiredVersions([pattern.strip() for pattern in settings.models.split(",")]),
             retain_seconds=settings.retain_seconds,
             on_change=changed.set,
         )
         versions = VersionLookup(reconciler)
         servicer = Servicer(reconciler, versions)
-        server = grpc.aio.server(interceptors=server_interceptors(), options=_GRPC_OPTIONS)
+        server = grpc.aio.server(interceptors=server_interceptors(), options=GRPC_OPTIONS)
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         board.add_to(server)
         server.add_insecure_port(f"{settings.host}:{settings.port}")

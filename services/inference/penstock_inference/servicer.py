@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import grpc
 import structlog
@@ -19,8 +19,9 @@ from penstock_common.model_metadata import model_metadata
 from penstock_common.tensors import input_arrays
 from penstock_common.version import VERSION
 from penstock_inference.engine.message import Message
+from penstock_inference.engine.pod_refusal import ANOTHER_POD, PodRefusalError
 from penstock_inference.infer_response import infer_response
-from penstock_inference.metrics import REQUESTS
+from penstock_inference.metrics import count_unknown_answer
 from penstock_inference.tracing import describe_span
 from penstock_inference.versions.hosted import HostedVersion, State
 from penstock_inference.versions.lookup import VersionLookup
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 #: The time of a message whose caller sets no deadline.
 _DEFAULT_SECONDS = 60.0
+
+#: Metadata of a message that names the principal whose turn it takes.
+_PRINCIPAL = "penstock-principal"
 
 Context = grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]
 
@@ -63,7 +67,8 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         try:
             version = (await self._versions.find(request.name, request.version)).version
         except PenstockError as err:
-            await _abort(context, err)
+            _refuse(context, err)
+            return pb.ModelMetadataResponse()
         return pb.ModelMetadataResponse(**model_metadata(version.model, str(version.version), version.manifest))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
@@ -71,19 +76,21 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         seconds = context.time_remaining()
         try:
             if seconds is not None:  # gRPC cancels this call at its deadline
-                return await self._infer(request, time.monotonic() + seconds)
+                return await self._infer(request, time.monotonic() + seconds, _principal(context))
             deadline = time.monotonic() + _DEFAULT_SECONDS
-            return await _until(deadline, self._infer(request, deadline))
+            return await _until(deadline, self._infer(request, deadline, _principal(context)))
         except PenstockError as err:
-            await _abort(context, err)
+            _refuse(context, err)
+            return pb.ModelInferResponse()
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Answer one message after the other; an error ends the answer to its own message only."""
+        principal = _principal(context)
         async for request in request_iterator:
             deadline = time.monotonic() + _DEFAULT_SECONDS
-            async with aclosing(self._stream(request, deadline)) as responses:
+            async with aclosing(self._stream(request, deadline, principal)) as responses:
                 try:
                     while (response := await _until(deadline, anext(responses, None))) is not None:
                         yield pb.ModelStreamInferResponse(infer_response=response)
@@ -105,7 +112,7 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         name = request.model_name or request.repository_name
         await self._reconciler.load_model(name)
         if not self._versions.model_ready(name):
-            await _abort(context, PenstockError(404, "unknown-model", f"Model {name!r} could not be loaded here."))
+            _refuse(context, PenstockError(404, "unknown-model", f"Model {name!r} could not be loaded here."))
         return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
 
     async def RepositoryModelUnload(
@@ -115,21 +122,29 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         await self._reconciler.unload_model(name)
         return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
 
-    async def _infer(self, request: pb.ModelInferRequest, deadline: float) -> pb.ModelInferResponse:
+    async def _infer(self, request: pb.ModelInferRequest, deadline: float, principal: str) -> pb.ModelInferResponse:
         """Return the single answer to a message. Raises only ``PenstockError``."""
         with _counted(request, deadline) as call:
             call.hosted = await self._versions.find(request.model_name, request.model_version)
-            outputs = await call.hosted.engine.submit(Message(input_arrays(request), deadline))
+            outputs = await call.hosted.engine.submit(Message(input_arrays(request), deadline, principal))
             return infer_response(request, call.hosted.version, outputs)
 
     async def _stream(
-        self, request: pb.ModelInferRequest, deadline: float
+        self, request: pb.ModelInferRequest, deadline: float, principal: str
     ) -> AsyncGenerator[pb.ModelInferResponse, None]:
         """Yield the answers to a message as they come. Raises only ``PenstockError``."""
         with _counted(request, deadline) as call:
             call.hosted = await self._versions.find(request.model_name, request.model_version)
-            async for outputs in call.hosted.engine.submit(Message(input_arrays(request), deadline)):
+            async for outputs in call.hosted.engine.submit(Message(input_arrays(request), deadline, principal)):
                 yield infer_response(request, call.hosted.version, outputs)
+
+
+def _principal(context: Context) -> str:
+    """Return whose message this is; empty if the caller does not say, or bundles those of several."""
+    for key, value in context.invocation_metadata() or ():
+        if key == _PRINCIPAL:
+            return str(value)
+    return ""
 
 
 @dataclass(slots=True)
@@ -158,9 +173,10 @@ def _counted(request: pb.ModelInferRequest, deadline: float) -> Iterator[_Call]:
         log.exception("model failed", model=request.model_name, version=str(number))
         raise PenstockError(500, "model-failed", f"Model {request.model_name!r} failed on this input.") from None
     finally:
-        # A name that no version has is the caller's invention: as a label it would add series without bound.
-        model, number = ("", "") if call.hosted is None else (request.model_name, str(call.hosted.version.version))
-        REQUESTS.labels(model, number, code).inc()
+        if call.hosted is None:
+            count_unknown_answer(code)
+        else:
+            call.hosted.metrics.count_answer(code)
 
 
 async def _until(deadline: float, result: Awaitable[T]) -> T:
@@ -176,6 +192,14 @@ async def _until(deadline: float, result: Awaitable[T]) -> T:
         raise PenstockError(504, "deadline-exceeded", "The model did not answer in time.") from None
 
 
-async def _abort(context: Context, err: PenstockError) -> NoReturn:
-    await context.abort(err.grpc_code, err.detail, trailing_metadata=(("penstock-code", err.code),))
-    raise AssertionError("abort always raises")
+def _refuse(context: Context, err: PenstockError) -> None:
+    """Make the answer an error, whatever response is returned.
+
+    ``context.abort`` would keep the exception that it raises, and with its traceback the request.
+    """
+    trailing: tuple[tuple[str, str], ...] = (("penstock-code", err.code),)
+    if isinstance(err, PodRefusalError):
+        trailing += (ANOTHER_POD,)
+    context.set_code(err.grpc_code)
+    context.set_details(err.detail)
+    context.set_trailing_metadata(trailing)

@@ -18,12 +18,16 @@ class InferenceSettings(BaseSettings):
     registry_token: str = ""
     #: folder that keeps the fetched artifacts between starts.
     cache_dir: Path
+    #: bytes of artifacts in it that are kept though no version on the pod uses them.
+    cache_bytes: int = Field(default=2 * 1024**3, ge=0)
     #: comma-separated globs of the models that this pool serves; !glob excludes.
     models: str = "*"
     #: threads of one operator of a model.
     threads: int = Field(default=1, ge=1)
     #: rows that may wait for one model version.
     max_queue_rows: int = Field(default=4096, ge=1)
+    #: bytes of inputs that may wait for one model version.
+    max_queue_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
     #: seconds for which a version is kept once no alias names it any more.
     retain_seconds: float = Field(default=30.0, ge=0)
     #: seconds for which a pod that shuts down reports NOT_SERVING and still answers, so that all load balancers notice.

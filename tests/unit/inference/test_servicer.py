@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -12,18 +14,23 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import structlog
 from numpy.typing import NDArray
+from prometheus_client import REGISTRY
 
 from penstock_common.contract import inference_pb2 as pb
 from penstock_common.contract import inference_pb2_grpc
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_common.registry_models import Version
+from penstock_common.tensors import input_arrays
 from penstock_common.version import VERSION
 from penstock_inference import servicer as edge
+from penstock_inference.engine import run_times
 from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.model import LoadedModel
-from penstock_inference.metrics import REQUESTS, version_metrics
+from penstock_inference.engine.pod_refusal import PodRefusalError
+from penstock_inference.metrics import REQUESTS, VersionMetrics
 
 REQUEST = pb.ModelInferRequest(
     model_name="m",
@@ -66,10 +73,19 @@ def gate(model: Echo) -> threading.Event:
 async def stub(regression: Manifest, model: Echo) -> AsyncIterator[Stub]:
     """A client of a pod that serves one version, ``m`` 1."""
     with ThreadPoolExecutor(1) as executor:
-        engine = Engine(LoadedModel(regression, model), executor, max_queue_rows=8, metrics=version_metrics("m", 1))
-        hosted = SimpleNamespace(version=Version("m", 1, regression, [], "now"), engine=engine)
+        metrics = VersionMetrics("m", 1)
+        engine = Engine(
+            LoadedModel(regression, model),
+            executor,
+            max_queue_rows=64,
+            max_queue_bytes=1000,
+            metrics=metrics,
+        )
+        hosted = SimpleNamespace(version=Version("m", 1, regression, [], "now"), engine=engine, metrics=metrics)
 
         async def find(name: str, version: str) -> Any:
+            if name == "loading":
+                raise PodRefusalError(429, "model-loading", "Version 1 of 'loading' is still being loaded on this pod.")
             if name != "m":
                 raise PenstockError(404, "unknown-model", f"This pool does not serve a model {name!r}.")
             return hosted
@@ -92,9 +108,24 @@ def request(value: float = 1, model: str = "m", **members: Any) -> pb.ModelInfer
     return pb.ModelInferRequest(model_name=model, inputs=[tensor], **members)
 
 
+def rows(values: list[float]) -> pb.ModelInferRequest:
+    """A request of several rows."""
+    several = request()
+    several.inputs[0].shape[0] = len(values)
+    several.inputs[0].contents.fp32_contents[:] = values
+    return several
+
+
 def counted(code: str, model: str = "m", version: str = "1") -> float:
     value: float = REQUESTS.labels(model, version, code)._value.get()
     return value
+
+
+async def waiting(rows: int) -> None:
+    """Return when so many rows wait in the pod."""
+    async with asyncio.timeout(10):
+        while REGISTRY.get_sample_value("penstock_inference_queue_rows", {"model": "m", "version": "1"}) != rows:
+            await asyncio.sleep(0.01)
 
 
 def late() -> float:
@@ -146,6 +177,50 @@ async def test_typed_contents_are_answered_with_typed_contents(stub: Stub, gate:
     assert not answer.raw_output_contents
 
 
+async def test_a_refused_message_is_kept_by_nothing(
+    stub: Stub, model: Echo, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it was refused for, its inputs are freed without the garbage collector, which comes rarely."""
+    inputs: list[weakref.ref[NDArray[Any]]] = []
+
+    def watched(message: pb.ModelInferRequest) -> dict[str, NDArray[Any]]:
+        arrays = input_arrays(message)
+        inputs.extend(weakref.ref(array) for array in arrays.values())
+        return arrays
+
+    monkeypatch.setattr(edge, "input_arrays", watched)
+    monkeypatch.setattr(run_times, "_SHORT_SECONDS", 0.0)  # the model waits at its gate in its own thread
+    unknown_output = request(outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name="z")])
+    mistyped = request()
+    mistyped.inputs[0].datatype = "INT32"
+    mistyped.inputs[0].contents.int_contents.append(1)
+    structlog.configure(processors=[structlog.processors.JSONRenderer()])  # the default shows, and keeps, locals
+    gc.collect()
+    gc.disable()
+    try:
+        gate.set()
+        for refused in (request(-1), rows([1, -1, 1]), unknown_output, mistyped):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.ModelInfer(refused)
+        gate.clear()
+        model.entered.clear()
+        together = [stub.ModelInfer(request(0))]
+        assert await asyncio.to_thread(model.entered.wait, 5)
+        together += [stub.ModelInfer(request(n)) for n in (1, -1, 2)]
+        await waiting(3)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.ModelInfer(request(), timeout=0.2)
+        gate.set()
+        await asyncio.gather(*together, return_exceptions=True)
+        async with asyncio.timeout(10):
+            while any(array() is not None for array in inputs):
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
+        structlog.reset_defaults()
+    assert len(inputs) == 9
+
+
 async def test_an_output_that_the_model_lacks_is_refused(stub: Stub, gate: threading.Event) -> None:
     """INVALID_ARGUMENT ``unknown-output`` names it."""
     gate.set()
@@ -174,6 +249,41 @@ async def test_an_invented_name_adds_no_series(stub: Stub) -> None:
     assert (caught.value.code(), code_of(caught.value)) == (grpc.StatusCode.NOT_FOUND, "unknown-model")
     assert counted("NOT_FOUND", "", "") == before + 1
     assert not any("invented" in str(labels) for labels in REQUESTS._metrics)
+
+
+async def test_the_principal_in_the_metadata_gives_a_message_its_turn(
+    stub: Stub, model: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one principal has four batches in the queue, another's message is in the next one but one."""
+    order: list[float] = []
+    run = model.run
+
+    def recorded(batch: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        order.extend(batch[0].tolist())
+        return run(batch)
+
+    monkeypatch.setattr(model, "run", recorded)
+    calls = [stub.ModelInfer(request(0))]
+    assert await asyncio.to_thread(model.entered.wait, 5)
+    calls += [stub.ModelInfer(rows([1] * 4), metadata=[("penstock-principal", "flood")]) for _ in range(8)]
+    await waiting(32)
+    calls.append(stub.ModelInfer(request(2), metadata=[("penstock-principal", "small")]))
+    await waiting(33)
+    model.gate.set()
+    await asyncio.gather(*calls)
+    assert order.index(2) <= 1 + 4 * 5
+
+
+async def test_a_refusal_of_this_pod_sends_envoy_to_another(stub: Stub, gate: threading.Event) -> None:
+    """It says so in the trailing metadata, as no other error does. Envoy does not eject a pod for its status."""
+    gate.set()
+    with pytest.raises(grpc.aio.AioRpcError, match="still being loaded") as caught:
+        await stub.ModelInfer(request(model="loading"))
+    assert (caught.value.code(), code_of(caught.value)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "model-loading")
+    assert ("penstock-retry", "another-pod") in tuple(caught.value.trailing_metadata() or ())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ModelInfer(request(-1))
+    assert "penstock-retry" not in dict(tuple(caught.value.trailing_metadata() or ()))
 
 
 async def test_messages_of_a_stream_are_answered_in_turn(stub: Stub, gate: threading.Event) -> None:

@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.dataplane.fair_queue import FairQueue, Waiting
+from penstock_common.fair_queue import FairQueue, Waiting
 
 T = TypeVar("T")
 R = TypeVar("R")

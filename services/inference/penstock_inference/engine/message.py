@@ -17,10 +17,14 @@ Outputs = list[NDArray[Any]]
 
 @dataclass(slots=True)
 class Message:
-    """The inputs of one request by name, not yet checked; ``deadline`` is in seconds of ``time.monotonic()``."""
+    """The inputs of one request by name, not yet checked; ``deadline`` is in seconds of ``time.monotonic()``.
+
+    Between messages of different principals, a model takes turns; those of several in one message are none's.
+    """
 
     inputs: Mapping[str, NDArray[Any]]
     deadline: float
+    principal: str = ""
 
 
 class Answer:

@@ -7,88 +7,81 @@ whose deadline passes, or whose caller goes away, while it waits never leaves fo
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections import deque
-from dataclasses import dataclass
 
-from penstock_common.errors import PenstockError
+from penstock_common.fair_queue import FairQueue, Waiting
 from penstock_inference.engine.message import Arrays, Outputs
+from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.metrics import VersionMetrics
 
-
-@dataclass(eq=False, slots=True)
-class QueuedMessage:
-    """A message whose inputs were checked; times are in seconds of ``time.monotonic()``."""
-
-    inputs: Arrays
-    rows: int
-    deadline: float
-    arrived: float
-    outputs: asyncio.Future[Outputs]
+#: A message whose inputs were checked; its times are in seconds of ``time.monotonic()``.
+QueuedMessage = Waiting[Arrays, Outputs]
 
 
 class MessageQueue:
-    """First come, first served.
+    """First come, first served among the messages of one principal; principals take turns.
 
     Args:
         max_rows: the rows that may wait; a message of more is still admitted if it finds the queue empty.
+        max_bytes: the bytes of inputs that may wait; a message of more is still admitted if it finds the queue empty.
         run_times: estimates what the rows that wait will cost.
     """
 
-    def __init__(self, max_rows: int, run_times: RunTimes, metrics: VersionMetrics) -> None:
+    def __init__(self, max_rows: int, max_bytes: int, run_times: RunTimes, metrics: VersionMetrics) -> None:
         self._max_rows = max_rows
+        self._max_bytes = max_bytes
         self._run_times = run_times
         self._metrics = metrics
-        self._messages: deque[QueuedMessage] = deque()
-        self._rows = 0
+        self._queue: FairQueue[Arrays, Outputs] = FairQueue()
+        metrics.follow_queue(lambda: self._queue.rows)
 
-    def put(self, inputs: Arrays, rows: int, deadline: float) -> asyncio.Future[Outputs]:
+    def put(self, inputs: Arrays, rows: int, deadline: float, principal: str = "") -> asyncio.Future[Outputs]:
         """Queue a message; return the future of its outputs. Cancelling that future takes the message back.
 
         Raises:
-            PenstockError: 429 ``queue-full`` if the message could not be answered in time.
+            PodRefusalError: 429 ``queue-full`` if the queue is, or if the message could not be answered in time.
         """
+        queue = self._queue
+        size = _bytes(inputs)
         now = time.monotonic()
-        wait = self._run_times.estimate(self._rows)
-        if self._messages and self._rows + rows > self._max_rows:
-            raise _queue_full(f"{self._rows} rows wait and {self._max_rows} may")
-        if wait and now + wait > deadline:
-            raise _queue_full(f"{self._rows} rows wait, about {wait:.2f} s of work, longer than this request has")
-        message = QueuedMessage(inputs, rows, deadline, now, asyncio.get_running_loop().create_future())
-        self._messages.append(message)
-        self._rows += rows
-        self._metrics.queue_rows.set(self._rows)
-        return message.outputs
+        if queue.rows:
+            self._check_room(rows, size, principal, deadline - now)
+        outputs: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
+        queue.push(Waiting(inputs, rows, size, deadline, outputs, now), principal)
+        return outputs
+
+    def _check_room(self, rows: int, size: int, principal: str, seconds: float) -> None:
+        """Refuse a message that would make the queue too long, or wait in it for longer than ``seconds``."""
+        queue = self._queue
+        if not queue.admits(principal, rows, size, self._max_rows, self._max_bytes):
+            raise _queue_full(
+                f"{queue.rows} rows with {queue.size} bytes wait; max_queue_rows is {self._max_rows} "
+                f"and max_queue_bytes {self._max_bytes}"
+            )
+        ahead = queue.rows_ahead(principal, rows)
+        wait = self._run_times.estimate(ahead)
+        if wait > seconds:
+            raise _queue_full(f"{ahead} rows wait before it, about {wait:.2f} s of work, longer than this request has")
 
     def take(self, max_rows: int) -> list[QueuedMessage]:
-        """Return the messages from the front that fit into ``max_rows``; a larger message leaves alone.
+        """Return whole messages that fit into ``max_rows`` together; a larger message leaves alone.
 
-        The messages are whole and in order. Those whose deadline has passed are answered with
-        504 ``deadline-exceeded``, those that were cancelled are dropped. Empty if none waits.
+        Those whose deadline has passed are answered with 504 ``deadline-exceeded``, those that were cancelled are
+        dropped. Empty if none waits.
         """
         now = time.monotonic()
-        taken: list[QueuedMessage] = []
-        rows = 0
-        while self._messages:
-            message = self._messages[0]
-            cancelled = message.outputs.done()
-            expired = not cancelled and message.deadline <= now
-            if not cancelled and not expired and taken and rows + message.rows > max_rows:
-                break
-            self._messages.popleft()
-            self._rows -= message.rows
-            if expired:
-                message.outputs.set_exception(
-                    PenstockError(504, "deadline-exceeded", "The request's time was up before the model could run.")
-                )
-            elif not cancelled:
-                self._metrics.queue_seconds.observe(now - message.arrived)
-                taken.append(message)
-                rows += message.rows
-        self._metrics.queue_rows.set(self._rows)
+        taken = self._queue.take(max_rows, sys.maxsize, now)
+        for message in taken:
+            self._metrics.queue_seconds.observe(now - message.arrived)
         return taken
 
 
-def _queue_full(reason: str) -> PenstockError:
-    return PenstockError(429, "queue-full", f"{reason}; try again shortly.")
+def _bytes(inputs: Arrays) -> int:
+    """Return the bytes of the inputs; an array of BYTES holds references, whose targets count."""
+    return sum([sum(map(len, array.ravel())) if array.dtype.hasobject else array.nbytes for array in inputs.values()])
+
+
+def _queue_full(reason: str) -> PodRefusalError:
+    return PodRefusalError(429, "queue-full", f"{reason}; try again shortly.")

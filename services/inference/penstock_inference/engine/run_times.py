@@ -1,31 +1,65 @@
-"""How long the runs of one model take."""
+"""How long the runs of one model take, learnt from its runs."""
 
 from __future__ import annotations
 
-#: The weight of the newest run in the moving average.
+#: The weight of the newest run in the moving average of its size.
 _WEIGHT = 0.2
 _SHORT_SECONDS = 0.001
 
 
 class RunTimes:
-    """A moving average of seconds per row, from which the cost of rows is estimated."""
+    """A moving average of the seconds of one run for each size of a run, and what follows from it.
 
-    def __init__(self) -> None:
-        self._seconds_per_row = 0.0
+    A size is the exponent of the next power of two: a run of 65 rows and one of 128 are of one size. The time is not
+    proportional to its rows (128 rows may take five times as long as one), so a size that has not run yet is
+    expected to take as long as the next smaller one that has: a refusal needs evidence.
+
+    Args:
+        max_rows: the rows of one run at most.
+    """
+
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        #: By size; 0 if no run of that size has been seen.
+        self._seconds = [0.0] * ((max_rows - 1).bit_length() + 1)
         self._last_seconds = 0.0
 
     def add(self, rows: int, seconds: float) -> None:
-        """Take one run into account."""
-        self._seconds_per_row += _WEIGHT * (seconds / rows - self._seconds_per_row)
+        """Take a run into account; more than ``max_rows`` rows were run in parts."""
+        if rows > self._max_rows:
+            parts = -(-rows // self._max_rows)
+            rows = -(-rows // parts)
+            seconds /= parts
+        size = (rows - 1).bit_length()
+        known = self._seconds[size]
+        self._seconds[size] = known + _WEIGHT * (seconds - known) if known else seconds
         self._last_seconds = seconds
 
     def estimate(self, rows: int) -> float:
-        """Return the seconds that ``rows`` will take; 0 before the first run."""
-        return rows * self._seconds_per_row
+        """Return the seconds that ``rows`` will take in batches as large as possible; 0 before the first run."""
+        batches, rest = divmod(rows, self._max_rows)
+        seconds = batches * self._expected(self._max_rows) if batches else 0.0
+        return seconds + self._expected(rest) if rest else seconds
 
     def is_short(self, rows: int) -> bool:
-        """Return whether a run of ``rows`` takes less than a millisecond, by the estimate and by the run before it.
+        """Return whether a run of ``rows`` takes less than a millisecond, as the run before it did.
 
-        False before the first run.
+        A size that has not run yet counts as proportional to the next smaller one. False before the first run.
         """
-        return 0.0 < max(self._last_seconds, self.estimate(rows)) < _SHORT_SECONDS
+        if not 0.0 < self._last_seconds < _SHORT_SECONDS:
+            return False
+        size = (rows - 1).bit_length()
+        nearest = self._nearest(size)
+        return self._seconds[nearest] * (1 << max(0, size - nearest)) < _SHORT_SECONDS
+
+    def _expected(self, rows: int) -> float:
+        return self._seconds[self._nearest((rows - 1).bit_length())]
+
+    def _nearest(self, size: int) -> int:
+        """Return the next smaller size that has run, this one included; if none has, the next larger."""
+        if size < len(self._seconds) and self._seconds[size]:
+            return size
+        for known in range(min(size, len(self._seconds) - 1), -1, -1):
+            if self._seconds[known]:
+                return known
+        return next((known for known, seconds in enumerate(self._seconds) if seconds), 0)

@@ -1,9 +1,9 @@
 """Decides when the messages of one model run, and where.
 
 This is natural batching: while the model runs, messages queue; when it is free,
-those that fit leave together. There is no timer. A batch that fails is run again
-message by message, so that a message never fails because of its neighbour; and no
-failure ends the worker.
+those that fit leave together. There is no timer. A batch that fails is run again in
+two halves, and so on until a message runs alone, so that a message never fails because
+of its neighbour; and no failure ends the worker.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Scheduler:
         started = time.monotonic()
         rows = [message.rows for message in messages]
         total = sum(rows)
-        inputs = [message.inputs for message in messages]
+        inputs = [message.item for message in messages]
         try:
             if self._run_times.is_short(total):
                 outputs = self._execute(inputs, total)
@@ -76,18 +76,30 @@ class Scheduler:
                 loop = asyncio.get_running_loop()
                 outputs = await loop.run_in_executor(self._executor, self._execute, inputs, total)
         except Exception as err:
-            if len(messages) > 1:
-                for message in messages:
-                    if not message.outputs.done():
-                        await self._run([message])
-            elif not messages[0].outputs.done():
-                messages[0].outputs.set_exception(err)
+            if len(messages) == 1:
+                if not messages[0].future.done():
+                    # Without this frame in its traceback, which holds the message that would hold the exception.
+                    messages[0].future.set_exception(
+                        err.with_traceback(err.__traceback__ and err.__traceback__.tb_next)
+                    )
+                return
+        else:
+            self._run_times.add(total, time.monotonic() - started)
+            self._metrics.batch_rows.observe(total)
+            for message, own in zip(messages, split_outputs(outputs, rows), strict=True):
+                if not message.future.done():
+                    message.future.set_result(own)
             return
-        self._run_times.add(total, time.monotonic() - started)
-        self._metrics.batch_rows.observe(total)
-        for message, own in zip(messages, split_outputs(outputs, rows), strict=True):
-            if not message.outputs.done():
-                message.outputs.set_result(own)
+        await self._run_halves(messages)
+
+    async def _run_halves(self, messages: list[QueuedMessage]) -> None:
+        """Run the messages of a batch that failed again, without those that nobody waits for any more."""
+        now = time.monotonic()
+        alive = [message for message in messages if message.alive(now)]
+        middle = (len(alive) + 1) // 2
+        for half in (alive[:middle], alive[middle:]):
+            if half:
+                await self._run(half)
 
     def _execute(self, messages: list[Arrays], rows: int) -> Outputs:
         """Call the model with the rows of all messages, in parts if one message has more than the model takes."""

@@ -35,6 +35,10 @@ class DesiredVersions:
         """Undo ``unload``."""
         self._unloaded.discard(model)
 
+    def is_unloaded(self, model: str) -> bool:
+        """Return whether ``unload`` was called for the model, and ``load`` not since."""
+        return model in self._unloaded
+
     def keys(self) -> set[VersionKey]:
         return {
             (model.name, target.version)

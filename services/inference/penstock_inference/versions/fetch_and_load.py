@@ -12,11 +12,11 @@ import structlog
 
 from penstock_common.gc_tuning import freeze_startup_objects
 from penstock_common.manifest import Manifest
-from penstock_common.registry_client import RegistryClient
 from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.model import LoadedModel
-from penstock_inference.metrics import LOAD_FAILURES, version_metrics
+from penstock_inference.metrics import LOAD_FAILURES
 from penstock_inference.runners.formats import import_format
+from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.hosted import HostedVersion
 from penstock_inference.versions.warm_up import warm_up
 
@@ -29,16 +29,17 @@ class VersionLoader:
     """Loads versions, one at a time: there may not be memory to load two at once.
 
     Args:
-        cache: the folder that keeps the fetched files, in a folder for each version.
+        cache: fetches a version's files, or has them.
         threads: the threads of one operator of a model.
         max_queue_rows: the rows that may wait for one version.
+        max_queue_bytes: the bytes of inputs that may wait for one version.
     """
 
-    def __init__(self, registry: RegistryClient, cache: Path, *, threads: int, max_queue_rows: int) -> None:
-        self._registry = registry
+    def __init__(self, cache: ArtifactCache, *, threads: int, max_queue_rows: int, max_queue_bytes: int) -> None:
         self._cache = cache
         self._threads = threads
         self._max_queue_rows = max_queue_rows
+        self._max_queue_bytes = max_queue_bytes
         self._one_at_a_time = asyncio.Lock()
 
     async def load(self, hosted: HostedVersion) -> None:
@@ -61,14 +62,19 @@ class VersionLoader:
     async def _load_once(self, hosted: HostedVersion) -> None:
         version = hosted.version
         started = time.monotonic()
-        folder = self._cache / version.model / str(version.version)
-        await self._registry.fetch(version, folder)
+        folder = await self._cache.fetch(version)
         # In the thread of its later runs, because a framework may keep caches for each thread.
         model = await asyncio.get_running_loop().run_in_executor(
             hosted.executor, load_model, version.manifest, folder, self._threads
         )
-        metrics = version_metrics(version.model, version.version)
-        hosted.succeeded(Engine(model, hosted.executor, max_queue_rows=self._max_queue_rows, metrics=metrics))
+        engine = Engine(
+            model,
+            hosted.executor,
+            max_queue_rows=self._max_queue_rows,
+            max_queue_bytes=self._max_queue_bytes,
+            metrics=hosted.metrics,
+        )
+        hosted.succeeded(engine)
         log.info("loaded", model=version.model, version=version.version, seconds=round(time.monotonic() - started, 2))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from penstock_common.errors import PenstockError
 from penstock_common.registry_models import PRODUCTION
+from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.versions.hosted import HostedVersion, State
 from penstock_inference.versions.reconciler import Reconciler
 
@@ -19,10 +19,10 @@ class VersionLookup:
         self._hosted = reconciler.hosted
 
     async def find(self, model: str, version: str = "") -> HostedVersion:
-        """Return the READY version of a request; wait if its first load is not finished. The wait has no limit.
+        """Return the READY version of a request. What is not READY is refused at once, for another pod may have it.
 
         Raises:
-            PenstockError: 404 ``unknown-model`` or ``unknown-version``; 503 ``model-unavailable``.
+            PodRefusalError: 404 ``unknown-model`` or ``unknown-version``; 429 ``model-loading`` or ``model-unavailable``.
         """
         hosted = self._look_up(model, version)
         if hosted is None:
@@ -30,19 +30,9 @@ class VersionLookup:
             await self._reconciler.refresh()
             hosted = self._look_up(model, version)
         if hosted is None:
-            if not self._desired.has_model(model):
-                raise PenstockError(404, "unknown-model", f"This pool does not serve a model {model!r}.")
-            raise PenstockError(
-                404,
-                "unknown-version",
-                f"Version {version or PRODUCTION!r} of {model!r} is not served; no alias names it.",
-            )
-        if hosted.state is State.LOADING:
-            await hosted.settled.wait()
+            raise self._absent(model, version)
         if hosted.state is not State.READY:
-            raise PenstockError(
-                503, "model-unavailable", f"Version {hosted.version.version} of {model!r} could not be loaded here."
-            )
+            raise _not_ready(hosted)
         return hosted
 
     def model_ready(self, model: str, version: str = "") -> bool:
@@ -64,6 +54,15 @@ class VersionLookup:
             (model, number, hosted.state, hosted.reason) for (model, number), hosted in sorted(self._hosted.items())
         ]
 
+    def _absent(self, model: str, version: str) -> PodRefusalError:
+        if not self._desired.has_model(model):
+            return PodRefusalError(404, "unknown-model", f"This pool does not serve a model {model!r}.")
+        if self._desired.is_unloaded(model):
+            detail = f"Model {model!r} was unloaded from this pod; RepositoryModelLoad brings it back."
+            return PodRefusalError(429, "model-unavailable", detail)
+        detail = f"Version {version or PRODUCTION!r} of {model!r} is not on this pod; no alias names it."
+        return PodRefusalError(404, "unknown-version", detail)
+
     def _look_up(self, model: str, version: str) -> HostedVersion | None:
         if version.isdecimal():
             return self._hosted.get((model, int(version)))
@@ -72,3 +71,11 @@ class VersionLookup:
             return None
         chosen = random.choices(targets, [target.weight for target in targets])[0]  # noqa: S311 (traffic split)
         return self._hosted.get((model, chosen.version))
+
+
+def _not_ready(hosted: HostedVersion) -> PodRefusalError:
+    name = f"Version {hosted.version.version} of {hosted.version.model!r}"
+    if hosted.state is State.LOADING:
+        return PodRefusalError(429, "model-loading", f"{name} is still being loaded on this pod; try again shortly.")
+    detail = f"{name} could not be loaded on this pod, which tries again; RepositoryIndex has the reason."
+    return PodRefusalError(429, "model-unavailable", detail)

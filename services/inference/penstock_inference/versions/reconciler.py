@@ -9,26 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
 from penstock_common.errors import PenstockError
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import Snapshot
-from penstock_inference.metrics import LOADED
+from penstock_inference.metrics import LOADED, remove_model_series
+from penstock_inference.versions.artifact_cache import ArtifactCache, artifact_digest
 from penstock_inference.versions.desired import DesiredVersions, VersionKey
 from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.hosted import HostedVersion, State
 
 log = structlog.get_logger()
 
+#: How long a request for an unknown version waits for the registry.
+_REFRESH_SECONDS = 1.0
+
 
 class Reconciler:
     """Loads and unloads versions.
 
     Args:
+        cache: trimmed whenever a version leaves.
         retain_seconds: how long a version that no alias names any more is kept.
         on_change: called when a version becomes ready or leaves.
 
@@ -41,6 +47,7 @@ class Reconciler:
         self,
         registry: RegistryClient,
         loader: VersionLoader,
+        cache: ArtifactCache,
         desired: DesiredVersions,
         *,
         retain_seconds: float,
@@ -48,11 +55,14 @@ class Reconciler:
     ) -> None:
         self._registry = registry
         self._loader = loader
+        self._cache = cache
         self._retain_seconds = retain_seconds
         self._on_change = on_change
         self.desired = desired
         self.hosted: dict[VersionKey, HostedVersion] = {}
         self.synced = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def update(self, snapshot: Snapshot) -> None:
         """Start the loads that a snapshot of the registry asks for; wait for those of the first snapshot."""
@@ -64,19 +74,29 @@ class Reconciler:
             self._on_change()
 
     async def refresh(self) -> None:
-        """Read the registry now. If it cannot be reached, nothing changes."""
-        with contextlib.suppress(PenstockError):
-            self.desired.update(await self._registry.watch())
-            self._reconcile()
+        """Read the registry now; callers at the same time share one read. Return after ``_REFRESH_SECONDS`` at most.
+
+        If the registry cannot be reached, nothing changes.
+        """
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read())
+        await asyncio.wait([self._reading], timeout=_REFRESH_SECONDS)
 
     async def unload_unnamed(self) -> None:
-        """Unload each version that no alias has named for ``retain_seconds``; runs until it is cancelled."""
+        """Call ``unload_expired`` each second, until cancelled."""
         while True:
             await asyncio.sleep(1.0)
-            now = time.monotonic()
-            for key, hosted in list(self.hosted.items()):
-                if hosted.unnamed_since is not None and now - hosted.unnamed_since >= self._retain_seconds:
-                    await self._unload(key)
+            await self.unload_expired()
+
+    async def unload_expired(self) -> None:
+        """Unload each version that no alias has named for ``retain_seconds``."""
+        now = time.monotonic()
+        expired = [
+            key
+            for key, hosted in self.hosted.items()
+            if hosted.unnamed_since is not None and now - hosted.unnamed_since >= self._retain_seconds
+        ]
+        await self._unload(expired)
 
     async def load_model(self, name: str) -> None:
         """Host a model again after ``unload_model``; return when each of its versions is READY or has failed."""
@@ -87,17 +107,26 @@ class Reconciler:
     async def unload_model(self, name: str) -> None:
         """Host no version of a model, until ``load_model``."""
         self.desired.unload(name)
-        for key in [key for key in self.hosted if key[0] == name]:
-            await self._unload(key)
+        await self._unload([key for key in self.hosted if key[0] == name])
 
     async def close(self) -> None:
         """Wait until every message that was accepted is answered; end all loads and threads."""
-        for hosted in list(self.hosted.values()):
-            await hosted.close()
+        if self._reading is not None:
+            self._reading.cancel()
+        await asyncio.gather(*self._closing, *[hosted.close() for hosted in self.hosted.values()])
+
+    async def _read(self) -> None:
+        with contextlib.suppress(PenstockError):
+            self.desired.update(await self._registry.watch())
+            self._reconcile()
 
     def _reconcile(self) -> None:
         wanted = self.desired.keys()
         for key in wanted:
+            if key in self.hosted and self.hosted[key].digest != artifact_digest(self.desired.version(key)):
+                # The registry was rebuilt: the number now means another artifact, as which this one must not answer.
+                self._closing.add(task := asyncio.create_task(self._close([self.hosted.pop(key)])))
+                task.add_done_callback(self._closing.discard)
             if key not in self.hosted:
                 hosted = self.hosted[key] = HostedVersion(self.desired.version(key))
                 hosted.loading = asyncio.create_task(self._load(hosted))
@@ -110,11 +139,29 @@ class Reconciler:
         await self._loader.load(hosted)
         self._changed()
 
-    async def _unload(self, key: VersionKey) -> None:
-        hosted = self.hosted.pop(key)
+    async def _unload(self, keys: Sequence[VersionKey]) -> None:
+        if keys:
+            await self._close([self.hosted.pop(key) for key in keys])
+
+    async def _close(self, leaving: list[HostedVersion]) -> None:
+        """Let versions that are not hosted any more answer what they have, and leave nothing of them."""
         self._changed()
-        await hosted.close()
-        log.info("unloaded", model=key[0], version=key[1])
+        while leaving:
+            hosted = leaving.pop()
+            await hosted.close()
+            self._remove_series(hosted)
+            log.info("unloaded", model=hosted.version.model, version=hosted.version.version)
+            del hosted
+        await self._cache.trim({hosted.digest for hosted in self.hosted.values()})
+        gc.collect()  # frameworks tie their models into cycles, and by itself collection is rare
+
+    def _remove_series(self, closed: HostedVersion) -> None:
+        """Remove the series that no version on the pod has any more."""
+        model = closed.version.model
+        if (model, closed.version.version) not in self.hosted:
+            closed.metrics.remove()
+        if not any(name == model for name, _ in self.hosted):
+            remove_model_series(model)
 
     def _changed(self) -> None:
         LOADED.set(sum(hosted.state is State.READY for hosted in self.hosted.values()))

@@ -19,7 +19,7 @@ from penstock_inference.engine import run_times
 from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.message import Message, Outputs
 from penstock_inference.engine.model import LoadedModel
-from penstock_inference.metrics import version_metrics
+from penstock_inference.metrics import VersionMetrics
 
 
 class Doubler:
@@ -50,7 +50,8 @@ def runner() -> Doubler:
 @pytest.fixture
 def engine(regression: Manifest, runner: Doubler) -> Iterator[Engine]:
     with ThreadPoolExecutor(1) as executor:
-        yield Engine(LoadedModel(regression, runner), executor, max_queue_rows=8, metrics=version_metrics("m", 1))
+        model, metrics = LoadedModel(regression, runner), VersionMetrics("m", 1)
+        yield Engine(model, executor, max_queue_rows=8, max_queue_bytes=1000, metrics=metrics)
         runner.gate.set()
 
 
@@ -97,7 +98,7 @@ async def test_what_waits_runs_together_up_to_the_models_batch(engine: Engine, r
 
 
 async def test_a_bad_message_fails_alone(engine: Engine, runner: Doubler) -> None:
-    """A run that fails is repeated message by message: one error, the others answered."""
+    """A run that fails is repeated in halves: one error, the others answered."""
     first = await busy(engine, runner)
     waiting = [submit(engine, n) for n in (2, -3, 4)]
     runner.gate.set()
@@ -175,11 +176,11 @@ async def test_short_runs_need_no_thread(
 async def test_a_bad_message_fails_alone_in_a_short_run(
     engine: Engine, runner: Doubler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Runs on the event loop are repeated message by message just as those in the executor are."""
+    """Runs on the event loop are repeated in halves just as those in the executor are."""
     monkeypatch.setattr(run_times, "_SHORT_SECONDS", 3600.0)
     await submit(engine, 1)
     waiting = [submit(engine, n) for n in (2, -3, 4)]
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(answers[1], PenstockError)
     assert [a[0].tolist() for a in (answers[0], answers[2])] == [[4], [8]]  # type: ignore[index]
-    assert runner.batches == [[1], [2, -3, 4], [2], [-3], [4]]
+    assert runner.batches == [[1], [2, -3, 4], [2, -3], [2], [-3], [4]]

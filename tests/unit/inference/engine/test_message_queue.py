@@ -7,26 +7,28 @@ import time
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from penstock_common.errors import PenstockError
-from penstock_inference.engine.message import Outputs
-from penstock_inference.engine.queue import MessageQueue
+from penstock_inference.engine.message import Arrays, Outputs
+from penstock_inference.engine.pod_refusal import PodRefusalError
+from penstock_inference.engine.queue import MessageQueue, QueuedMessage
 from penstock_inference.engine.run_times import RunTimes
-from penstock_inference.metrics import QUEUE_ROWS, version_metrics
+from penstock_inference.metrics import VersionMetrics
 
 
 @pytest.fixture
 def run_times() -> RunTimes:
-    return RunTimes()
+    return RunTimes(4)
 
 
 @pytest.fixture
 def queue(run_times: RunTimes) -> MessageQueue:
-    return MessageQueue(8, run_times, version_metrics("queued", 1))
+    return MessageQueue(8, 1000, run_times, VersionMetrics("queued", 1))
 
 
-def put(queue: MessageQueue, rows: int, seconds: float = 30.0) -> asyncio.Future[Outputs]:
-    return queue.put({"x": np.zeros(rows)}, rows, time.monotonic() + seconds)
+def put(queue: MessageQueue, rows: int, seconds: float = 30.0, principal: str = "") -> asyncio.Future[Outputs]:
+    return queue.put({"x": np.zeros(rows)}, rows, time.monotonic() + seconds, principal)
 
 
 def taken(queue: MessageQueue) -> list[int]:
@@ -36,7 +38,7 @@ def taken(queue: MessageQueue) -> list[int]:
 
 async def test_messages_leave_whole_and_in_order() -> None:
     """A message that does not fit waits, and those behind it do not overtake it."""
-    queue = MessageQueue(100, RunTimes(), version_metrics("queued", 1))
+    queue = MessageQueue(100, 10_000, RunTimes(4), VersionMetrics("queued", 1))
     for rows in (2, 1, 2, 1, 9, 1):
         put(queue, rows)
     assert [taken(queue) for _ in range(5)] == [[2, 1], [2, 1], [9], [1], []]
@@ -64,15 +66,44 @@ async def test_a_cancelled_message_is_dropped(queue: MessageQueue) -> None:
 async def test_an_empty_queue_admits_a_message_above_its_bound(queue: MessageQueue) -> None:
     """Else a large message could never be answered; the next one is refused, and told how many rows wait."""
     put(queue, 20)
-    with pytest.raises(PenstockError, match="20 rows wait and 8 may") as caught:
+    with pytest.raises(PenstockError, match="20 rows with 160 bytes wait; max_queue_rows is 8") as caught:
         put(queue, 1)
     assert (caught.value.status, caught.value.code) == (429, "queue-full")
 
 
+@pytest.mark.parametrize(
+    "inputs", [{"x": np.zeros(1, dtype="V900")}, {"x": np.array([b"a" * 400, b"b" * 500], dtype=object)}]
+)
+async def test_the_queue_is_bounded_in_bytes(queue: MessageQueue, inputs: Arrays) -> None:
+    """Those of the values count, also of BYTES; the refusal names the bound."""
+    queue.put(inputs, 1, time.monotonic() + 30)
+    with pytest.raises(
+        PodRefusalError, match="1 rows with 900 bytes wait; max_queue_rows is 8 and max_queue_bytes 1000"
+    ) as caught:
+        queue.put(inputs, 1, time.monotonic() + 30)
+    assert caught.value.code == "queue-full"
+
+
+async def test_principals_take_turns(run_times: RunTimes) -> None:
+    """One who fills the queue is refused, for its bounds and for the time; another comes in and soon has its turn."""
+    queue = MessageQueue(64, 1000, run_times, VersionMetrics("queued", 1))
+    for _ in range(64):
+        put(queue, 1, principal="flood")
+    with pytest.raises(PodRefusalError, match="max_queue_rows is 64"):
+        put(queue, 1, principal="flood")
+    run_times.add(4, 1.0)
+    small = put(queue, 1, seconds=6, principal="small")
+    with pytest.raises(PodRefusalError, match=r"18 rows wait before it, about 5\.00 s"):
+        put(queue, 1, seconds=4, principal="other")
+    left: list[QueuedMessage] = []
+    while not any(message.future is small for message in left):
+        left += queue.take(4)
+    assert len(left) <= 20
+
+
 async def test_a_message_that_would_be_late_is_refused(queue: MessageQueue, run_times: RunTimes) -> None:
     """What waits takes longer than the message has; one with more time is admitted."""
-    for _ in range(50):
-        run_times.add(1, 10.0)
+    run_times.add(1, 10.0)
     put(queue, 1, seconds=5)  # nothing waits before it
     with pytest.raises(PenstockError, match=r"about \d+\.\d\d s of work, longer than this request has") as caught:
         put(queue, 1, seconds=5)
@@ -80,13 +111,33 @@ async def test_a_message_that_would_be_late_is_refused(queue: MessageQueue, run_
     put(queue, 1, seconds=50)
 
 
+async def test_rows_are_not_refused_for_what_single_rows_took() -> None:
+    """Single rows took 20 ms each, but they wait for batches: 500 in batches of 128 are no reason to refuse.
+
+    Once batches have been slow as well, they are.
+    """
+    run_times = RunTimes(128)
+    queue = MessageQueue(4096, 100_000, run_times, VersionMetrics("queued", 1))
+    for _ in range(50):
+        run_times.add(1, 0.02)
+    for _ in range(50):
+        put(queue, 10, seconds=2)
+    for _ in range(50):
+        run_times.add(128, 0.1)
+    put(queue, 10, seconds=2)
+    for _ in range(50):
+        run_times.add(128, 1.0)
+    with pytest.raises(PenstockError, match=r"510 rows wait before it, about 4\.\d\d s of work"):
+        put(queue, 10, seconds=2)
+
+
 async def test_the_gauge_follows_the_rows(queue: MessageQueue) -> None:
     """``penstock_inference_queue_rows`` is what waits, after each change."""
-    gauge = QUEUE_ROWS.labels("queued", "1")._value
+    labels = {"model": "queued", "version": "1"}
     seen = []
     for rows in (1, 3, 2):
         put(queue, rows)
-        seen.append(gauge.get())
+        seen.append(REGISTRY.get_sample_value("penstock_inference_queue_rows", labels))
     queue.take(4)
-    seen.append(gauge.get())
+    seen.append(REGISTRY.get_sample_value("penstock_inference_queue_rows", labels))
     assert seen == [1, 4, 6, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
-from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
+from penstock_common.registry_models import AliasTarget, FileRef, Model, Snapshot, Version
+from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.metrics import LOADED
 from penstock_inference.versions import fetch_and_load
+from penstock_inference.versions import reconciler as reconciler_module
+from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.desired import DesiredVersions
 from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.hosted import State
@@ -40,6 +43,7 @@ class Registry:
     """Gives out one artifact for all versions, except those that are broken."""
 
     def __init__(self) -> None:
+        self.built = 1
         self.broken: set[tuple[str, int]] = set()
         self.fetched: list[tuple[str, int]] = []
         self.now = snapshot()
@@ -50,16 +54,27 @@ class Registry:
     async def fetch(self, version: Version, folder: Path) -> None:
         self.fetched.append((version.model, version.version))
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "label").write_bytes(label(version.model, version.version, self.built))
         save(folder, Sum(), MANIFEST, (torch.zeros(2, 3),), ({0: torch.export.Dim("batch", min=1, max=4096)},))
         if (version.model, version.version) in self.broken:
             (folder / MANIFEST.file).write_bytes(b"no model")
+            (folder / "label").unlink()  # so that the cache fetches it again
 
 
-def snapshot(**aliases: int) -> Snapshot:
-    """Models with versions 1 to 3 and ``production`` at the given one."""
+def label(name: str, number: int, built: int) -> bytes:
+    """What tells the artifact of a version from all others."""
+    return f"{name} {number} {built}".encode()
+
+
+def snapshot(built: int = 1, **aliases: int) -> Snapshot:
+    """Models with versions 1 to 3 and ``production`` at the given one, in a registry built for the n-th time."""
     models = []
     for name, number in aliases.items():
-        versions = {n: Version(name, n, MANIFEST, [], "now") for n in (1, 2, 3)}
+        versions = {}
+        for n in (1, 2, 3):
+            content = label(name, n, built)
+            files = [FileRef("label", len(content), hashlib.sha256(content).hexdigest())]
+            versions[n] = Version(name, n, MANIFEST, files, "now")
         models.append(Model(name, 1, versions, {"production": [AliasTarget(number)]}))
     return Snapshot(str(aliases), models)
 
@@ -71,9 +86,11 @@ async def registry() -> Registry:
 
 @pytest.fixture
 async def reconciler(registry: Registry, tmp_path: Path) -> AsyncIterator[Reconciler]:
+    cache = ArtifactCache(registry, tmp_path, 0)  # type: ignore[arg-type]
     reconciler = Reconciler(
         registry,  # type: ignore[arg-type]
-        VersionLoader(registry, tmp_path, threads=1, max_queue_rows=100),  # type: ignore[arg-type]
+        VersionLoader(cache, threads=1, max_queue_rows=100, max_queue_bytes=1000),
+        cache,
         DesiredVersions(["s*", "other"]),
         retain_seconds=0.0,
         on_change=lambda: None,
@@ -100,6 +117,7 @@ async def test_the_new_version_is_ready_before_the_old_goes(reconciler: Reconcil
     await reconciler.update(snapshot(spam=2))
     assert versions.model_ready("spam", "1")
     assert (await versions.find("spam", "1")).version.version == 1
+    await until(lambda: versions.model_ready("spam", "2"))
     assert (await versions.find("spam")).version.version == 2
     assert LOADED._value.get() == 2
     unloading = asyncio.create_task(reconciler.unload_unnamed())
@@ -115,7 +133,7 @@ async def test_a_rolled_back_version_is_still_here(
     """A version that an alias names again within its retention is neither unloaded nor loaded a second time."""
     for number in (1, 2, 1):
         await reconciler.update(snapshot(spam=number))
-        await versions.find("spam")
+        await until(lambda: versions.model_ready("spam"))
     unloading = asyncio.create_task(reconciler.unload_unnamed())
     await until(lambda: not versions.model_ready("spam", "2"))
     unloading.cancel()
@@ -126,15 +144,15 @@ async def test_a_rolled_back_version_is_still_here(
 async def test_a_broken_model_harms_no_other_and_is_tried_again(
     reconciler: Reconciler, versions: VersionLookup, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its requests are refused with 503, its reason is in the index, and once it loads it serves."""
+    """Its requests are this pod's refusal, its reason is in the index, and once it loads it serves."""
     monkeypatch.setattr(fetch_and_load, "_MAX_BACK_OFF_SECONDS", 0.02)
     registry.broken.add(("spam", 1))
     await reconciler.update(snapshot(spam=1, other=1))
     assert reconciler.synced.is_set()
     assert versions.model_ready("other") and not versions.model_ready("spam")
-    with pytest.raises(PenstockError) as caught:
+    with pytest.raises(PodRefusalError) as caught:
         await versions.find("spam")
-    assert caught.value.status == 503
+    assert (caught.value.status, caught.value.code) == (429, "model-unavailable")
     (row,) = [row for row in versions.index() if row[0] == "spam"]
     assert row[2] == State.UNAVAILABLE and row[3]
     registry.broken.clear()
@@ -147,20 +165,47 @@ async def test_what_is_not_this_pools_is_not_loaded(
     """Only models that match the pool's patterns are fetched; others are 404 ``unknown-model``."""
     await reconciler.update(snapshot(spam=1, digits=1))
     assert registry.fetched == [("spam", 1)]
-    with pytest.raises(PenstockError, match="does not serve a model 'digits'"):
+    with pytest.raises(PodRefusalError, match="does not serve a model 'digits'"):
         await versions.find("digits")
 
 
 async def test_a_version_the_pod_has_not_heard_of_is_looked_up(
     reconciler: Reconciler, versions: VersionLookup, registry: Registry
 ) -> None:
-    """A gateway that heard of a promotion first is answered by the version it names, not refused."""
+    """If a gateway heard of a promotion first, its request starts the load; until it is done the pod refuses at once."""
     await reconciler.update(snapshot(spam=1))
     registry.now = snapshot(spam=3)
+    with pytest.raises(PodRefusalError, match="Version 3 of 'spam' is still being loaded") as caught:
+        await versions.find("spam", "3")
+    assert (caught.value.status, caught.value.code) == (429, "model-loading")
+    await until(lambda: versions.model_ready("spam", "3"))
     assert (await versions.find("spam", "3")).version.version == 3
-    with pytest.raises(PenstockError) as caught:
+    with pytest.raises(PodRefusalError) as caught:
         await versions.find("spam", "2")
     assert caught.value.code == "unknown-version"
+
+
+async def test_requests_for_an_unknown_version_share_one_read_of_a_slow_registry(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are refused though the registry does not answer; what it answers later is taken over all the same."""
+    monkeypatch.setattr(reconciler_module, "_REFRESH_SECONDS", 0.05)
+    await reconciler.update(snapshot(spam=1))
+    answer = asyncio.Event()
+    reads = 0
+
+    async def slow() -> Snapshot:
+        nonlocal reads
+        reads += 1
+        await answer.wait()
+        return snapshot(spam=3)
+
+    monkeypatch.setattr(registry, "watch", slow)
+    refusals = await asyncio.gather(*[versions.find("spam", "3") for _ in range(10)], return_exceptions=True)
+    assert {getattr(refusal, "code", refusal) for refusal in refusals} == {"unknown-version"}
+    assert reads == 1
+    answer.set()
+    await until(lambda: versions.model_ready("spam", "3"))
 
 
 async def test_unload_and_load_again(reconciler: Reconciler, versions: VersionLookup, registry: Registry) -> None:
@@ -170,5 +215,43 @@ async def test_unload_and_load_again(reconciler: Reconciler, versions: VersionLo
     await reconciler.unload_model("spam")
     await reconciler.update(registry.now)
     assert not versions.model_ready("spam")
+    with pytest.raises(PodRefusalError, match="unloaded from this pod; RepositoryModelLoad brings it back") as caught:
+        await versions.find("spam")
+    assert (caught.value.status, caught.value.code) == (429, "model-unavailable")
     await reconciler.load_model("spam")
     assert versions.model_ready("spam")
+
+
+async def test_a_number_that_means_another_artifact_is_another_version(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry
+) -> None:
+    """After the registry was wiped and rebuilt, the old weights never answer as version 1 again."""
+    await reconciler.update(snapshot(spam=1))
+    old = await versions.find("spam", "1")
+    registry.built = 2
+    registry.now = snapshot(built=2, spam=1)
+    await reconciler.update(registry.now)
+    assert not versions.model_ready("spam", "1")
+    with pytest.raises(PodRefusalError, match="still being loaded"):
+        await versions.find("spam", "1")
+    await until(lambda: versions.model_ready("spam", "1"))
+    assert (await versions.find("spam", "1")).digest != old.digest
+    assert registry.fetched == [("spam", 1), ("spam", 1)]
+
+
+async def test_a_version_that_leaves_while_it_loads_holds_nothing_up(
+    reconciler: Reconciler, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pod is ready once the others have settled."""
+    fetching = asyncio.Event()
+
+    async def endless(version: Version, folder: Path) -> None:
+        fetching.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(registry, "fetch", endless)
+    first = asyncio.create_task(reconciler.update(snapshot(spam=1)))
+    await fetching.wait()
+    await reconciler.unload_model("spam")
+    await asyncio.wait_for(first, 10)
+    assert reconciler.synced.is_set()

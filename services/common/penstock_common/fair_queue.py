@@ -46,16 +46,17 @@ class Waiting(Generic[T, R]):
 class _Line(Generic[T, R]):
     """One principal's requests."""
 
-    __slots__ = ("credit", "principal", "waiting")
+    __slots__ = ("credit", "principal", "rows", "waiting")
 
     def __init__(self, principal: str, quantum: int) -> None:
         self.principal = principal
         self.waiting: deque[Waiting[T, R]] = deque()
         self.credit = quantum  # rows that may still leave in this turn
+        self.rows = 0
 
 
 class FairQueue(Generic[T, R]):
-    """The queue of a coalescer.
+    """Requests of several principals.
 
     Args:
         quantum: rows that a principal's turn is worth.
@@ -77,8 +78,36 @@ class FairQueue(Generic[T, R]):
             line = self._lines[principal] = _Line(principal, self._quantum)
             self._turns.append(line)
         line.waiting.append(waiting)
+        line.rows += waiting.rows
         self.rows += waiting.rows
         self.size += waiting.size
+
+    def admits(self, principal: str, rows: int, size: int, max_rows: int, max_size: int) -> bool:
+        """Whether a request may join those that wait, if ``max_rows`` and ``max_size`` may.
+
+        An empty queue admits any. A full one still admits, up to twice the bounds, a principal that has less in it
+        than its equal share: one that fills the queue does not close it for the others.
+        """
+        if not self._turns or (self.rows + rows <= max_rows and self.size + size <= max_size):
+            return True
+        if self.rows + rows > 2 * max_rows or self.size + size > 2 * max_size:
+            return False
+        line = self._lines.get(principal)
+        shares = len(self._lines) + (line is None)
+        own_rows, own_size = (line.rows, sum([w.size for w in line.waiting])) if line else (0, 0)
+        return (own_rows + rows) * shares <= max_rows and (own_size + size) * shares <= max_size
+
+    def rows_ahead(self, principal: str, rows: int) -> int:
+        """Rows at most that leave before a request of ``rows`` that the principal would push now.
+
+        All its own, and of each other principal what its turns are worth until then.
+        """
+        line = self._lines.get(principal)
+        own = line.rows if line else 0
+        if len(self._lines) == (line is not None):  # nobody else waits
+            return own
+        turns = own + rows + self._quantum
+        return own + sum(min(other.rows, turns) for other in self._turns if other is not line)
 
     def take(self, max_rows: int, max_size: int, now: float) -> list[Waiting[T, R]]:
         """The next bundle of live requests; one that is larger than the bounds travels alone."""
@@ -97,7 +126,7 @@ class FairQueue(Generic[T, R]):
                 bundle.append(waiting)
                 rows += waiting.rows
                 size += waiting.size
-                line.credit = max(0, line.credit - waiting.rows)
+                line.credit = line.credit - waiting.rows if line.credit > waiting.rows else 0
             self._drop_first(line)
         return bundle
 
@@ -115,6 +144,7 @@ class FairQueue(Generic[T, R]):
                     alive.append(waiting)
                     earliest = min(earliest, waiting.deadline)
                 else:
+                    line.rows -= waiting.rows
                     self.rows -= waiting.rows
                     self.size -= waiting.size
             line.waiting = alive
@@ -126,6 +156,7 @@ class FairQueue(Generic[T, R]):
     def _drop_first(self, line: _Line[T, R]) -> None:
         """Remove the first request of the line whose turn it is."""
         waiting = line.waiting.popleft()
+        line.rows -= waiting.rows
         self.rows -= waiting.rows
         self.size -= waiting.size
         if not line.waiting:

@@ -1,4 +1,4 @@
-"""The queue of a coalescer: order within a principal, turns between principals."""
+"""Order within a principal, turns between principals, and room for those who have little in the queue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_gateway.dataplane.fair_queue import FairQueue, Waiting
+from penstock_common.fair_queue import FairQueue, Waiting
 
 FOREVER = 1e9
 
@@ -54,6 +54,37 @@ async def test_a_principal_that_left_the_queue_comes_back_as_new() -> None:
     queue.push(waiting(1), "ann")
     queue.push(waiting(2), "bob")
     assert sorted(take(queue)) == [1, 2]
+
+
+async def test_a_full_queue_has_room_for_who_has_less_than_a_share() -> None:
+    """Ann, who fills it, is refused; bob is admitted up to half of the bound, and nobody beyond twice the bound."""
+    queue: FairQueue[int, int] = FairQueue()
+    assert queue.admits("ann", 100, 1, max_rows=8, max_size=80)  # it is empty
+    for n in range(8):
+        assert queue.admits("ann", 1, 10, max_rows=8, max_size=80)
+        queue.push(waiting(n, 1, 10), "ann")
+    assert not queue.admits("ann", 1, 10, max_rows=8, max_size=80)
+    for n in range(4):
+        assert queue.admits("bob", 1, 10, max_rows=8, max_size=80)
+        queue.push(waiting(n, 1, 10), "bob")
+    assert not queue.admits("bob", 1, 10, max_rows=8, max_size=80)
+    assert queue.admits("eve", 2, 20, max_rows=8, max_size=80)
+    assert not queue.admits("eve", 2, 50, max_rows=8, max_size=80)
+    queue.push(waiting(0, 4, 40), "eve")
+    assert not queue.admits("dan", 1, 10, max_rows=8, max_size=80)
+
+
+async def test_who_has_little_in_the_queue_does_not_wait_for_all_of_it() -> None:
+    """Ahead of a request are its principal's own rows and, of each other's, those of as many turns."""
+    queue: FairQueue[int, int] = FairQueue(quantum=4)
+    assert queue.rows_ahead("ann", 1) == 0
+    for n in range(100):
+        queue.push(waiting(n), "ann")
+    assert (queue.rows_ahead("ann", 1), queue.rows_ahead("bob", 1)) == (100, 5)
+    queue.push(waiting(200, rows=3), "bob")
+    assert (queue.rows_ahead("ann", 1), queue.rows_ahead("bob", 1)) == (103, 3 + 8)
+    queue.push(waiting(201), "bob")
+    assert take(queue, rows=15).index(201) <= 11
 
 
 @given(

@@ -1,0 +1,76 @@
+"""When a part stands still or dies under load. The clients' own timeout is the bound on every answer."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from tests.installation import ROOT, Installation
+from tests.integration.load import Load, async_client, equals, healthy, served_by, serves_more_than, until, worker
+
+pytestmark = pytest.mark.integration
+
+#: Seconds. Envoy takes 2.7 at most to give up a silent worker; the rest is for a busy machine.
+PATIENCE = 5.0
+
+
+@contextmanager
+def stopped(process: psutil.Process) -> Iterator[None]:
+    """The process stands still, its connections open and its port listening."""
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+async def test_a_worker_that_stands_still_slows_nobody_down(installation: Installation, unlimited_key: str) -> None:
+    """SIGSTOP of one of two workers: what it had is answered by the other in time, and later it takes its share again."""
+    async with async_client(installation, unlimited_key, timeout=PATIENCE) as client:
+        load = Load(client)
+        async with load.running():
+            await load.answered(100)
+            with stopped(worker(installation, 1)):
+                await until(lambda: equals(healthy(installation), 1))
+                await load.answered(300)
+            await until(lambda: equals(healthy(installation), 2))
+            served = await served_by(installation, 1)
+            await until(lambda: serves_more_than(installation, 1, served + 20))
+    assert set(load.statuses) == {200}, load.statuses
+
+
+async def test_a_killed_envoy_costs_no_request(installation: Installation, unlimited_key: str) -> None:
+    """SIGKILL of Envoy: what was under way and what arrives before it is back is answered by the next one."""
+    holder = envoy_holder(installation)
+    command, environment = holder.cmdline(), holder.environ()
+    async with async_client(installation, unlimited_key, timeout=PATIENCE) as client:
+        load = Load(client)
+        async with load.running():
+            await load.answered(100)
+            for killed in holder.children():
+                killed.kill()
+            await asyncio.to_thread(holder.wait)
+            envoy = subprocess.Popen(command, env=environment, cwd=ROOT)
+            await load.answered(300)
+    envoy.terminate()
+    envoy.wait()
+    await asyncio.to_thread(installation.up)  # as it was
+    assert set(load.statuses) == {200}, load.statuses
+
+
+def envoy_holder(installation: Installation) -> psutil.Process:
+    """The process that runs the installation's Envoy."""
+    configuration = str(installation.home / "envoy.yaml")
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue
+        if configuration in command and "penstock_cli.hold" in command:
+            return process
+    raise AssertionError("Envoy does not run")

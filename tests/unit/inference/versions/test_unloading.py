@@ -1,0 +1,124 @@
+"""What is left of a version that was unloaded: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import REGISTRY
+
+from penstock_common.manifest import Manifest
+from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
+from penstock_inference.engine.message import Message
+from penstock_inference.engine.model import LoadedModel
+from penstock_inference.versions import fetch_and_load
+from penstock_inference.versions.artifact_cache import ArtifactCache
+from penstock_inference.versions.desired import DesiredVersions
+from penstock_inference.versions.fetch_and_load import VersionLoader
+from penstock_inference.versions.hosted import HostedVersion
+from penstock_inference.versions.lookup import VersionLookup
+from penstock_inference.versions.reconciler import Reconciler
+
+MODEL_BYTES = 4 * 1024 * 1024
+
+
+class Tied:
+    """A model of 4 MB that is part of a reference cycle, as frameworks make them."""
+
+    def __init__(self) -> None:
+        self.weights = np.ones(MODEL_BYTES, np.uint8)
+        self.itself = self
+
+    def run(self, batch: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        return batch
+
+
+class Registry:
+    async def fetch(self, version: Version, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[Tied]]]:
+    """Every model that was loaded."""
+    loaded: list[weakref.ref[Tied]] = []
+
+    def load(manifest: Manifest, folder: Path, threads: int) -> LoadedModel:
+        runner = Tied()
+        loaded.append(weakref.ref(runner))
+        return LoadedModel(manifest, runner)
+
+    monkeypatch.setattr(fetch_and_load, "load_model", load)
+    gc.freeze()  # as a pod does; a collection then looks at models only
+    yield loaded
+    gc.unfreeze()
+
+
+@pytest.fixture
+async def reconciler(tmp_path: Path) -> AsyncIterator[Reconciler]:
+    registry: Any = Registry()
+    cache = ArtifactCache(registry, tmp_path, 0)
+    reconciler = Reconciler(
+        registry,
+        VersionLoader(cache, threads=1, max_queue_rows=100, max_queue_bytes=1000),
+        cache,
+        DesiredVersions(["*"]),
+        retain_seconds=0.0,
+        on_change=lambda: None,
+    )
+    yield reconciler
+    await reconciler.close()
+
+
+async def promote(reconciler: Reconciler, manifest: Manifest, number: int) -> HostedVersion:
+    """Make a version the only one, and let it answer a message."""
+    version = Version("swap", number, manifest, [], "now")
+    model = Model("swap", number, {number: version}, {"production": [AliasTarget(number)]})
+    await reconciler.update(Snapshot(str(number), [model]))
+    async with asyncio.timeout(10):
+        await reconciler.hosted["swap", number].settled.wait()
+    await reconciler.unload_expired()
+    hosted = await VersionLookup(reconciler).find("swap")
+    await hosted.engine.submit(Message({"x": np.ones(1, np.float32)}, time.monotonic() + 10))
+    hosted.metrics.count_answer("OK")
+    return hosted
+
+
+def series() -> list[dict[str, str]]:
+    """The labels of each of the model's series."""
+    samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
+    return [sample.labels for sample in samples if sample.labels.get("model") == "swap"]
+
+
+async def test_two_hundred_promotions_leave_one_version(
+    reconciler: Reconciler, models: list[weakref.ref[Tied]], regression: Manifest
+) -> None:
+    """The model, the engine and the series of each earlier version are gone as soon as it was unloaded."""
+    versions = [weakref.ref(await promote(reconciler, regression, number)) for number in range(1, 201)]
+    assert [ref() is not None for ref in versions] == [False] * 199 + [True]
+    assert [ref() is not None for ref in models] == [False] * 199 + [True]
+    assert {labels["version"] for labels in series() if "version" in labels} == {"200"}
+    await reconciler.unload_model("swap")
+    assert series() == []
+
+
+async def test_the_memory_of_promotions_is_returned(
+    reconciler: Reconciler, models: list[weakref.ref[Tied]], regression: Manifest
+) -> None:
+    """Over sixty promotions of a model of 4 MB the process does not grow by four of them."""
+    process = psutil.Process()
+    rss = []
+    for number in range(1, 61):
+        await promote(reconciler, regression, number)
+        rss.append(process.memory_info().rss)
+    first, last = np.mean(rss[:20]), np.mean(rss[40:])
+    assert last - first < 4 * MODEL_BYTES
