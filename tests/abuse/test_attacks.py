@@ -32,7 +32,7 @@ EXPECTED: dict[str, Any] = {
     "endless_trailer": lambda saw: saw["status"] == 431 and saw["sent"] < 16 * MB,
     "endless_body_after_401": lambda saw: saw["status"] == 401 and saw["sent"] < 16 * MB,
     "pipelined_requests": lambda saw: saw["status"] == 401 and saw["sent"] < 8 * MB,
-    "headers_without_body": lambda saw: saw["statuses"] == {"408": 500},
+    "headers_without_body": lambda saw: saw["statuses"] == {"504": 500},
     "silent_connections": lambda saw: set(saw["statuses"]) == {"503"} and saw["statuses"]["503"] > 10_000,
     "half_sent_bodies": lambda saw: saw["statuses"].get("429", 0) > 150 and saw["held"] <= 8,
     "bodies_without_a_key": lambda saw: saw["statuses"] == {"401": 800},

@@ -92,7 +92,8 @@ class Endpoint:
                     headers,
                     receive,
                     guard.max_body_bytes,
-                    min(deadline, started + guard.body_seconds),
+                    deadline,
+                    body_deadline=started + guard.body_seconds,
                     take=hold.take,
                     arrived="penstock.whole" in scope,
                 )

@@ -89,14 +89,27 @@ async def test_a_client_that_leaves_in_the_middle() -> None:
     assert await refused(client) == (499, "client-gone")
 
 
-async def test_a_body_that_stops_coming_is_408() -> None:
+async def test_a_body_that_stops_coming_is_504() -> None:
     """The next piece is awaited until the deadline and no longer."""
-    assert await refused(Client(pieces(b"he", b"llo")[0]), seconds=-1) == (408, "body-timeout")
+    assert await refused(Client(pieces(b"he", b"llo")[0]), seconds=-1) == (504, "deadline-exceeded")
 
 
-async def test_a_body_that_does_not_begin_is_408() -> None:
+async def test_a_body_that_does_not_begin_is_504() -> None:
     """Headers alone do not hold a request either."""
-    assert await refused(Client(), seconds=-1) == (408, "body-timeout")
+    assert await refused(Client(), seconds=-1) == (504, "deadline-exceeded")
+
+
+@pytest.mark.parametrize("client", [Client(), Client(pieces(b"he", b"llo")[0])])
+async def test_a_body_that_takes_too_much_of_the_time_is_408(client: Client) -> None:
+    """The body has a bound of its own, which the refusal names."""
+    with pytest.raises(PenstockError) as caught:
+        async with asyncio.timeout(5):
+            await read_body({}, client.receive, LIMIT, time.monotonic() + LATER, body_deadline=time.monotonic())
+    assert (caught.value.status, caught.value.code, caught.value.extra["bound"]) == (
+        408,
+        "body-timeout",
+        "body_seconds",
+    )
 
 
 async def test_a_client_that_leaves_at_once() -> None:
