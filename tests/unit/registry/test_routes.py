@@ -12,8 +12,8 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from penstock_registry.app import build_app
 from penstock_registry.settings import RegistrySettings
+from tests.unit.registry.running import running
 
 MANIFEST = b"""
 format: onnx
@@ -35,13 +35,7 @@ BLOB = f"/v1/blobs/sha256/{FILES[1]['sha256']}"
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_app(RegistrySettings(store_url=str(tmp_path / "store"), token="secret"))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://registry", headers={"Authorization": "Bearer secret"}
-        ) as c,
-    ):
+    async with running(RegistrySettings(store_url=str(tmp_path / "store"), token="secret")) as c:
         yield c
 
 
@@ -169,20 +163,6 @@ async def test_a_range_outside_of_the_blob_is_refused_with_its_size(client: http
     await upload(client, MODEL)
     answer = await client.get(BLOB, headers={"Range": "bytes=99999999-"})
     assert answer.headers["content-range"] == "bytes */10240"
-
-
-async def test_a_store_that_fails_is_not_the_uploaders_fault(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An upload that the store breaks off is 500, not 422 for a digest that was never complete."""
-
-    async def disk_full(_store: object, _key: str, chunks: AsyncIterator[bytes], **_: object) -> None:
-        await anext(chunks)
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("penstock_registry.blobs.obstore.put_async", disk_full)
-    answer = await client.put(BLOB, content=MODEL)
-    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
 
 
 async def test_a_promotion_with_an_expectation_fails_if_another_came_first(client: httpx.AsyncClient) -> None:
