@@ -14,7 +14,7 @@ from penstock_common.registry_connection import RegistryConnection, raise_for_st
 from penstock_common.registry_models import FileRef, Target, Targets, UploadRequest, Version
 
 _CHUNK = 1024 * 1024
-_UPLOAD_TIMEOUT = 300.0  # seconds; a store answers only after it has all bytes
+_UPLOAD_TIMEOUT = 300.0  # seconds; a store answers only after it has all bytes, the registry after it has read them
 
 
 async def upload_artifact(
@@ -32,7 +32,8 @@ async def upload_artifact(
         PenstockError: 422 ``bad-artifact`` if the folder has no files; the registry's own.
     """
     files = await asyncio.to_thread(_describe_files, folder)
-    targets = await connection.call("POST", f"/v1/models/{model}/uploads", Targets, body=UploadRequest(files))
+    path = f"/v1/models/{model}/uploads"
+    targets = await connection.call("POST", path, Targets, body=UploadRequest(files), timeout=_UPLOAD_TIMEOUT)
     for target in targets.files:
         if not target.present:
             await _upload(connection, target, folder / target.path, on_progress)
@@ -92,6 +93,8 @@ async def _upload(
     client = connection.client_for(target.url)
     with connection.translated_errors(target.url):
         response = await client.put(target.url, content=chunks(), headers=headers, timeout=_UPLOAD_TIMEOUT)
+    if response.status_code == 412 and "If-None-Match" in target.headers:
+        return  # another client has sent the same bytes in the meantime
     raise_for_status(response)
 
 

@@ -183,7 +183,7 @@ class Registry:
 
         return (await self._logs.append(name, intention)).model
 
-    async def delete(self, name: str, request: AdminRequest) -> None:
+    async def delete(self, name: str, request: AdminRequest) -> Model:
         """Delete a model with all its versions; its log stays, so no version's number is given twice.
 
         Raises:
@@ -200,7 +200,7 @@ class Registry:
                 )
             return LogEntry(0, "deleted", "", request.by, request.why)
 
-        await self._logs.append(name, intention)
+        return (await self._logs.append(name, intention)).model
 
     async def fsck(self, *, deep: bool) -> FsckReport:
         """Look for what is wrong in the store; with ``deep``, read the bytes of all blobs as well."""

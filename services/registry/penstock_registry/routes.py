@@ -78,8 +78,7 @@ def api(registry: Registry, watch: Watch, *, max_json_bytes: int) -> APIRouter:
 
     @router.delete("/v1/models/{model}", dependencies=ADMIN)
     async def delete(model: str, request: Request) -> Response:
-        await registry.delete(model, await body(request, AdminRequest))
-        return Response(status_code=204)
+        return _json(await registry.delete(model, await body(request, AdminRequest)))
 
     @router.post("/v1/models/{model}/repair", dependencies=ADMIN)
     async def repair(model: str, request: Request) -> Response:

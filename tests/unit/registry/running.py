@@ -13,8 +13,10 @@ from penstock_registry.settings import RegistrySettings
 
 
 @contextlib.asynccontextmanager
-async def running(settings: RegistrySettings, token: str = "secret") -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a registry that has read its store."""
+async def running(
+    settings: RegistrySettings, token: str = "secret", *, ready: bool = True
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a registry that, if ``ready``, has read its store."""
     app = build_app(settings)
     async with (
         app.router.lifespan_context(app),
@@ -22,7 +24,12 @@ async def running(settings: RegistrySettings, token: str = "secret") -> AsyncIte
             transport=httpx.ASGITransport(app), base_url="http://registry", headers={"Authorization": f"Bearer {token}"}
         ) as client,
     ):
-        async with asyncio.timeout(30):
-            while (await client.get("/readyz")).status_code != 200:
-                await asyncio.sleep(0.005)
+        if ready:
+            await until_ready(client)
         yield client
+
+
+async def until_ready(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(30):
+        while (await client.get("/readyz")).status_code != 200:
+            await asyncio.sleep(0.005)
