@@ -73,7 +73,7 @@ def check_range(header: str | None) -> None:
 
 
 async def json_body(request: Request, kind: type[T], max_bytes: int) -> T:
-    """The body as ``kind``.
+    """The body as ``kind``; no body is the same as ``{}``.
 
     Raises:
         PenstockError: 400 ``bad-json``; 413 ``body-too-large``; 422 ``bad-request``.
@@ -88,7 +88,7 @@ async def json_body(request: Request, kind: type[T], max_bytes: int) -> T:
                 f"The body is larger than {max_bytes} bytes (PENSTOCK_REGISTRY_MAX_JSON_BYTES).",
             )
     try:
-        return msgspec.json.decode(bytes(data), type=kind)
+        return msgspec.json.decode(bytes(data) or b"{}", type=kind)
     except msgspec.ValidationError as err:
         raise PenstockError(422, "bad-request", f"{err}.") from None
     except RecursionError:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.registry_client import RegistryClient
-from penstock_common.registry_models import Version
+from penstock_common.registry_models import FileRef, Version
 
 MODEL, MANIFEST = b"model bytes", b"manifest bytes"
 STORE = "https://bucket.example/blobs/"
@@ -98,8 +99,14 @@ async def test_a_folder_that_another_process_fetched_first_is_kept(tmp_path: Pat
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["m", "m/theirs"]
 
 
-async def test_a_folder_that_exists_is_not_fetched_again(tmp_path: Path) -> None:
+def with_files(*files: tuple[str, bytes]) -> Version:
+    refs = [FileRef(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in files]
+    return msgspec.structs.replace(VERSION, files=refs)
+
+
+async def test_a_folder_that_holds_the_version_is_not_fetched_again(tmp_path: Path) -> None:
     """Nothing is asked of the registry."""
+    (tmp_path / "model.onnx").write_bytes(MODEL)
     requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -107,8 +114,25 @@ async def test_a_folder_that_exists_is_not_fetched_again(tmp_path: Path) -> None
         return httpx.Response(500)
 
     async with client(answer) as registry:
-        await registry.fetch(VERSION, tmp_path)
+        await registry.fetch(with_files(("model.onnx", MODEL)), tmp_path)
     assert requests == []
+
+
+@pytest.mark.parametrize("found", [None, b"", b"other bytes", MODEL[:-1] + b"!"])
+async def test_a_folder_that_holds_something_else_is_fetched_again(tmp_path: Path, found: bytes | None) -> None:
+    """Files of another version of that name, or damaged ones, are not served."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.yaml").write_bytes(MANIFEST)
+    if found is not None:
+        (tmp_path / "m" / "model.onnx").write_bytes(found)
+    answer = serving(
+        {"a": httpx.Response(200, content=MANIFEST), "b": httpx.Response(200, content=MODEL)},
+        target("model.yaml", MANIFEST, STORE + "a"),
+        target("model.onnx", MODEL, STORE + "b"),
+    )
+    async with client(answer) as registry:
+        await registry.fetch(with_files(("model.yaml", MANIFEST), ("model.onnx", MODEL)), tmp_path / "m")
+    assert (tmp_path / "m" / "model.onnx").read_bytes() == MODEL
 
 
 async def test_only_the_registry_gets_the_token(tmp_path: Path) -> None:
@@ -163,16 +187,17 @@ async def test_only_files_that_the_store_lacks_are_uploaded(tmp_path: Path) -> N
     assert b'"model.onnx"' in registered[0].content and b'"model.yaml"' in registered[0].content
 
 
+@pytest.mark.parametrize("status", [409, 412])
 @pytest.mark.parametrize(("headers", "stored"), [({"If-None-Match": "*"}, True), ({}, False)])
 async def test_a_file_that_another_client_was_first_to_send_is_there(
-    tmp_path: Path, headers: dict[str, str], stored: bool
+    tmp_path: Path, headers: dict[str, str], stored: bool, status: int
 ) -> None:
-    """412 to an upload that must not replace anything means that the bytes are stored; otherwise it is an error."""
+    """412 or 409 to an upload that must not replace anything means that the bytes are stored; otherwise it is an error."""
     (tmp_path / "model.yaml").write_bytes(MANIFEST)
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.host == "bucket.example":
-            return httpx.Response(412)
+            return httpx.Response(status)
         if request.url.path.endswith("/uploads"):
             return httpx.Response(200, json={"files": [target("model.yaml", MANIFEST, STORE + "a", headers=headers)]})
         return httpx.Response(409, json={"code": "stop", "detail": "This test ends here."})

@@ -152,7 +152,7 @@ async def test_a_model_is_deleted(client: httpx.AsyncClient) -> None:
     """409 while it has aliases; afterwards it is gone, and a new version continues the numbers."""
     await publish(client)
     await promote(client, 1)
-    refused = await client.request("DELETE", "/v1/models/m", json={})
+    refused = await client.delete("/v1/models/m")
     assert (refused.status_code, refused.json()["code"]) == (409, "model-in-use")
     await client.delete("/v1/models/m/aliases/production")
     assert (await client.request("DELETE", "/v1/models/m", json={})).status_code == 200
