@@ -15,11 +15,11 @@ from penstock_registry.blob_collector import BlobCollector
 from penstock_registry.blobs import Blobs
 from penstock_registry.middleware import OPEN_PATHS, add_middleware
 from penstock_registry.model_logs import ModelLogs
-from penstock_registry.object_store import open_store
 from penstock_registry.problem_documents import add_exception_handlers
 from penstock_registry.registry import Registry
 from penstock_registry.routes import api
 from penstock_registry.settings import RegistrySettings
+from penstock_registry.store_url import open_store
 from penstock_registry.watch import Watch
 
 

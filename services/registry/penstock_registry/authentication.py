@@ -83,7 +83,7 @@ class Authenticator:
     """Finds the roles of a call.
 
     A right token always passes. Of an address that keeps sending wrong ones, only ``max_bad_tokens`` attempts
-    a minute are answered with 401; the others are told to stop. One line in ten seconds is logged for all.
+    a minute are answered with 401; the others with 429. One line in ten seconds is logged for all.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ async def _check_log(log: ModelLog, state: ModelState, report: FsckReport) -> No
         remedy = _LOST.format(model=name) if damage in state.model.damage else _LOST_BEFORE
         report.problems.append(FsckProblem(name, f"entry {damage.entry}", damage.reason, remedy))
     try:
-        checkpoint = await log.read_checkpoint()
+        checkpoint = await log.shortcuts.read_checkpoint()
     except (msgspec.MsgspecError, ValueError) as err:
         report.problems.append(FsckProblem(name, "state.json", f"it cannot be read: {err}"[:200], _CHECKPOINT))
         return

@@ -5,11 +5,6 @@ folders, S3, GCS and Azure Blob all have. The writer that loses this race reads 
 winner's entry, checks its own intention against the new state, and tries the next
 number; so nothing is lost and no database is needed.
 
-Two objects beside the log can always be made again from it. ``models/<name>/state.json``,
-the state as of some entry, keeps a first read short. ``index/<name>.head``, the number of
-the newest entry, tells other registries that there is something to read, and a first
-reader that the log's end is missing.
-
 An entry that is missing or cannot be read is set aside: the state goes on without it,
 and the log takes no entry but a repair or a deletion, which would build on the loss.
 """
@@ -17,10 +12,9 @@ and the log takes no entry but a repair or a deletion, which would build on the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 import msgspec
@@ -30,6 +24,7 @@ from prometheus_client import Counter
 from penstock_common.errors import PenstockError
 from penstock_common.registry_models import LogEntry
 from penstock_registry.log_encoding import decode_entry, encode_entry
+from penstock_registry.log_shortcuts import LogShortcuts
 from penstock_registry.model_state import ModelState, UnusableEntryError, apply_entry, empty_state, set_aside
 from penstock_registry.object_store import ObjectStore
 
@@ -39,12 +34,7 @@ APPENDS = Counter("penstock_registry_log_appends_total", "Log entries written.",
 RACES_LOST = Counter(
     "penstock_registry_log_races_lost_total", "Appends that lost the race for their number and tried again."
 )
-UNWRITTEN = Counter(
-    "penstock_registry_log_unwritten_total",
-    "Checkpoints and heads that could not be written; the log is complete without them.",
-)
 
-CHECKPOINT_EVERY = 20
 _MAX_TRIES = 100
 _READS_AT_ONCE = 16
 _ENTRY = re.compile(r"/(\d{8})\.json\Z", re.ASCII)
@@ -72,8 +62,7 @@ class ModelLog:
         self.state = empty_state(name)
         #: The newest state without damage. Reads start from it, so that an entry that is put back is found.
         self._sound: ModelState | None = None
-        self._checkpoint = 0  # revision of the newest checkpoint known
-        self._head = 0  # revision that the head named when it was read
+        self.shortcuts = LogShortcuts(store, name)
 
     async def refresh(self) -> ModelState:
         """The newest state; one with revision 0 if the log has no entries.
@@ -93,7 +82,7 @@ class ModelLog:
         """
         async with self._lock:
             for _ in range(_MAX_TRIES):
-                self._head = max(self._head, await self._read_head())
+                await self.shortcuts.read_head()
                 state = await self._refresh()
                 entry = intention(state)
                 self._refuse_if_damaged(state, entry)
@@ -105,8 +94,8 @@ class ModelLog:
                     continue
                 APPENDS.labels(entry.kind).inc()
                 self._take_over(after)
-                await self._write_head()
-                await self._write_checkpoint()
+                await self.shortcuts.write_head(after.revision)
+                await self.shortcuts.write_checkpoint(after)
                 return after
         raise PenstockError(503, "contention", f"Too many writers change model {self.name!r} at once; try again.")
 
@@ -135,38 +124,15 @@ class ModelLog:
 
         return list(await asyncio.gather(*[read(number) for number in numbers]))
 
-    async def read_checkpoint(self) -> ModelState | None:
-        """The state in the checkpoint, or None if there is none.
-
-        Raises:
-            ValueError, msgspec.MsgspecError: if the checkpoint is not a state of this model.
-        """
-        data = await self._store.get(checkpoint_key(self.name))
-        if data is None:
-            return None
-        state = msgspec.json.decode(data, type=ModelState)
-        if state.model.name != self.name or state.revision < 1 or state.model.damage:
-            raise ValueError(f"it is not a checkpoint of {self.name!r}")
-        return state
-
     async def _refresh(self) -> ModelState:
         first = self._sound is None
         if self._sound is None:
-            self._sound = await self._first_state()
+            await self.shortcuts.read_head()
+            self._sound = await self.shortcuts.read_checkpoint_if_good() or empty_state(self.name)
         self._take_over(await self._read_after(self._sound))
         if first:
-            await self._write_checkpoint()
+            await self.shortcuts.write_checkpoint(self.state)
         return self.state
-
-    async def _first_state(self) -> ModelState:
-        self._head = await self._read_head()
-        try:
-            state = await self.read_checkpoint()
-        except (msgspec.MsgspecError, ValueError) as err:
-            logger.warning("a checkpoint cannot be read; the log is read instead", model=self.name, error=str(err))
-            state = None
-        self._checkpoint = state.revision if state is not None else 0
-        return state or empty_state(self.name)
 
     async def _read_after(self, state: ModelState) -> ModelState:
         """The state after all entries that follow ``state``."""
@@ -179,8 +145,9 @@ class ModelLog:
                 state = set_aside(state, state.revision + 1, first - 1, _missing(state.revision + 1, first - 1))
             for number, read in enumerate(await self._read_entries(range(first, last + 1)), first):
                 state = _after(state, number, read)
-        if self._head > state.revision:
-            state = set_aside(state, state.revision + 1, self._head, _missing(state.revision + 1, self._head))
+        head = self.shortcuts.head
+        if head > state.revision:
+            state = set_aside(state, state.revision + 1, head, _missing(state.revision + 1, head))
         return state
 
     def _refuse_if_damaged(self, state: ModelState, entry: LogEntry) -> None:
@@ -207,33 +174,6 @@ class ModelLog:
             if await self._store.get(key) == data:
                 return True
             raise
-
-    async def _write_head(self) -> None:
-        self._head = self.state.revision
-        with self._unwritten_is_logged("head"):
-            await self._store.put(head_key(self.name), str(self._head).encode())
-
-    async def _write_checkpoint(self) -> None:
-        """Write a checkpoint, if it is time for one."""
-        state = self.state
-        if state.revision - self._checkpoint < CHECKPOINT_EVERY or state.model.damage:
-            return
-        with self._unwritten_is_logged("checkpoint"):
-            await self._store.put(checkpoint_key(self.name), msgspec.json.encode(state))
-            self._checkpoint = state.revision
-
-    @contextlib.contextmanager
-    def _unwritten_is_logged(self, what: str) -> Iterator[None]:
-        """For what can be made again from the log: the entry stands, whatever happens here."""
-        try:
-            yield
-        except Exception as err:  # the stores raise errors of many types
-            UNWRITTEN.inc()
-            logger.warning(f"a {what} was not written", model=self.name, revision=self.state.revision, error=str(err))
-
-    async def _read_head(self) -> int:
-        data = await self._store.get(head_key(self.name))
-        return int(data) if data is not None and re.fullmatch(rb"\d{1,8}", data) else 0
 
     def _take_over(self, state: ModelState) -> None:
         if state.model.damage:
@@ -276,11 +216,3 @@ def now() -> str:
 
 def _entry_key(name: str, number: int) -> str:
     return f"models/{name}/log/{number:08d}.json"
-
-
-def checkpoint_key(name: str) -> str:
-    return f"models/{name}/state.json"
-
-
-def head_key(name: str) -> str:
-    return f"index/{name}.head"

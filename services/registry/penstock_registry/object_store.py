@@ -1,17 +1,11 @@
-"""What the registry needs of an object store, and the store that a URL names."""
+"""What the registry needs of an object store."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
+from typing import Protocol
 
 import msgspec
-
-if TYPE_CHECKING:
-    from penstock_registry.bucket_store import BucketStore
-    from penstock_registry.folder_store import FolderStore
 
 CHUNK = 1024 * 1024  # bytes
 
@@ -51,20 +45,3 @@ class ObjectStore(Protocol):
 
     def read(self, key: str, size: int) -> AsyncIterator[bytes]:
         """All ``size`` bytes of an object, in chunks of at most ``CHUNK`` bytes."""
-
-
-def open_store(url: str) -> FolderStore | BucketStore:
-    """Open a folder, which is created if missing, or a bucket.
-
-    Raises:
-        ValueError: for an unknown scheme.
-    """
-    from penstock_registry.bucket_store import SCHEMES, BucketStore
-    from penstock_registry.folder_store import FolderStore
-
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
-        return FolderStore(Path(parts.path).absolute())
-    if parts.scheme in SCHEMES:
-        return BucketStore(url)
-    raise ValueError(f"store URL {url!r}: use a folder, s3://, gs:// or az://")

@@ -48,11 +48,11 @@ class Registry:
         return _version(await self.model(name), number)
 
     async def log_entries(self, name: str) -> list[LogEntry]:
+        """All entries of a model's log that can be read, also of one that was deleted."""
         check_name("model", name)
-        entries = await self._logs.entries(name)
-        if not entries:
-            await self._state(name)
-        return entries
+        if not (await self._logs.refresh(name)).revision:
+            raise _unknown_model(name)
+        return await self._logs.entries(name)
 
     async def upload_targets(self, name: str, request: UploadRequest) -> Targets:
         check_name("model", name)
@@ -210,7 +210,7 @@ class Registry:
         check_name("model", name)
         state = await self._logs.refresh(name)
         if not state.exists:
-            raise PenstockError(404, "unknown-model", f"There is no model {name!r} in this registry.")
+            raise _unknown_model(name)
         return state
 
 
@@ -221,6 +221,10 @@ def check_name(what: str, name: str) -> None:
             "bad-name",
             f"{what} {name[:80]!r}: use 1 to 63 of a-z, 0-9, '.', '_', '-', a letter or digit at each end.",
         )
+
+
+def _unknown_model(name: str) -> PenstockError:
+    return PenstockError(404, "unknown-model", f"There is no model {name!r} in this registry.")
 
 
 def _version(model: Model, number: int) -> Version:

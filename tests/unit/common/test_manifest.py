@@ -62,7 +62,7 @@ def refusal(manifest: str) -> str:
     ],
 )
 def test_a_default_that_does_not_fit_its_field_is_refused(field: dict[str, Any], default: object) -> None:
-    """Kind, bounds, categories and shape; the answer names the field. The same value is no example either."""
+    """Kind, bounds, categories and shape; the answer names the field. The same value is refused as an example."""
     assert "inputs.x.default" in refusal(text(field | {"required": False, "default": default}))
     assert "examples.0" in refusal(text(field, examples=[{"x": default}]))
 

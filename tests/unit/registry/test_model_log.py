@@ -14,7 +14,7 @@ import pytest
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.registry_models import AliasTarget, LogEntry, Version
-from penstock_registry import model_log
+from penstock_registry import log_shortcuts
 from penstock_registry.folder_store import FolderStore
 from penstock_registry.model_log import Intention
 from penstock_registry.model_logs import ModelLogs
@@ -118,7 +118,7 @@ async def test_a_checkpoint_that_cannot_be_written_does_not_undo_the_entry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The append succeeds, and the checkpoint is written with a later one."""
-    monkeypatch.setattr(model_log, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(log_shortcuts, "CHECKPOINT_EVERY", 2)
     store = TestStore(tmp_path)
 
     def no_checkpoints(method: str, key: str) -> None:
@@ -152,7 +152,7 @@ async def test_an_entry_whose_acknowledgement_was_lost_is_not_appended_twice(tmp
 async def test_a_repeated_write_that_finds_its_own_entry_is_not_a_lost_race(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store's client repeats a write whose answer was lost, and is told that the object exists."""
+    """A store's client repeats a write whose answer was lost, which answers that the object exists."""
 
     class Repeating(FolderStore):
         async def create(self, key: str, data: bytes) -> bool:

@@ -144,8 +144,8 @@ async def test_a_store_that_gives_nothing_is_not_taken_for_read(tmp_path: Path) 
     assert not logs.complete
 
 
-async def test_a_file_that_is_no_models_is_left_alone(tmp_path: Path) -> None:
-    """Folders and heads with other names than a model's do not become models."""
+async def test_other_files_do_not_become_models(tmp_path: Path) -> None:
+    """Folders and heads whose names are not those of models are left alone."""
     await write_models(tmp_path, 1)
     (tmp_path / "models" / "Lost+Found" / "log").mkdir(parents=True)
     (tmp_path / "models" / "Lost+Found" / "log" / "00000001.json").write_bytes(b"")

@@ -134,7 +134,7 @@ async def test_a_bad_blob_is_reported(store: Path, client: httpx.AsyncClient, da
     assert await problems(client, deep=True) == []
 
 
-async def test_a_quarantined_version_is_nobodys(client: httpx.AsyncClient) -> None:
+async def test_a_quarantined_version_is_taken_from_everybody(client: httpx.AsyncClient) -> None:
     """It is out of every alias and listing at once, and its number is not given again."""
     for _ in range(2):
         await publish(client)

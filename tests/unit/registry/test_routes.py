@@ -265,6 +265,8 @@ async def test_a_bad_body_is_refused_by_what_is_wrong_with_it(client: httpx.Asyn
     [
         ("GET", "/v1/nothing", 404, "unknown-path"),
         ("PATCH", "/v1/models/spam", 405, "bad-method"),
+        ("GET", "/v1/models/spam", 404, "unknown-model"),
+        ("GET", "/v1/models/spam/log", 404, "unknown-model"),
         ("GET", "/v1/watch?wait=long", 422, "bad-request"),
         ("GET", "/v1/watch?wait=nan", 422, "bad-request"),
         ("GET", "/v1/watch?wait=-inf", 422, "bad-request"),
@@ -286,7 +288,7 @@ async def test_a_call_that_no_route_takes_is_refused_with_a_problem_document(
 
 
 @pytest.mark.parametrize("header", ["9" * 5000, "three", "-1", "1.5", "\u0663"])
-async def test_an_if_match_that_is_no_version_is_refused(client: httpx.AsyncClient, header: str) -> None:
+async def test_an_if_match_that_is_not_a_version_is_refused(client: httpx.AsyncClient, header: str) -> None:
     """400, whatever its length."""
     answer = await client.put(
         "/v1/models/m/aliases/a",
@@ -313,7 +315,9 @@ async def test_lineage_is_plain_json(client: httpx.AsyncClient, lineage: str) ->
     assert answer.status_code in (400, 422), answer.text
 
 
-async def test_nothing_is_told_before_the_store_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_registry_that_starts_does_not_answer_with_an_empty_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A registry that starts says 503 ``registry-starting`` and not that there are no models."""
     settings = RegistrySettings(store_url=str(tmp_path / "store"), token="secret")
     async with running(settings) as client:
@@ -337,7 +341,7 @@ async def test_nothing_is_told_before_the_store_was_read(tmp_path: Path, monkeyp
         assert [m["name"] for m in (await client.get("/v1/models")).json()] == ["m"]
 
 
-async def test_a_full_disk_is_told_as_such(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_is_named(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads are 507 and readiness says why; what is stored can still be read, and small things be written."""
     await registered(client)
     monkeypatch.setattr(FolderStore, "free_bytes", lambda _: 1_000_000)
