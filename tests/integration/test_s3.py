@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 import subprocess
@@ -12,10 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from penstock_common.registry_client import RegistryClient
-from penstock_common.registry_models import AliasTarget
+from penstock_common.registry_models import AliasTarget, LogEntry
+from penstock_registry.bucket_store import BucketStore
+from penstock_registry.model_logs import ModelLogs
 from tests.installation import free_ports
 
 pytestmark = pytest.mark.integration
@@ -37,7 +41,8 @@ def s3(tmp_path: Path) -> Iterator[dict[str, str]]:
     (tmp_path / "s3" / "models").mkdir(parents=True)
     (port,) = free_ports(1)
     environment = {"ROOT_ACCESS_KEY": "access", "ROOT_SECRET_KEY": "secretsecret"}
-    command = [program, "--port", f"127.0.0.1:{port}", "posix", str(tmp_path / "s3")]
+    command = [program, "--port", f"127.0.0.1:{port}", "--access-log", str(tmp_path / "access.log")]
+    command += ["posix", str(tmp_path / "s3")]
     server = subprocess.Popen(
         command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -117,3 +122,83 @@ async def test_writers_on_two_replicas_lose_nothing(registries: list[str], tmp_p
         await asyncio.gather(*[c.set_alias("m", f"a{i}", [AliasTarget(i + 1)]) for i, c in enumerate((one, other) * 4)])
         log = await other.log_entries("m")
     assert len(log) == 12 + 8
+
+
+@pytest.fixture
+def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> BucketStore:
+    """The bucket of that server."""
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    return BucketStore("s3://models")
+
+
+async def test_a_bucket_is_a_store(bucket: BucketStore) -> None:
+    """Objects are created once, replaced, listed after a key and removed, as in a folder."""
+    assert await bucket.create("a/1", b"1")
+    assert not await bucket.create("a/1", b"2")
+    assert (await bucket.get("a/1"), await bucket.get("a/0")) == (b"1", None)
+    before = await bucket.info("a/1")
+    await bucket.put("a/1", b"22")
+    after = await bucket.info("a/1")
+    assert before is not None and after is not None
+    assert (before.size, after.size) == (1, 2)
+    assert before.stamp != after.stamp
+    for key in ("a/2", "a/3", "a/deep/4"):
+        await bucket.put(key, b"")
+    assert [info.key for info in await bucket.list_objects("a", "a/1")] == ["a/2", "a/3"]
+    assert (await bucket.list_objects("a"))[0].stamp == after.stamp
+    assert await bucket.list_folders("a") == ["deep"]
+    await bucket.delete("a/1")
+    assert await bucket.info("a/1") is None
+
+
+async def test_an_idle_registry_asks_an_s3_server_twice_a_poll(bucket: BucketStore, tmp_path: Path) -> None:
+    """Whatever the number of models, by the server's own log."""
+    entry = msgspec.json.encode(LogEntry(1, "alias-deleted", "", alias="a"))
+    for number in range(30):
+        await bucket.create(f"models/m{number}/log/00000001.json", entry)
+    logs = ModelLogs(bucket)
+    while not logs.complete:
+        await logs.poll()
+    await logs.poll()
+
+    def served() -> int:
+        return len((tmp_path / "access.log").read_text().splitlines())
+
+    before = served()
+    for _ in range(20):
+        await logs.poll()
+    assert served() - before <= 2 * 20 + 1
+
+
+async def test_wrong_bytes_in_a_bucket_are_replaced_by_a_push(
+    registries: list[str], bucket: BucketStore, tmp_path: Path
+) -> None:
+    """A push finds the flipped byte, sends the file again, and the version is good."""
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    (folder / "model.yaml").write_text(MANIFEST)
+    (folder / "model.onnx").write_bytes(b"model")
+    key = f"blobs/sha256/{hashlib.sha256(b'model').hexdigest()}"
+    async with RegistryClient(registries[0], "token") as client:
+        await client.publish("m", folder, metrics={}, lineage={})
+        await bucket.put(key, b"mOdel")
+        version = await client.publish("m", folder, metrics={}, lineage={})
+        assert await bucket.get(key) == b"model"
+        await client.fetch(version, tmp_path / "fetched")
+        assert (await client.fsck(deep=True)).problems == []
+
+
+async def test_a_url_for_an_upload_does_not_replace_what_is_there(registries: list[str], bucket: BucketStore) -> None:
+    """No URL is given for a blob that is present; one given before is refused once the blob is there."""
+    file = {"path": "a", "size": 5, "sha256": hashlib.sha256(b"model").hexdigest()}
+    async with httpx.AsyncClient(headers={"Authorization": "Bearer token"}) as client:
+        uploads = f"{registries[0]}/v1/models/m/uploads"
+        (first,) = (await client.post(uploads, json={"files": [file]})).json()["files"]
+        async with httpx.AsyncClient() as stranger:
+            assert (await stranger.put(first["url"], content=b"model", headers=first["headers"])).status_code == 200
+            again = await stranger.put(first["url"], content=b"other", headers=first["headers"])
+            assert again.status_code == 412
+        (second,) = (await client.post(uploads, json={"files": [file]})).json()["files"]
+        assert (second["url"], second["present"]) == ("", True)
+    assert await bucket.get(f"blobs/sha256/{file['sha256']}") == b"model"

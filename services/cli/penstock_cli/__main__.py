@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from penstock_cli.commands import installation, keys, kserve, models, predict, promotion
+from penstock_cli.commands import installation, keys, kserve, models, predict, promotion, registry
 from penstock_common.version import VERSION
 
 app = typer.Typer(no_args_is_help=True, help="Your own AI service, on this machine.", rich_markup_mode="rich")
@@ -16,6 +16,7 @@ app.add_typer(promotion.app)
 app.add_typer(predict.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(kserve.app, name="kserve")
+app.add_typer(registry.app, name="registry")
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,7 +14,10 @@ from penstock_common.registry_connection import RegistryConnection, raise_for_st
 from penstock_common.registry_models import FileRef, Target, Targets, UploadRequest, Version
 
 _CHUNK = 1024 * 1024
-_UPLOAD_TIMEOUT = 300.0  # seconds; a store answers only after it has all bytes
+_UPLOAD_TIMEOUT = 300.0  # seconds; a store answers only after it has all bytes, the registry after it has read them
+
+
+_THERE_ALREADY = (409, 412)  # what Azure and S3 answer to If-None-Match: *
 
 
 async def upload_artifact(
@@ -32,7 +35,8 @@ async def upload_artifact(
         PenstockError: 422 ``bad-artifact`` if the folder has no files; the registry's own.
     """
     files = await asyncio.to_thread(_describe_files, folder)
-    targets = await connection.call("POST", f"/v1/models/{model}/uploads", Targets, body=UploadRequest(files))
+    path = f"/v1/models/{model}/uploads"
+    targets = await connection.call("POST", path, Targets, body=UploadRequest(files), timeout=_UPLOAD_TIMEOUT)
     for target in targets.files:
         if not target.present:
             await _upload(connection, target, folder / target.path, on_progress)
@@ -42,13 +46,14 @@ async def upload_artifact(
 async def fetch_artifact(connection: RegistryConnection, version: Version, folder: Path) -> None:
     """Download an artifact into ``folder``, which appears complete and verified, or not at all.
 
-    A folder that exists already is taken to be complete.
+    A folder that exists already is verified too, and fetched again if a file of it is not as registered.
 
     Raises:
         PenstockError: 503 ``corrupt-download`` if a file is not as registered; the registry's own.
     """
-    if await asyncio.to_thread(folder.exists):
+    if await asyncio.to_thread(_has_files, folder, version.files):
         return
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     targets = await connection.call("GET", f"/v1/models/{version.model}/versions/{version.version}/files", Targets)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
@@ -57,6 +62,19 @@ async def fetch_artifact(connection: RegistryConnection, version: Version, folde
         await asyncio.to_thread(_move_into_place, partial, folder)
     finally:
         await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
+
+
+def _has_files(folder: Path, files: list[FileRef]) -> bool:
+    return folder.exists() and all(_is_file(folder / file.path, file) for file in files)
+
+
+def _is_file(path: Path, file: FileRef) -> bool:
+    return path.is_file() and path.stat().st_size == file.size and _digest(path) == file.sha256
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _move_into_place(partial: Path, folder: Path) -> None:
@@ -70,9 +88,7 @@ def _move_into_place(partial: Path, folder: Path) -> None:
 def _describe_files(folder: Path) -> list[FileRef]:
     files = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        files.append(FileRef(path.relative_to(folder).as_posix(), path.stat().st_size, digest))
+        files.append(FileRef(path.relative_to(folder).as_posix(), path.stat().st_size, _digest(path)))
     if not files:
         raise PenstockError(422, "bad-artifact", f"{folder} has no files; give the folder that holds model.yaml.")
     return files
@@ -92,6 +108,8 @@ async def _upload(
     client = connection.client_for(target.url)
     with connection.translated_errors(target.url):
         response = await client.put(target.url, content=chunks(), headers=headers, timeout=_UPLOAD_TIMEOUT)
+    if response.status_code in _THERE_ALREADY and "If-None-Match" in target.headers:
+        return  # another client has sent the same bytes in the meantime
     raise_for_status(response)
 
 

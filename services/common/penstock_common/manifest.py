@@ -16,12 +16,22 @@ import msgspec
 import yaml
 
 from penstock_common.errors import PenstockError
+from penstock_common.manifest_yaml import dump_plain_yaml, load_plain_yaml
 
 #: Name of the manifest inside an artifact folder.
 MANIFEST_FILE = "model.yaml"
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
-FieldName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")]
+FieldName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")]
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of a model or an alias."""
+    try:
+        msgspec.convert(text, Name)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 class Format(StrEnum):
@@ -163,10 +173,14 @@ def parse_manifest(text: str | bytes) -> Manifest:
         PenstockError: 422 ``bad-manifest``, naming the place and the remedy.
     """
     try:
-        return msgspec.convert(yaml.safe_load(text), Manifest)
+        return msgspec.convert(load_plain_yaml(text), Manifest)
     except (yaml.YAMLError, msgspec.ValidationError, ValueError) as err:
-        raise PenstockError(422, "bad-manifest", f"{MANIFEST_FILE}: {err}") from None
+        raise bad_manifest(str(err)) from None
+
+
+def bad_manifest(what: str) -> PenstockError:
+    return PenstockError(422, "bad-manifest", f"{MANIFEST_FILE}: {what}")
 
 
 def dump_manifest(manifest: Manifest) -> str:
-    return yaml.safe_dump(msgspec.to_builtins(manifest), sort_keys=False, allow_unicode=True)
+    return dump_plain_yaml(msgspec.to_builtins(manifest))

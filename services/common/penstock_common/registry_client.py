@@ -12,8 +12,10 @@ import httpx
 from penstock_common.artifact_transfer import fetch_artifact, upload_artifact
 from penstock_common.registry_connection import RegistryConnection
 from penstock_common.registry_models import (
+    AdminRequest,
     AliasRequest,
     AliasTarget,
+    FsckReport,
     LogEntry,
     Model,
     RegisterRequest,
@@ -23,6 +25,7 @@ from penstock_common.registry_models import (
 )
 
 _REGISTER_TIMEOUT = 300.0  # seconds; the registry reads all blobs of a new version
+_FSCK_TIMEOUT = 3600.0  # seconds; a deep one reads all blobs
 
 
 class RegistryClient:
@@ -122,3 +125,20 @@ class RegistryClient:
         """Mark a version as retired, so that no alias can point at it."""
         path = f"/v1/models/{model}/versions/{version}/retire"
         return await self._connection.call("POST", path, Model, body=RetireRequest(by, why))
+
+    async def quarantine(self, model: str, version: int, *, by: str = "", why: str = "") -> Model:
+        """Take a version away from everybody, and out of all aliases."""
+        path = f"/v1/models/{model}/versions/{version}/quarantine"
+        return await self._connection.call("POST", path, Model, body=AdminRequest(by, why))
+
+    async def repair(self, model: str, *, by: str = "", why: str = "") -> Model:
+        """Give up the entries that a model's log has lost, so that it can be changed again."""
+        return await self._connection.call("POST", f"/v1/models/{model}/repair", Model, body=AdminRequest(by, why))
+
+    async def delete(self, model: str, *, by: str = "", why: str = "") -> Model:
+        """Delete a model that has no aliases, or whose log is damaged; return what is left, its revision."""
+        return await self._connection.call("DELETE", f"/v1/models/{model}", Model, body=AdminRequest(by, why))
+
+    async def fsck(self, *, deep: bool = False) -> FsckReport:
+        """Look for what is wrong in the registry's store; with ``deep``, read the bytes of all blobs."""
+        return await self._connection.call("GET", "/v1/fsck", FsckReport, params={"deep": deep}, timeout=_FSCK_TIMEOUT)

@@ -5,13 +5,13 @@ All times are RFC 3339 in UTC; the versions of a model count from 1.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from penstock_common.manifest import Manifest, Name
 
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class FileRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,27 +82,52 @@ class RetireRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     why: str = ""
 
 
-class Model(msgspec.Struct):
-    """The state of a model after its newest log entry."""
+class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Body of a quarantine, a repair or a deletion."""
+
+    by: str = ""
+    why: str = ""
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """A log entry that is missing or cannot be read or applied; the model's state is without it."""
+
+    entry: int  # its number; for several in a row, the first one's
+    reason: str
+
+
+class Model(msgspec.Struct, omit_defaults=True):
+    """The state of a model after its newest log entry. While it has damage, its log takes no entries but repairs."""
 
     name: Name
     revision: int  # number of the newest log entry
     versions: dict[int, Version]
     aliases: dict[str, list[AliasTarget]]
+    damage: list[Damage] = []
 
 
-class Snapshot(msgspec.Struct):
-    """The whole registry at one moment; ``cursor`` is opaque and goes into the next ``/v1/watch``."""
+class Snapshot(msgspec.Struct, omit_defaults=True):
+    """The whole registry at one moment.
+
+    ``cursor`` is opaque and goes into the next ``/v1/watch``. ``store`` is the identity of the store: after
+    it has changed, a model's version is another one than before, even if name and number are the same.
+    """
 
     cursor: str
     models: list[Model]
+    store: str = ""
+
+
+LogEntryKind = Literal[
+    "registered", "alias-set", "alias-deleted", "retired", "version-quarantined", "repaired", "deleted"
+]
 
 
 class LogEntry(msgspec.Struct, omit_defaults=True):
     """``models/<name>/log/<n>.json``, created once and never changed."""
 
     entry: int
-    kind: str  # registered | alias-set | alias-deleted | retired
+    kind: LogEntryKind
     at: str
     by: str = ""
     why: str = ""
@@ -110,6 +135,28 @@ class LogEntry(msgspec.Struct, omit_defaults=True):
     alias: str = ""  # alias-set, alias-deleted
     targets: list[AliasTarget] = []  # alias-set
     retired: int = 0  # retired: the version's number
+    quarantined: int = 0  # version-quarantined: the version's number
+    lost: list[int] = []  # repaired: the entries that are given up
+    id: str = ""  # random; tells a writer whether the entry that it finds is its own
+
+
+class FsckProblem(msgspec.Struct):
+    """Something in the store that is not as it should be."""
+
+    model: str
+    what: str  # e.g. "entry 3", "state.json", "version 2: model.onnx"
+    problem: str
+    remedy: str
+
+
+class FsckReport(msgspec.Struct):
+    """What ``GET /v1/fsck`` has looked at, and what it has found."""
+
+    store: str
+    models: int
+    entries: int
+    blobs: int
+    problems: list[FsckProblem]
 
 
 PRODUCTION = "production"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import uvicorn
 import uvloop
 
@@ -23,8 +25,13 @@ def main() -> None:
     settings = load_settings(RegistrySettings)
     configure_logging("registry", settings.log_level)
     stop_tracing = configure_tracing("registry")
+    try:
+        app = build_app(settings)
+    except ValueError as err:  # of a store's URL, or of a folder without tokens
+        print(err, file=sys.stderr)
+        raise SystemExit(2) from None
     config = uvicorn.Config(
-        build_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         http="httptools",

@@ -10,25 +10,41 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from penstock_common.telemetry import tracing_enabled
+from penstock_registry.authentication import Authenticator, SingleToken, TokenFiles, TokenSource
+from penstock_registry.blob_collector import BlobCollector
+from penstock_registry.blobs import Blobs
 from penstock_registry.middleware import OPEN_PATHS, add_middleware
-from penstock_registry.object_store import open_store
+from penstock_registry.model_logs import ModelLogs
 from penstock_registry.problem_documents import add_exception_handlers
 from penstock_registry.registry import Registry
 from penstock_registry.routes import api
 from penstock_registry.settings import RegistrySettings
+from penstock_registry.store_url import open_store
+from penstock_registry.watch import Watch
 
 
 def build_app(settings: RegistrySettings) -> FastAPI:
-    registry = Registry(open_store(settings.store_url))
+    store = open_store(settings.store_url)
+    blobs = Blobs(
+        store,
+        max_bytes=settings.max_blob_bytes,
+        min_free_bytes=settings.min_free_bytes,
+        grace=settings.upload_grace_seconds,
+    )
+    logs = ModelLogs(store, max_entry_bytes=settings.max_entry_bytes)
+    registry = Registry(logs, blobs, max_manifest_bytes=settings.max_manifest_bytes)
+    watch = Watch(logs, settings.poll_seconds, settings.idle_poll_seconds)
+    collector = BlobCollector(store, logs, settings.upload_grace_seconds)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(registry.watch.follow_store())
+        running = [asyncio.create_task(watch.follow_store()), asyncio.create_task(collector.run())]
         try:
             yield
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     # FastAPI makes a span for each request; metrics and logs are our own.
     telemetry: TelemetryConfig = {
@@ -40,7 +56,16 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     }
     # The handlers parse their bodies themselves, so FastAPI could not describe them; docs/architecture.md lists the calls.
     app = FastAPI(title="Penstock registry", lifespan=lifespan, openapi_url=None, telemetry=telemetry)
-    add_middleware(app, "" if settings.allow_anonymous else settings.token)
+    add_middleware(app, None if settings.allow_anonymous else _authenticator(settings))
     add_exception_handlers(app)
-    app.include_router(api(registry))
+    app.include_router(api(registry, watch, max_json_bytes=settings.max_json_bytes))
     return app
+
+
+def _authenticator(settings: RegistrySettings) -> Authenticator:
+    sources: list[TokenSource] = []
+    if settings.token:
+        sources.append(SingleToken(settings.token))
+    if settings.tokens_dir is not None:
+        sources.append(TokenFiles(settings.tokens_dir))
+    return Authenticator(sources, max_bad_tokens=settings.max_bad_tokens)

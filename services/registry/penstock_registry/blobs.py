@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-import obstore
-from obstore.store import LocalStore
+import structlog
+from prometheus_client import Counter
 
 from penstock_common.errors import PenstockError
 from penstock_common.registry_models import FileRef, Target
-from penstock_registry.object_store import Bucket
+from penstock_registry.bucket_store import BucketStore
+from penstock_registry.folder_store import FolderStore, disk_full
+from penstock_registry.object_store import CHUNK, ObjectInfo
 
-_CHUNK = 1024 * 1024
-_URL_LIFETIME = timedelta(hours=1)
+logger = structlog.get_logger()
+WRONG = Counter("penstock_registry_wrong_blobs_total", "Blobs found whose bytes are not those of their digest.")
+
+FOLDER = "blobs/sha256"
 
 
 class Blobs:
@@ -24,92 +28,177 @@ class Blobs:
 
     A bucket hands out presigned URLs, so that bytes never pass through the registry. The
     blobs of a local folder are sent and received by the registry itself.
+
+    Args:
+        max_bytes: of one blob.
+        min_free_bytes: what uploads leave free of a folder's disk.
+        grace: seconds after which blobs that no version names are collected.
     """
 
-    def __init__(self, store: LocalStore | Bucket) -> None:
+    def __init__(
+        self,
+        store: FolderStore | BucketStore,
+        *,
+        max_bytes: int = 20 * 1024**3,
+        min_free_bytes: int = 0,
+        grace: float = 86400.0,
+    ) -> None:
         self._store = store
-        self.presigns = not isinstance(store, LocalStore)
-        #: Digests that this process has checked against the stored bytes; a blob never changes.
-        self._verified: set[str] = set()
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
+        self._grace = grace
+        self.presigns = isinstance(store, BucketStore)
+        #: Digests whose bytes this process has checked, with the stamps that the blobs had then.
+        self._verified: dict[str, str] = {}
 
-    async def size(self, digest: str) -> int | None:
-        """The size of a blob in bytes, or None if there is none."""
-        try:
-            return (await obstore.head_async(self._store, _key(digest)))["size"]
-        except FileNotFoundError:
-            return None
+    async def info(self, digest: str) -> ObjectInfo | None:
+        return await self._store.info(key(digest))
 
-    async def upload_target(self, file: FileRef) -> Target:
-        present = await self.size(file.sha256) == file.size
-        return Target(file.path, file.sha256, file.size, await self.url("PUT", file.sha256), present=present)
+    def disk_is_full(self) -> bool:
+        """Whether a folder's disk has only the space left that is kept for logs."""
+        return isinstance(self._store, FolderStore) and self._store.free_bytes() <= self._min_free_bytes
+
+    async def upload_target(self, file: FileRef, *, named: bool) -> Target:
+        """Where to send a file, or that its blob is present.
+
+        A blob that no version names (``named``) counts as absent from the middle of its grace on, so that it
+        is young again before it is committed. A blob with wrong bytes counts as absent too, and is replaced.
+
+        Raises:
+            PenstockError: 413 ``blob-too-large``; 422 ``bad-request`` if a right blob has another size.
+        """
+        self._check_size(file.size)
+        info = await self.info(file.sha256)
+        good = info is not None and await self._bytes_are_right(file.sha256, info)
+        if info is not None and good and info.size != file.size:
+            raise PenstockError(
+                422,
+                "bad-request",
+                f"files: {file.path}: {file.size} bytes are declared, {file.sha256} has {info.size}.",
+            )
+        if info is not None and good and (named or _age(info) < self._grace / 2):
+            return Target(file.path, file.sha256, file.size, "", present=True)
+        headers = {}
+        if isinstance(self._store, BucketStore):
+            headers = self._store.upload_headers(create_only=info is None)
+        return Target(file.path, file.sha256, file.size, await self.url("PUT", file.sha256), headers)
 
     async def download_target(self, file: FileRef) -> Target:
         return Target(file.path, file.sha256, file.size, await self.url("GET", file.sha256))
 
     async def url(self, method: Literal["GET", "PUT"], digest: str) -> str:
         """Where a client sends or gets a blob: a presigned URL, or a path of this registry."""
-        if isinstance(self._store, LocalStore):
-            return f"/v1/blobs/sha256/{digest}"
-        return await obstore.sign_async(self._store, method, _key(digest), _URL_LIFETIME)
+        if isinstance(self._store, BucketStore):
+            return await self._store.sign(method, key(digest))
+        return f"/v1/blobs/sha256/{digest}"
 
     def local_file(self, digest: str) -> Path | None:
         """The file of a blob, or None if the store is a bucket."""
-        if isinstance(self._store, LocalStore) and self._store.prefix is not None:
-            return self._store.prefix / _key(digest)
-        return None
+        return self._store.path(key(digest)) if isinstance(self._store, FolderStore) else None
 
-    async def write(self, digest: str, chunks: AsyncIterator[bytes]) -> bool:
-        """Store a blob chunk by chunk.
+    async def write(self, digest: str, chunks: AsyncIterator[bytes], size: int | None) -> bool:
+        """Store a blob, chunk by chunk; bytes that are there already are replaced.
+
+        Args:
+            size: how many bytes the sender announces, if it does.
 
         Returns:
-            False if the blob was there already.
+            False if there was a blob already.
 
         Raises:
-            PenstockError: 422 ``wrong-digest``; nothing is stored then.
+            PenstockError: 409 ``presigned`` for a bucket; 413 ``blob-too-large``; 422 ``wrong-digest``;
+                507 ``disk-full``. Nothing is stored then.
         """
-        if await self.size(digest) is not None:
-            async for _ in chunks:
-                pass
-            return False
+        if not isinstance(self._store, FolderStore):
+            raise PenstockError(
+                409, "presigned", "This store receives bytes directly; PUT them to the URL of the upload target."
+            )
+        self._check_size(size or 0)
+        if self._store.free_bytes() <= self._min_free_bytes + (size or 0):
+            raise disk_full(self._store.root)
+        present = await self.info(digest) is not None
+        # The check is inside the stream, so that the store abandons the file before it becomes visible.
+        await self._store.put_stream(key(digest), self._checked(digest, chunks))
+        info = await self.info(digest)
+        if info is not None:
+            self._verified[digest] = info.stamp
+        return not present
+
+    async def _checked(self, digest: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         sha = hashlib.sha256()
+        size = 0
+        buffer = bytearray()
+        async for chunk in chunks:
+            sha.update(chunk)
+            size += len(chunk)
+            self._check_size(size)
+            buffer += chunk
+            if len(buffer) >= CHUNK:
+                yield bytes(buffer)
+                buffer.clear()
+        if sha.hexdigest() != digest:
+            raise PenstockError(
+                422, "wrong-digest", f"The bytes have sha256 {sha.hexdigest()}, not {digest}; upload them again."
+            )
+        yield bytes(buffer)
 
-        async def checked() -> AsyncIterator[bytes]:
-            async for chunk in chunks:
-                sha.update(chunk)
-                yield chunk
-            if sha.hexdigest() != digest:
-                # Raised inside the stream, so that the store abandons the upload before it becomes visible.
-                raise PenstockError(
-                    422, "wrong-digest", f"The bytes have sha256 {sha.hexdigest()}, not {digest}; upload them again."
-                )
+    async def read(self, file: FileRef) -> bytes:
+        return b"".join([chunk async for chunk in self._store.read(key(file.sha256), file.size)])
 
-        await obstore.put_async(self._store, _key(digest), checked(), chunk_size=_CHUNK, max_concurrency=1)
-        self._verified.add(digest)
-        return True
+    async def problem(self, file: FileRef, *, named: bool = True, anew: bool = False) -> str | None:
+        """What is wrong with the blob of a file, or None if it is as declared.
 
-    async def read(self, digest: str, size: int) -> AsyncIterator[bytes]:
-        """All ``size`` bytes of a blob, in bounded chunks."""
-        # Not obstore's stream: it reads local files 8 KiB at a time, at a fifth of the speed.
-        for start in range(0, size, _CHUNK):
-            end = min(start + _CHUNK, size)
-            yield bytes(await obstore.get_range_async(self._store, _key(digest), start=start, end=end))
-
-    async def verify(self, file: FileRef) -> str | None:
-        """What is wrong with the blob of a file, or None if it is as declared."""
-        size = await self.size(file.sha256)
-        if size is None:
-            return f"{file.path}: its blob {file.sha256} was not uploaded"
-        if size != file.size:
-            return f"{file.path}: {file.size} bytes were declared, the blob has {size}"
-        if file.sha256 not in self._verified:
-            sha = hashlib.sha256()
-            async for chunk in self.read(file.sha256, size):
-                sha.update(chunk)
-            if sha.hexdigest() != file.sha256:
-                return f"{file.path}: the blob's bytes have sha256 {sha.hexdigest()}, not {file.sha256}"
-            self._verified.add(file.sha256)
+        Args:
+            named: a version names the blob already; others must be young enough to outlast the commit.
+            anew: read the bytes even if they were found right before.
+        """
+        info = await self.info(file.sha256)
+        if info is None or info.size != file.size:
+            return _size_problem(file, info)
+        if not named and _age(info) >= 0.75 * self._grace:
+            return f"{file.path}: its blob was uploaded too long ago and may be removed at any time; upload it again"
+        if anew:
+            self._verified.pop(file.sha256, None)
+        if not await self._bytes_are_right(file.sha256, info):
+            return f"{file.path}: the blob's bytes do not have sha256 {file.sha256}; upload it again"
         return None
 
+    async def size_problem(self, file: FileRef) -> str | None:
+        """What is wrong with the blob of a file as far as its size shows it, or None."""
+        return _size_problem(file, await self.info(file.sha256))
 
-def _key(digest: str) -> str:
-    return f"blobs/sha256/{digest}"
+    async def _bytes_are_right(self, digest: str, info: ObjectInfo) -> bool:
+        """Compare the stored bytes with their digest, unless that was done since they were written."""
+        if self._verified.get(digest) == info.stamp:
+            return True
+        sha = hashlib.sha256()
+        async for chunk in self._store.read(key(digest), info.size):
+            sha.update(chunk)
+        if sha.hexdigest() != digest:
+            WRONG.inc()
+            logger.error("a blob has other bytes than its digest says", digest=digest, found=sha.hexdigest())
+            return False
+        self._verified[digest] = info.stamp
+        return True
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise PenstockError(
+                413, "blob-too-large", f"A blob may have {self._max_bytes} bytes (PENSTOCK_REGISTRY_MAX_BLOB_BYTES)."
+            )
+
+
+def _size_problem(file: FileRef, info: ObjectInfo | None) -> str | None:
+    if info is None:
+        return f"{file.path}: its blob {file.sha256} is not in the store; upload it"
+    if info.size != file.size:
+        return f"{file.path}: {file.size} bytes were declared, the blob has {info.size}"
+    return None
+
+
+def key(digest: str) -> str:
+    return f"{FOLDER}/{digest}"
+
+
+def _age(info: ObjectInfo) -> float:
+    return time.time() - info.modified

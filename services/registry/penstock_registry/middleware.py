@@ -10,7 +10,7 @@ from prometheus_client import Counter
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from penstock_common.errors import PenstockError
-from penstock_registry.authentication import check_token
+from penstock_registry.authentication import ALL_ROLES, Authenticator
 from penstock_registry.problem_documents import PROBLEM_TYPE, problem_document
 
 logger = structlog.get_logger()
@@ -20,13 +20,15 @@ REQUESTS = Counter("penstock_registry_requests_total", "Requests, by route and s
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-def add_middleware(app: FastAPI, token: str) -> None:
-    """Check the token (an empty one admits everybody), count requests, and turn defects into 500 ``internal``."""
+def add_middleware(app: FastAPI, authenticator: Authenticator | None) -> None:
+    """Find the caller's roles (without an authenticator everybody has all), count requests, answer defects with 500."""
 
     async def surround(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         try:
-            if token and request.url.path not in OPEN_PATHS:
-                check_token(request.headers.get("authorization", ""), token)
+            request.state.roles = ALL_ROLES
+            if authenticator is not None and request.url.path not in OPEN_PATHS:
+                address = request.client.host if request.client is not None else "unknown"
+                request.state.roles = authenticator.roles(request.headers.get("authorization", ""), address)
             response = await call_next(request)
             if response.status_code in (400, 416) and response.headers["content-type"] != PROBLEM_TYPE:
                 response = problem_document(_bad_range(request, response))

@@ -1,25 +1,47 @@
-"""The object store that a URL names."""
+"""What the registry needs of an object store."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator
+from typing import Protocol
 
-from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
+import msgspec
 
-Bucket = S3Store | GCSStore | AzureStore
-_BUCKETS: dict[str, type[Bucket]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+CHUNK = 1024 * 1024  # bytes
 
 
-def open_store(url: str) -> LocalStore | Bucket:
-    """Open a folder, which is created if missing, or a bucket.
+class ObjectInfo(msgspec.Struct, frozen=True):
+    """An object without its bytes. ``stamp`` changes whenever the object is written."""
 
-    Raises:
-        ValueError: for an unknown scheme.
-    """
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
-        return LocalStore(Path(parts.path).absolute(), mkdir=True, automatic_cleanup=False)
-    if parts.scheme in _BUCKETS:
-        return _BUCKETS[parts.scheme].from_url(url)
-    raise ValueError(f"store URL {url!r}: use a folder, s3://, gs:// or az://")
+    key: str
+    size: int  # bytes
+    modified: float  # seconds since 1970
+    stamp: str
+
+
+class ObjectStore(Protocol):
+    """Objects by key, e.g. ``models/spam/log/00000001.json``; a write is whole and durable, or did not happen."""
+
+    async def create(self, key: str, data: bytes) -> bool:
+        """Write an object only if there is none; return whether it was written."""
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Write an object, or replace it."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The bytes of an object, or None if there is none."""
+
+    async def info(self, key: str) -> ObjectInfo | None:
+        """Size and age of an object, or None if there is none."""
+
+    async def list_objects(self, folder: str, after: str = "") -> list[ObjectInfo]:
+        """The objects directly in ``folder`` whose keys sort after ``after``, by key."""
+
+    async def list_folders(self, folder: str) -> list[str]:
+        """The names of the folders directly in ``folder``, sorted."""
+
+    async def delete(self, key: str) -> None:
+        """Remove an object, if there is one."""
+
+    def read(self, key: str, size: int) -> AsyncIterator[bytes]:
+        """All ``size`` bytes of an object, in chunks of at most ``CHUNK`` bytes."""

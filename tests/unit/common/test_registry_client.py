@@ -1,4 +1,4 @@
-"""The registry's client: what it sends where, and how it handles every kind of answer."""
+"""The registry's client: what it sends where, and what it makes of every kind of answer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.registry_client import RegistryClient
-from penstock_common.registry_models import Version
+from penstock_common.registry_models import FileRef, Version
 
 MODEL, MANIFEST = b"model bytes", b"manifest bytes"
 STORE = "https://bucket.example/blobs/"
@@ -35,7 +36,7 @@ def client(answer: Callable[[httpx.Request], httpx.Response]) -> RegistryClient:
 
 
 def serving(blobs: dict[str, httpx.Response], *targets: dict[str, Any]) -> Callable[[httpx.Request], httpx.Response]:
-    """Return a registry with one version; ``blobs`` are its files by the last part of their URL."""
+    """A registry with one version, whose files are ``blobs`` by the last part of their URL."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/models/m/versions/1/files":
@@ -46,7 +47,7 @@ def serving(blobs: dict[str, httpx.Response], *targets: dict[str, Any]) -> Calla
 
 
 async def test_a_version_is_fetched_with_all_its_files(tmp_path: Path) -> None:
-    """The folder has every file at its path, and nothing else is left beside it."""
+    """The folder holds every file at its path, and nothing else is left beside it."""
     answer = serving(
         {"a": httpx.Response(200, content=MANIFEST), "b": httpx.Response(200, content=MODEL)},
         target("model.yaml", MANIFEST, STORE + "a"),
@@ -61,7 +62,7 @@ async def test_a_version_is_fetched_with_all_its_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("received", [b"Model bytes", MODEL[:-1], MODEL + b"!"])
 async def test_a_file_with_another_digest_is_not_accepted(tmp_path: Path, received: bytes) -> None:
-    """If bytes are changed, missing or added, ``corrupt-download`` names the file, and no folder appears."""
+    """Changed, cut or lengthened bytes: ``corrupt-download`` names the file, and no folder appears."""
     answer = serving({"a": httpx.Response(200, content=received)}, target("model.onnx", MODEL, STORE + "a"))
     async with client(answer) as registry:
         with pytest.raises(PenstockError, match=r"model\.onnx") as refused:
@@ -71,7 +72,7 @@ async def test_a_file_with_another_digest_is_not_accepted(tmp_path: Path, receiv
 
 
 async def test_a_download_that_fails_halfway_leaves_nothing(tmp_path: Path) -> None:
-    """If the second of two files is refused, neither the folder nor a part of it remains."""
+    """The first file arrived, the second is refused: neither the folder nor a part of it remains."""
     answer = serving(
         {"a": httpx.Response(200, content=MANIFEST), "b": httpx.Response(403, text="expired")},
         target("model.yaml", MANIFEST, STORE + "a"),
@@ -98,8 +99,14 @@ async def test_a_folder_that_another_process_fetched_first_is_kept(tmp_path: Pat
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["m", "m/theirs"]
 
 
-async def test_a_folder_that_exists_is_not_fetched_again(tmp_path: Path) -> None:
-    """No request is sent to the registry."""
+def with_files(*files: tuple[str, bytes]) -> Version:
+    refs = [FileRef(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in files]
+    return msgspec.structs.replace(VERSION, files=refs)
+
+
+async def test_a_folder_that_holds_the_version_is_not_fetched_again(tmp_path: Path) -> None:
+    """Nothing is asked of the registry."""
+    (tmp_path / "model.onnx").write_bytes(MODEL)
     requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -107,12 +114,29 @@ async def test_a_folder_that_exists_is_not_fetched_again(tmp_path: Path) -> None
         return httpx.Response(500)
 
     async with client(answer) as registry:
-        await registry.fetch(VERSION, tmp_path)
+        await registry.fetch(with_files(("model.onnx", MODEL)), tmp_path)
     assert requests == []
 
 
+@pytest.mark.parametrize("found", [None, b"", b"other bytes", MODEL[:-1] + b"!"])
+async def test_a_folder_that_holds_something_else_is_fetched_again(tmp_path: Path, found: bytes | None) -> None:
+    """Files of another version of that name, or damaged ones, are not served."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.yaml").write_bytes(MANIFEST)
+    if found is not None:
+        (tmp_path / "m" / "model.onnx").write_bytes(found)
+    answer = serving(
+        {"a": httpx.Response(200, content=MANIFEST), "b": httpx.Response(200, content=MODEL)},
+        target("model.yaml", MANIFEST, STORE + "a"),
+        target("model.onnx", MODEL, STORE + "b"),
+    )
+    async with client(answer) as registry:
+        await registry.fetch(with_files(("model.yaml", MANIFEST), ("model.onnx", MODEL)), tmp_path / "m")
+    assert (tmp_path / "m" / "model.onnx").read_bytes() == MODEL
+
+
 async def test_only_the_registry_gets_the_token(tmp_path: Path) -> None:
-    """A path of the registry is called with the token, and a presigned URL without it, even after a redirect."""
+    """A path of the registry is called with the token; a presigned URL, also after a redirect, without it."""
     authorizations: dict[str, str | None] = {}
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -163,6 +187,27 @@ async def test_only_files_that_the_store_lacks_are_uploaded(tmp_path: Path) -> N
     assert b'"model.onnx"' in registered[0].content and b'"model.yaml"' in registered[0].content
 
 
+@pytest.mark.parametrize("status", [409, 412])
+@pytest.mark.parametrize(("headers", "stored"), [({"If-None-Match": "*"}, True), ({}, False)])
+async def test_a_file_that_another_client_was_first_to_send_is_there(
+    tmp_path: Path, headers: dict[str, str], stored: bool, status: int
+) -> None:
+    """412 or 409 to an upload that must not replace anything means that the bytes are stored; otherwise it is an error."""
+    (tmp_path / "model.yaml").write_bytes(MANIFEST)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "bucket.example":
+            return httpx.Response(status)
+        if request.url.path.endswith("/uploads"):
+            return httpx.Response(200, json={"files": [target("model.yaml", MANIFEST, STORE + "a", headers=headers)]})
+        return httpx.Response(409, json={"code": "stop", "detail": "This test ends here."})
+
+    async with client(answer) as registry:
+        with pytest.raises(PenstockError) as refused:
+            await registry.publish("m", tmp_path, metrics={}, lineage={})
+    assert refused.value.code == ("stop" if stored else "registry-unreachable")
+
+
 async def test_an_empty_folder_is_not_published(tmp_path: Path) -> None:
     """422 names the folder before anything is sent."""
     async with client(lambda _: httpx.Response(500)) as registry:
@@ -191,7 +236,7 @@ async def test_a_refusal_of_the_registry_is_raised_as_its_own() -> None:
     ],
 )
 async def test_an_answer_that_is_not_a_registrys_counts_as_unreachable(answer: httpx.Response) -> None:
-    """An answer of a proxy or of another service becomes a 503 that names the host."""
+    """A proxy's or another service's answer becomes 503 with the host to check."""
     async with client(lambda _: answer) as registry:
         with pytest.raises(PenstockError, match=r"registry\.example") as refused:
             await registry.model("m")
@@ -199,7 +244,7 @@ async def test_an_answer_that_is_not_a_registrys_counts_as_unreachable(answer: h
 
 
 async def test_a_broken_connection_is_named_by_its_server(tmp_path: Path) -> None:
-    """The 503 names the registry's URL, but only the host of the object store, whose URL is a credential."""
+    """503 names the registry's URL; for the object store only the host, as its URL is a credential."""
 
     def refused(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/files"):

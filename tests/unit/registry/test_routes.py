@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from penstock_registry.app import build_app
+from penstock_registry.folder_store import FolderStore
 from penstock_registry.settings import RegistrySettings
+from tests.unit.registry.running import running, until_ready
 
 MANIFEST = b"""
 format: onnx
@@ -35,13 +37,7 @@ BLOB = f"/v1/blobs/sha256/{FILES[1]['sha256']}"
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_app(RegistrySettings(store_url=str(tmp_path / "store"), token="secret"))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://registry", headers={"Authorization": "Bearer secret"}
-        ) as c,
-    ):
+    async with running(RegistrySettings(store_url=str(tmp_path / "store"), token="secret")) as c:
         yield c
 
 
@@ -113,11 +109,48 @@ async def test_an_upload_with_another_digest_stores_nothing(client: httpx.AsyncC
     assert (await client.get(f"/v1/blobs/sha256/{digest}")).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["../up", "/abs", "a/../../b", "a//b", ""])
+@pytest.mark.parametrize("path", ["../up", "/abs", "a/../../b", "a//b", "", "a\n", "a" * 600])
 async def test_a_path_outside_of_the_artifact_is_refused(client: httpx.AsyncClient, path: str) -> None:
     """A file of an artifact cannot be written outside of its folder."""
     answer = await client.post("/v1/models/m/uploads", json={"files": [file(path, b"x")]})
     assert answer.status_code == 422
+
+
+async def test_a_file_is_not_a_folder_too(client: httpx.AsyncClient) -> None:
+    """``m.onnx`` beside ``m.onnx/sub`` cannot be written into one folder."""
+    for paths in (["m.onnx", "m.onnx/sub"], ["a/b/c", "a"]):
+        answer = await client.post("/v1/models/m/uploads", json={"files": [file(path, b"x") for path in paths]})
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad-request")
+        assert "folder" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("default", ["abc", ".nan", ".inf", "true", "[1]", "1e39"])
+async def test_a_default_that_no_reader_could_use_is_refused(client: httpx.AsyncClient, default: str) -> None:
+    """422 names the field, and there is no version that could stop the readers."""
+    bad = MANIFEST.replace(b"datatype: FP32}]", f"datatype: FP32, required: false, default: {default}}}]".encode(), 1)
+    await upload(client, bad, MODEL)
+    answer = await client.post("/v1/models/m/versions", json={"files": [file("model.yaml", bad), FILES[1]]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad-manifest")
+    assert "inputs.x.default" in answer.json()["detail"]
+    assert (await client.get("/v1/watch")).json()["models"] == []
+
+
+async def test_a_few_bytes_of_yaml_do_not_become_megabytes(client: httpx.AsyncClient) -> None:
+    """Aliases are refused unexpanded."""
+    bomb = b"a: &a [x, x, x, x, x, x, x, x, x]\n" + MANIFEST + b"examples: [*a]\n"
+    await upload(client, bomb, MODEL)
+    answer = await client.post("/v1/models/m/versions", json={"files": [file("model.yaml", bomb), FILES[1]]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad-manifest")
+    assert "aliases" in answer.json()["detail"]
+
+
+async def test_a_large_manifest_is_refused(client: httpx.AsyncClient) -> None:
+    """The answer names the setting."""
+    large = MANIFEST + b"# " + b"x" * 300_000
+    await upload(client, large, MODEL)
+    answer = await client.post("/v1/models/m/versions", json={"files": [file("model.yaml", large), FILES[1]]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad-manifest")
+    assert "PENSTOCK_REGISTRY_MAX_MANIFEST_BYTES" in answer.json()["detail"]
 
 
 async def test_a_bad_manifest_is_refused_and_explained(client: httpx.AsyncClient) -> None:
@@ -155,13 +188,15 @@ async def test_an_interrupted_download_goes_on_only_with_the_same_bytes(client: 
     assert (whole.status_code, whole.content) == (200, MODEL)
 
 
-@pytest.mark.parametrize("header", ["bytes=99999999-", "bytes=5-2", "rows=1-2"])
+@pytest.mark.parametrize(
+    "header", ["bytes=99999999-", "bytes=5-2", "rows=1-2", "bytes=0-0,2-3", "bytes=-", "bytes=0-" + "9" * 5000]
+)
 async def test_a_range_that_cannot_be_given_is_refused(client: httpx.AsyncClient, header: str) -> None:
     """Outside of the blob, backwards or in another unit: 416 as a problem document that repeats the header."""
     await upload(client, MODEL)
     answer = await client.get(BLOB, headers={"Range": header})
     assert (answer.status_code, answer.json()["code"]) == (416, "bad-range")
-    assert header in answer.json()["detail"]
+    assert header[:40] in answer.json()["detail"]
 
 
 async def test_a_range_outside_of_the_blob_is_refused_with_its_size(client: httpx.AsyncClient) -> None:
@@ -169,20 +204,6 @@ async def test_a_range_outside_of_the_blob_is_refused_with_its_size(client: http
     await upload(client, MODEL)
     answer = await client.get(BLOB, headers={"Range": "bytes=99999999-"})
     assert answer.headers["content-range"] == "bytes */10240"
-
-
-async def test_a_store_that_fails_is_not_the_uploaders_fault(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An upload that the store breaks off is 500, not 422 for a digest that was never complete."""
-
-    async def disk_full(_store: object, _key: str, chunks: AsyncIterator[bytes], **_: object) -> None:
-        await anext(chunks)
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("penstock_registry.blobs.obstore.put_async", disk_full)
-    answer = await client.put(BLOB, content=MODEL)
-    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
 
 
 async def test_a_promotion_with_an_expectation_fails_if_another_came_first(client: httpx.AsyncClient) -> None:
@@ -225,7 +246,7 @@ async def test_a_watch_answers_when_something_changes(client: httpx.AsyncClient)
     assert same["cursor"] == snapshot["cursor"]
 
 
-@pytest.mark.parametrize("name", ["UPPER", "a b", "-a", "a" * 64])
+@pytest.mark.parametrize("name", ["UPPER", "a b", "-a", "a" * 64, "a%0A"])
 async def test_a_bad_name_is_refused(client: httpx.AsyncClient, name: str) -> None:
     """Names become parts of paths and URLs, so only plain ones are accepted."""
     assert (await client.get(f"/v1/models/{name}")).status_code == 422
@@ -244,7 +265,17 @@ async def test_a_bad_body_is_refused_by_what_is_wrong_with_it(client: httpx.Asyn
     [
         ("GET", "/v1/nothing", 404, "unknown-path"),
         ("PATCH", "/v1/models/spam", 405, "bad-method"),
+        ("GET", "/v1/models/spam", 404, "unknown-model"),
+        ("GET", "/v1/models/spam/log", 404, "unknown-model"),
         ("GET", "/v1/watch?wait=long", 422, "bad-request"),
+        ("GET", "/v1/watch?wait=nan", 422, "bad-request"),
+        ("GET", "/v1/watch?wait=-inf", 422, "bad-request"),
+        ("GET", "/v1/watch?wait=" + "9" * 5000, 422, "bad-request"),
+        ("GET", "/v1/fsck?deep=perhaps", 422, "bad-request"),
+        ("GET", "/v1/models/m/versions/" + "9" * 5000, 404, "unknown-version"),
+        ("GET", "/v1/models/m/versions/%D9%A3", 404, "unknown-version"),
+        ("GET", f"{BLOB}%0A", 422, "bad-digest"),
+        ("PUT", f"{BLOB}%0A", 422, "bad-digest"),
     ],
 )
 async def test_a_call_that_no_route_takes_is_refused_with_a_problem_document(
@@ -254,3 +285,82 @@ async def test_a_call_that_no_route_takes_is_refused_with_a_problem_document(
     answer = await client.request(method, path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("header", ["9" * 5000, "three", "-1", "1.5", "\u0663"])
+async def test_an_if_match_that_is_not_a_version_is_refused(client: httpx.AsyncClient, header: str) -> None:
+    """400, whatever its length."""
+    answer = await client.put(
+        "/v1/models/m/aliases/a",
+        json={"targets": [{"version": 1}]},
+        headers={"If-Match": header.encode()},  # type: ignore[dict-item]
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-if-match")
+
+
+@pytest.mark.parametrize("digest", ["0" * 64 + "\n", "A" * 64, "0" * 63])
+async def test_a_digest_is_64_digits(client: httpx.AsyncClient, digest: str) -> None:
+    """A file that names its blob in another way is refused with its place."""
+    answer = await client.post("/v1/models/m/uploads", json={"files": [{"path": "a", "size": 1, "sha256": digest}]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad-request")
+    assert "sha256" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("lineage", ['{"a": ' * 5000 + "1" + "}" * 5000, '{"a": 1e999}', '{"a": NaN}'])
+async def test_lineage_is_plain_json(client: httpx.AsyncClient, lineage: str) -> None:
+    """Depth and numbers that do not read back are refused, not a defect."""
+    await upload(client, MANIFEST, MODEL)
+    body = f'{{"files": {json.dumps(FILES)}, "lineage": {lineage}}}'
+    answer = await client.post("/v1/models/m/versions", content=body)
+    assert answer.status_code in (400, 422), answer.text
+
+
+async def test_a_registry_that_starts_does_not_answer_with_an_empty_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry that starts says 503 ``registry-starting`` and not that there are no models."""
+    settings = RegistrySettings(store_url=str(tmp_path / "store"), token="secret")
+    async with running(settings) as client:
+        await registered(client)
+    held = asyncio.Event()
+    list_folders = FolderStore.list_folders
+
+    async def slow(store: FolderStore, folder: str) -> list[str]:
+        await held.wait()
+        return await list_folders(store, folder)
+
+    monkeypatch.setattr(FolderStore, "list_folders", slow)
+    async with running(settings, ready=False) as client:
+        for path in ("/v1/watch", "/v1/models"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "registry-starting")
+            assert answer.headers["retry-after"] == "1"
+        assert (await client.get("/readyz")).status_code == 503
+        held.set()
+        await until_ready(client)
+        assert [m["name"] for m in (await client.get("/v1/models")).json()] == ["m"]
+
+
+async def test_a_full_disk_is_named(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads are 507 and readiness says why; what is stored can still be read, and small things be written."""
+    await registered(client)
+    monkeypatch.setattr(FolderStore, "free_bytes", lambda _: 1_000_000)
+    answer = await client.put(BLOB, content=MODEL)
+    assert (answer.status_code, answer.json()["code"]) == (507, "disk-full")
+    ready = await client.get("/readyz")
+    assert (ready.status_code, ready.json()["components"]["store"]) == (200, "disk-full")
+    assert (await client.get(BLOB)).content == MODEL
+    promoted = await client.put("/v1/models/m/aliases/production", json={"targets": [{"version": 1}]})
+    assert promoted.status_code == 200
+
+
+async def test_a_change_that_is_seen_by_a_read_wakes_the_watch(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    """Whoever notices another replica's entry first, the long polls answer."""
+    await registered(client)
+    cursor = (await client.get("/v1/watch")).json()["cursor"]
+    waiting = asyncio.create_task(client.get("/v1/watch", params={"cursor": cursor, "wait": 60}))
+    async with running(RegistrySettings(store_url=str(tmp_path / "store"), token="secret")) as other:
+        await registered(other)
+    assert len((await client.get("/v1/models/m")).json()["versions"]) == 2
+    snapshot = (await asyncio.wait_for(waiting, 20)).json()
+    assert len(snapshot["models"][0]["versions"]) == 2

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
+from penstock_common.manifest_values import MAX_IMAGE_BYTES
 from penstock_common.tensors import pack_bytes
 from penstock_gateway.signature.field_check import FieldCheck, invalid, shown
 from penstock_gateway.signature.image_header import MAX_SEGMENTS, ImageHeader, read_header
 
-MAX_IMAGE_BYTES = 10_000_000
 #: Of one image; the pods have the same bound.
 MAX_IMAGE_PIXELS = 50_000_000
 #: Of all the images of a field in one request, those of a JPEG once for each scan: about 2 CPU seconds.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from penstock_common.manifest import Field, FieldKind, Manifest
+from penstock_common.manifest_values import MAX_IMAGE_BYTES
 from penstock_common.tensors import NUMPY_DTYPES
-from penstock_gateway.signature.bytes_checks import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+from penstock_gateway.signature.bytes_checks import MAX_IMAGE_PIXELS
 from penstock_gateway.signature.numeric_checks import bounds
 
 

@@ -1,0 +1,167 @@
+"""The values in a manifest, its defaults and examples, against the fields that they are for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sys
+from typing import Any
+
+from penstock_common.manifest import Field, FieldKind, Manifest, Task, bad_manifest
+
+#: Bytes of an image whose field has no ``max_length``.
+MAX_IMAGE_BYTES = 10_000_000
+
+#: The largest finite value of each float datatype (IEEE 754).
+_LARGEST_FLOATS = {"FP16": 65504.0, "FP32": (2 - 2.0**-23) * 2.0**127, "FP64": sys.float_info.max}
+
+
+def check_manifest_values(manifest: Manifest) -> None:
+    """Check what a reader of the manifest takes for granted: bounds, labels, defaults and examples.
+
+    Raises:
+        PenstockError: 422 ``bad-manifest``, naming the place and the remedy.
+    """
+    try:
+        _check_manifest(manifest)
+    except ValueError as err:
+        raise bad_manifest(str(err)) from None
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    for field in manifest.inputs:
+        where = f"inputs.{field.name}"
+        _check_bounds(field, where)
+        if not field.required:
+            check_value(field, field.default, f"{where}.default")
+    outputs = [output.name for output in manifest.outputs]
+    if len(set(outputs)) != len(outputs):
+        raise ValueError(f"outputs: names must differ, got {outputs}")
+    for output in manifest.outputs:
+        if any(size < 1 and size != -1 for size in output.shape):
+            raise ValueError(
+                f"outputs.{output.name}.shape: {output.shape} has a dimension that is neither 1 or more nor -1"
+            )
+    _check_labels(manifest)
+    for number, example in enumerate(manifest.examples):
+        _check_example(manifest.inputs, example, f"examples.{number}")
+
+
+def check_value(field: Field, value: Any, where: str) -> None:
+    """Check one value of a row as a client would send it in JSON.
+
+    Raises:
+        ValueError: if it does not fit the field's kind, bounds, categories or shape.
+    """
+    match field.kind:
+        case FieldKind.TEXT:
+            _check_text(field, value, where)
+        case FieldKind.CATEGORY:
+            if value not in (field.categories or ()):
+                raise ValueError(f"{where}: {_shown(value)} is none of the categories")
+        case FieldKind.IMAGE:
+            _check_image(field, value, where)
+        case FieldKind.TENSOR:
+            _check_tensor(field, value, field.shape, where)
+        case _:
+            _check_number(field, value, where)
+
+
+def _check_bounds(field: Field, where: str) -> None:
+    if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
+        raise ValueError(f"{where}: minimum {field.minimum:g} is above maximum {field.maximum:g}")
+    if field.max_length is not None and field.max_length < 1:
+        raise ValueError(f"{where}.max_length: {field.max_length} allows nothing; use 1 or more, or leave it out")
+    if field.categories is not None and len(set(field.categories)) != len(field.categories):
+        raise ValueError(f"{where}.categories: a category is named twice")
+
+
+def _check_labels(manifest: Manifest) -> None:
+    if len(set(manifest.labels)) != len(manifest.labels):
+        raise ValueError("labels: a label is named twice")
+    if manifest.task is Task.CLASSIFICATION and manifest.outputs[0].shape != [len(manifest.labels)]:
+        output = manifest.outputs[0]
+        raise ValueError(
+            f"outputs.{output.name}.shape: a classification's first output has one probability for each of its "
+            f"{len(manifest.labels)} labels, [{len(manifest.labels)}]; got {output.shape}"
+        )
+
+
+def _check_example(fields: list[Field], example: dict[str, Any], where: str) -> None:
+    names = {field.name for field in fields}
+    for name in example.keys() - names:
+        raise ValueError(f"{where}.{name}: the model has no such input; it has {', '.join(sorted(names))}")
+    for field in fields:
+        if field.name in example:
+            check_value(field, example[field.name], f"{where}.{field.name}")
+        elif field.required:
+            raise ValueError(f"{where}: {field.name!r} is missing; it has no default")
+
+
+def _check_text(field: Field, value: Any, where: str) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: {_shown(value)} is not a text; put it in quotes")
+    if field.max_length is not None and len(value) > field.max_length:
+        raise ValueError(f"{where}: {len(value)} characters, max_length is {field.max_length}")
+
+
+def _check_image(field: Field, value: Any, where: str) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: {_shown(value)} is not an image; give it in base64")
+    try:
+        data = base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"{where}: {_shown(value)} is not base64") from None
+    if not is_image(data):
+        raise ValueError(f"{where}: the bytes are not a PNG, JPEG or WebP")
+    limit = field.max_length or MAX_IMAGE_BYTES
+    if len(data) > limit:
+        raise ValueError(f"{where}: the image has {len(data)} bytes, {limit} are allowed")
+
+
+def is_image(value: bytes) -> bool:
+    """Whether a file starts as a PNG, JPEG or WebP does."""
+    return value.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
+        value[:4] == b"RIFF" and value[8:12] == b"WEBP"
+    )
+
+
+def _check_tensor(field: Field, value: Any, shape: list[int], where: str) -> None:
+    if shape:
+        if not isinstance(value, list) or len(value) != shape[0]:
+            raise ValueError(f"{where}: {_shown(value)} is not a list of {shape[0]}; the field has shape {field.shape}")
+        for i, part in enumerate(value):
+            _check_tensor(field, part, shape[1:], f"{where}.{i}")
+    elif field.datatype == "BYTES":
+        _check_text(field, value, where)
+    else:
+        _check_number(field, value, where)
+
+
+def _check_number(field: Field, value: Any, where: str) -> None:
+    """A number or boolean of the field's datatype, within its bounds."""
+    if field.datatype == "BOOL":
+        if not isinstance(value, bool):
+            raise ValueError(f"{where}: {_shown(value)} is neither true nor false")
+        return
+    is_float = field.datatype in _LARGEST_FLOATS
+    if isinstance(value, bool) or not isinstance(value, (int, float) if is_float else int):
+        raise ValueError(f"{where}: {_shown(value)} is not {'a number' if is_float else 'a whole number'}")
+    low, high = _range_of(field.datatype)
+    low = low if field.minimum is None else max(low, field.minimum)
+    high = high if field.maximum is None else min(high, field.maximum)
+    if not low <= value <= high:  # false for NaN too
+        raise ValueError(f"{where}: {_shown(value)} is not within {low:g} to {high:g}")
+
+
+def _range_of(datatype: str) -> tuple[float, float]:
+    """The smallest and the largest value of a numeric datatype."""
+    if datatype in _LARGEST_FLOATS:
+        return -_LARGEST_FLOATS[datatype], _LARGEST_FLOATS[datatype]
+    bits = int(datatype.rpartition("INT")[2])
+    return (0, 2**bits - 1) if datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
