@@ -82,7 +82,7 @@ def read(paths: Iterable[Path]) -> Sources:
     found = Sources()
     every = [call for path in paths for call in calls(ast.parse(path.read_text()))]
     for call, function in every:
-        if name_of(call) != "PenstockError":
+        if name_of(call) not in ("PenstockError", "PodRefusalError"):
             continue
         status_and_code = call.args[:2]
         parameters = {a.arg for a in function.args.args} if function else set()

@@ -93,6 +93,7 @@ class Catalog:
         self._entries: dict[str, _Entry] = {}
         self._probes: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._first: asyncio.Task[None] | None = None
+        self._store = ""
         self.synced = False
         #: The aliases of the first snapshot are in effect, or have had their time. A gateway that took
         #: traffic before that would refuse what its neighbours answer.
@@ -106,6 +107,10 @@ class Catalog:
 
     async def update(self, snapshot: Snapshot) -> None:
         """Take over a snapshot of the registry."""
+        if snapshot.store != self._store:
+            # Another store's version 1 is not this one's, whatever its name.
+            self._entries = {}
+            self._store = snapshot.store
         entries: dict[str, _Entry] = {}
         for model in snapshot.models:
             entry = self._entries.get(model.name) or _Entry(model)

@@ -228,3 +228,17 @@ async def test_a_model_that_never_loads_does_not_keep_a_gateway_from_serving(mon
         while not c.settled:
             await asyncio.sleep(0.001)
     await c.close()
+
+
+async def test_a_rebuilt_store_has_other_versions_under_the_same_names() -> None:
+    """Version 1 of another store is probed and made anew, though name and number are the same."""
+    pods = Pods(1)
+    c = make(pods)
+    await c.update(snapshot({"production": {1: 100}}))
+    await until_served(c, "spam", "1")
+    before = c.resolve("spam")
+    rebuilt = snapshot({"production": {1: 100}})
+    rebuilt.store = "another"
+    await c.update(rebuilt)
+    await until_served(c, "spam", "1")
+    assert c.resolve("spam") is not before
