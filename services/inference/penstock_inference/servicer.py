@@ -67,7 +67,7 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         try:
             version = (await self._versions.find(request.name, request.version)).version
         except PenstockError as err:
-            _refuse(context, err)
+            await _refuse(context, err)
             return pb.ModelMetadataResponse()
         return pb.ModelMetadataResponse(**model_metadata(version.model, str(version.version), version.manifest))
 
@@ -80,7 +80,7 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
             deadline = time.monotonic() + _DEFAULT_SECONDS
             return await _until(deadline, self._infer(request, deadline, _principal(context)))
         except PenstockError as err:
-            _refuse(context, err)
+            await _refuse(context, err)
             return pb.ModelInferResponse()
 
     async def ModelStreamInfer(
@@ -112,7 +112,7 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         name = request.model_name or request.repository_name
         await self._reconciler.load_model(name)
         if not self._versions.model_ready(name):
-            _refuse(context, PenstockError(404, "unknown-model", f"Model {name!r} could not be loaded here."))
+            await _refuse(context, PenstockError(404, "unknown-model", f"Model {name!r} could not be loaded here."))
         return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
 
     async def RepositoryModelUnload(
@@ -192,14 +192,16 @@ async def _until(deadline: float, result: Awaitable[T]) -> T:
         raise PenstockError(504, "deadline-exceeded", "The model did not answer in time.") from None
 
 
-def _refuse(context: Context, err: PenstockError) -> None:
-    """Make the answer an error, whatever response is returned.
+async def _refuse(context: Context, err: PenstockError) -> None:
+    """Send an error as the answer; the handler then returns any response, which is not sent.
 
-    ``context.abort`` would keep the exception that it raises, and with its traceback the request.
+    Only ``abort`` sends it in the headers of the response, where Envoy reads that it shall ask another pod.
+    gRPC keeps the exception that ``abort`` raises, and would keep the request with the frames of its traceback.
     """
     trailing: tuple[tuple[str, str], ...] = (("penstock-code", err.code),)
     if isinstance(err, PodRefusalError):
         trailing += (ANOTHER_POD,)
-    context.set_code(err.grpc_code)
-    context.set_details(err.detail)
-    context.set_trailing_metadata(trailing)
+    try:
+        await context.abort(err.grpc_code, err.detail, trailing_metadata=trailing)
+    except grpc.aio.AbortError as aborted:
+        aborted.__traceback__ = aborted.__context__ = None
