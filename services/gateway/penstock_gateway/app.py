@@ -167,7 +167,7 @@ def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: 
         max_queued_rows=settings.max_queue_rows,
         max_queued_size=settings.max_queue_bytes,
     )
-    return PodVersion(version, coalescer)
+    return PodVersion(version, coalescer, lambda: upstream.model_ready(version.model, version.version))
 
 
 def _pool(model: str, settings: GatewaySettings) -> str:

@@ -15,8 +15,8 @@ What the callers may rely on:
   the others. A call that nobody waits for any more is cancelled.
 * A bundle that fails for a reason that could be one item's fault is sent again in two
   halves, and so on, until the item stands alone: none shares another's fate.
-* The queue is bounded in rows and bytes; a full one refuses at once. Principals take
-  turns; see ``fair_queue``.
+* The queue is bounded in rows and bytes; a full one refuses at once, except for a
+  principal that has less than its share in it. Principals take turns; see ``fair_queue``.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Coalescer(Generic[T, R]):
             PenstockError: 503 ``overloaded`` if the queue is full.
         """
         queue = self._queue
-        if queue and (queue.rows + rows > self._max_queued_rows or queue.size + size > self._max_queued_size):
+        if not queue.admits(principal, rows, size, self._max_queued_rows, self._max_queued_size):
             raise self._overloaded()
         loop = asyncio.get_running_loop()
         waiting: Waiting[T, R] = Waiting(item, rows, size, deadline, loop.create_future(), self._clock())

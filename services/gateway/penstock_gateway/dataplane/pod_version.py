@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 
 from opentelemetry import trace
 
@@ -18,19 +19,25 @@ from penstock_gateway.signature.signature import Signature
 class PodVersion:
     """A servable whose rows wait in a coalescer for the next call to the pods."""
 
-    __slots__ = ("_answer_bytes", "coalescer", "model", "signature", "version")
+    __slots__ = ("_answer_bytes", "_ready", "coalescer", "model", "signature", "version")
 
-    def __init__(self, version: Version, coalescer: Coalescer[Rows, list[bytes]]) -> None:
+    def __init__(
+        self, version: Version, coalescer: Coalescer[Rows, list[bytes]], ready: Callable[[], Awaitable[bool]]
+    ) -> None:
         self.model = version.model
         self.version = str(version.version)
         self.signature = Signature(version.manifest, version.model)
         self.coalescer = coalescer
+        self._ready = ready
         #: Bytes of a row's answer, as far as the signature tells.
         self._answer_bytes = sum(
             math.prod(output.shape) * NUMPY_DTYPES[output.datatype].itemsize
             for output in version.manifest.outputs
             if output.datatype != "BYTES"
         )
+
+    async def ready(self) -> bool:
+        return await self._ready()
 
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
         if tracing_enabled():

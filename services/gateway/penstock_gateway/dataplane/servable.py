@@ -23,6 +23,9 @@ class Servable(Protocol):
     @property
     def signature(self) -> Signature: ...
 
+    async def ready(self) -> bool:
+        """Whether a request would be answered now."""
+
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
         """Start answering checked rows.
 

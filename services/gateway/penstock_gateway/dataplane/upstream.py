@@ -37,6 +37,8 @@ _CHANNEL_OPTIONS = [
     ("grpc.enable_retries", 0),
 ]
 
+#: Seconds for a question to the pods; Envoy gives a silent pod up after less and asks another.
+_READY_TIMEOUT = 4.0
 #: Seconds that a call waits for Envoy to come back, which takes about one.
 _RECONNECT_PATIENCE = 3.0
 
@@ -67,7 +69,7 @@ class Upstream:
         """Whether a pod has this version loaded and warm."""
         try:
             request = pb.ModelReadyRequest(name=model, version=str(version))
-            answer = await self._stub.ModelReady(request, timeout=2.0, metadata=self._metadata(model))
+            answer = await self._stub.ModelReady(request, timeout=_READY_TIMEOUT, metadata=self._metadata(model))
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.ready)

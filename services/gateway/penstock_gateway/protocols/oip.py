@@ -6,6 +6,7 @@ import time
 
 import orjson
 
+from penstock_common.errors import PenstockError
 from penstock_common.model_metadata import model_metadata
 from penstock_common.version import VERSION
 from penstock_gateway.dataplane.catalog import Catalog
@@ -69,8 +70,16 @@ class OpenInference:
         return _json(model_config(servable.model, servable.signature.manifest))
 
     async def ready(self, call: Call) -> Reply:
-        """``GET /v2/models/{model}[/versions/{version}]/ready``: 200, or the problem that says why not."""
-        return _json({"name": self._resolve(call).model, "ready": True})
+        """``GET /v2/models/{model}[/versions/{version}]/ready``: what the pods say now: 200, or why not."""
+        servable = self._resolve(call)
+        if not await servable.ready():
+            raise PenstockError(
+                503,
+                "model-not-ready",
+                f"No pod has answered that version {servable.version} of {servable.model!r} is ready; try again shortly.",
+                headers={"Retry-After": "1"},
+            )
+        return _json({"name": servable.model, "ready": True})
 
     async def server(self, _: Call) -> Reply:
         """``GET /v2``."""

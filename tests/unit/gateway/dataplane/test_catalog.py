@@ -29,6 +29,9 @@ class Stub:
         self.version = str(version.version)
         self.signature = Signature(version.manifest, version.model)
 
+    async def ready(self) -> bool:
+        return True
+
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
         raise AssertionError("not called here")
 

@@ -315,6 +315,21 @@ async def test_a_queue_full_of_bytes_refuses_at_once() -> None:
     assert await asyncio.gather(first, second) == [2, 4]
 
 
+async def test_a_flood_does_not_close_the_queue_for_others() -> None:
+    """One principal that has filled the queue is refused; another still gets its share of it."""
+    server = Server()
+    c = coalescer(server, max_outstanding=lambda: 1, max_queued_rows=10)
+    first = submit(c, 0, later())
+    await server.calls(1)
+    flood = [submit(c, n, later(), principal="flood") for n in range(1, 11)]
+    with pytest.raises(PenstockError, match="already wait"):
+        submit(c, 11, later(), principal="flood")
+    small = submit(c, 1001, later(), principal="small")
+    server.release_all()
+    assert await small == 2002
+    await asyncio.gather(first, *flood)
+
+
 async def test_a_flood_does_not_starve_a_small_caller() -> None:
     """With a hundred times the requests in the queue, one principal leaves the other its turn in the next bundle."""
     server = Server()

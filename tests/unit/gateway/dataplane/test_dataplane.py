@@ -52,6 +52,9 @@ class World:
     def settle(self, usage: Usage) -> None:
         self.steps.append(("settle", usage))
 
+    async def ready(self) -> bool:
+        return True
+
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
         self.steps.append(("infer", rows.count))
         future: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()

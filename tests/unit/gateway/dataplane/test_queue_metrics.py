@@ -43,6 +43,10 @@ def values(metrics: QueueMetrics) -> dict[str, float]:
     return {sample.name: sample.value for sample in samples}
 
 
+async def ready() -> bool:
+    return True
+
+
 async def test_rows_that_wait_calls_under_way_and_rows_in_flight() -> None:
     """With one call under way and rows behind it, each series has its number, by model and version."""
     go = asyncio.Event()
@@ -52,7 +56,7 @@ async def test_rows_that_wait_calls_under_way_and_rows_in_flight() -> None:
         return [[] for _ in items]
 
     coalescer: Coalescer[Rows, list[bytes]] = Coalescer(send, blames_item=lambda _: False, max_outstanding=lambda: 1)
-    servable = PodVersion(Version("spam", 3, MANIFEST, [], "2026-01-01T00:00:00Z"), coalescer)
+    servable = PodVersion(Version("spam", 3, MANIFEST, [], "2026-01-01T00:00:00Z"), coalescer, ready)
     admission = LocalAdmission(TokenBuckets(1, 1))
     metrics = QueueMetrics(cast(Catalog, OneVersion(servable)), admission)
     lease = await admission.admit(Principal("ann", "Ann"), "spam", Cost(rows=5, bytes=100))

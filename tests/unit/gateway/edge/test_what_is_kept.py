@@ -154,8 +154,12 @@ def predict(send: Callable[[Any, float], Awaitable[list[Any]]]) -> Predict:
         [Output("p", "FP32", [2])],
         ["ham", "spam"],
     )
+
+    async def ready() -> bool:
+        return True
+
     version = PodVersion(
-        Version("m", 1, manifest, [], "2026-01-01T00:00:00Z"), Coalescer(send, blames_item=lambda _: True)
+        Version("m", 1, manifest, [], "2026-01-01T00:00:00Z"), Coalescer(send, blames_item=lambda _: True), ready
     )
 
     class One:

@@ -57,6 +57,9 @@ class OneServable:
 
     def settle(self, usage: Usage) -> None: ...
 
+    async def ready(self) -> bool:
+        return True
+
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
         self.inferred.append(rows)
         future: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()

@@ -127,6 +127,19 @@ async def test_a_model_that_can_be_asked_is_ready() -> None:
         await v2.ready(call(model="price"))
 
 
+async def test_a_model_whose_pods_do_not_answer_is_not_ready() -> None:
+    """Readiness is what the pods say now, not what they said when the version was loaded."""
+    servable, v2 = serving()
+
+    async def silent() -> bool:
+        return False
+
+    servable.ready = silent  # type: ignore[method-assign]
+    with pytest.raises(PenstockError) as refused:
+        await v2.ready(call(model="price"))
+    assert (refused.value.status, refused.value.code) == (503, "model-not-ready")
+
+
 async def test_the_server_says_what_it_can() -> None:
     """Its version and the extensions that clients ask for."""
     _, v2 = serving()
