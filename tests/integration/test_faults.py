@@ -71,6 +71,6 @@ def envoy_holder(installation: Installation) -> psutil.Process:
             command = process.cmdline()
         except psutil.Error:
             continue
-        if configuration in command and "penstock_cli.hold" in command:
+        if configuration in command and "penstock_cli.envoy_parent" in command:
             return process
     raise AssertionError("Envoy does not run")
