@@ -150,6 +150,15 @@ def test_the_first_key_and_its_hash_belong_together() -> None:
     assert key.decode().startswith(f"psk_{record['id']}_")
 
 
+@pytest.mark.parametrize(("seconds", "last_resort"), [(10, "60"), (120, "130")])
+def test_the_last_resort_is_longer_than_the_longest_request(seconds: int, last_resort: str) -> None:
+    """The gateway would refuse to start otherwise."""
+    spec = rendered("--set", f"gateway.timeoutSeconds={seconds}")["Deployment", "penstock-gateway"]["spec"]
+    (gateway,) = spec["template"]["spec"]["containers"]
+    environment = {variable["name"]: variable.get("value") for variable in gateway["env"]}
+    assert environment["PENSTOCK_GATEWAY_ANSWER_SECONDS"] == last_resort
+
+
 GITOPS = [
     "--set=auth.existingTokenSecret=token",
     "--set=auth.existingKeySecret=key",
