@@ -145,7 +145,7 @@ def test_what_the_document_allows_is_accepted(document_for_valid_requests: Any, 
 
 
 def test_what_the_document_does_not_allow_is_answered_as_documented(document: Any, unlimited_key: str) -> None:
-    """Requests that differ from the document are no server's error and get no undocumented answer."""
+    """Requests that differ from the document never become a server error or an undocumented answer."""
     for label, operation in operations(document).items():
         if label.startswith("POST"):
             ask(operation, GenerationMode.NEGATIVE, unlimited_key, CHECKS)

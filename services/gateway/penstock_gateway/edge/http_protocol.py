@@ -49,7 +49,7 @@ class FrontDoorProtocol(BoundedReader):
         #: The request that the application is at work on; ``cycle`` is the one that is being read.
         self._answering: Cycle | None = None
         self._task: asyncio.Task[None] | None = None
-        #: Whether what comes is no longer parsed, and how much of it came.
+        #: True once input is thrown away instead of parsed; then the bytes that were.
         self._deaf = False
         self._unread = 0
         self._last_words = b""
