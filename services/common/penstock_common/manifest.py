@@ -41,7 +41,7 @@ class Format(StrEnum):
 
 
 class Task(StrEnum):
-    """Decides how the friendly route words an answer."""
+    """Decides how ``/v1`` writes an answer."""
 
     CLASSIFICATION = "classification"  # first output: probabilities [-1, len(labels)]
     REGRESSION = "regression"  # first output: values [-1]
@@ -49,7 +49,7 @@ class Task(StrEnum):
 
 
 class FieldKind(StrEnum):
-    """What a client sends for one field of one row on the friendly route."""
+    """What a client sends for one field of one row on ``/v1``."""
 
     TEXT = "text"  # JSON string                    -> BYTES, UTF-8
     IMAGE = "image"  # file upload or base64 string -> BYTES, an encoded PNG, JPEG or WebP
