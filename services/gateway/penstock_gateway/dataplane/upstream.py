@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 import grpc
 from opentelemetry import propagate, trace
@@ -87,17 +86,6 @@ class Upstream:
             return False
         return True
 
-    async def _once_more(
-        self, infer: Any, request: pb.ModelInferRequest, deadline: float, metadata: list[tuple[str, str]]
-    ) -> pb.ModelInferResponse:
-        """Send a call again whose connection was lost: predictions are idempotent."""
-        try:
-            response: pb.ModelInferResponse = await infer(request, timeout=_left(deadline), metadata=metadata)
-        except grpc.aio.AioRpcError as err:
-            CALLS.labels(err.code().name).inc()
-            raise translate(err, request.model_name) from None
-        return response
-
     def sender(
         self, model: str, version: int, manifest: Manifest
     ) -> Callable[[Sequence[Rows], float], Awaitable[list[list[bytes]]]]:
@@ -124,13 +112,15 @@ class Upstream:
                 metadata = to_pool + trace_context
                 if all(rows.principal == bundle[0].principal for rows in bundle):
                     metadata = [*metadata, (PRINCIPAL_HEADER, bundle[0].principal)]
-                try:
-                    response = await infer(request, timeout=_left(deadline), metadata=metadata)
-                except grpc.aio.AioRpcError as err:
-                    CALLS.labels(err.code().name).inc()
-                    if not (is_connection_lost(err) and await self._reconnected(deadline)):
-                        raise translate(err, model) from None
-                    response = await self._once_more(infer, request, deadline, metadata)
+                # Predictions are idempotent: a call whose connection is lost is sent once more.
+                for may_repeat in (True, False):
+                    try:
+                        response = await infer(request, timeout=_left(deadline), metadata=metadata)
+                        break
+                    except grpc.aio.AioRpcError as err:
+                        CALLS.labels(err.code().name).inc()
+                        if not (may_repeat and is_connection_lost(err) and await self._reconnected(deadline)):
+                            raise translate(err, model) from None
             answered.inc()
             return messages.split(response, counts, total)
 
