@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from penstock_gateway.signature.answer_size import MAX_ANSWER_BYTES
+
 
 class GatewaySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PENSTOCK_GATEWAY_")
@@ -44,7 +46,7 @@ class GatewaySettings(BaseSettings):
     timeout_seconds: float = Field(default=10.0, gt=0)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
     #: bytes of one answer, as far as they are known before it is built.
-    max_answer_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
+    max_answer_bytes: int = Field(default=MAX_ANSWER_BYTES, gt=0)
     #: whether /openapi.json, which shows the models' examples, needs a key; /docs is then absent.
     docs: Literal["open", "key"] = "open"
     #: a port of its own for /metrics; 0 serves them beside the API.
