@@ -67,7 +67,6 @@ def test_fsck_ends_with_status_1_if_something_is_wrong(monkeypatch: pytest.Monke
     [
         (["repair", "m"], ("POST", "/v1/models/m/repair")),
         (["quarantine", "m", "3"], ("POST", "/v1/models/m/versions/3/quarantine")),
-        (["delete", "m", "--why", "a mistake"], ("DELETE", "/v1/models/m")),
     ],
 )
 def test_each_command_is_one_call(monkeypatch: pytest.MonkeyPatch, arguments: list[str], call: tuple[str, str]) -> None:

@@ -6,7 +6,6 @@ from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output,
 from penstock_common.registry_models import AliasTarget, LogEntry, Version
 from penstock_registry.model_state import ModelState, apply_entry, empty_state
 
-
 MANIFEST = Manifest(
     Format.ONNX, "m.onnx", Task.REGRESSION, [Field("x", FieldKind.NUMBER, "FP32")], [Output("y", "FP32")]
 )

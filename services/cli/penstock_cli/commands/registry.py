@@ -52,11 +52,3 @@ def quarantine(
     with errors_for_the_user() as settings:
         ask_registry(settings, lambda c: c.quarantine(model, version, by=getuser(), why=why))
         console.print(f"{model} version {version} is in quarantine; no alias points at it")
-
-
-@app.command(epilog="Example: penstock registry delete spam")
-def delete(model: ModelName, why: Why = "") -> None:
-    """Delete a model that has no aliases, or whose log is damaged."""
-    with errors_for_the_user() as settings:
-        ask_registry(settings, lambda c: c.delete(model, by=getuser(), why=why))
-        console.print(f"{model} is deleted; a later version of that name continues its numbers")

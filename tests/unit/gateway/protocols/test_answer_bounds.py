@@ -14,8 +14,8 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.catalog import Catalog
-from penstock_gateway.dataplane.model_entry import AliasShare, ModelListing
 from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.dataplane.model_entry import AliasShare, ModelListing
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.limits.local import LocalAdmission
