@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from penstock_inference.health import LIVE
+
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "deploy" / "helm" / "penstock"
 HELM = shutil.which("helm")
@@ -219,6 +221,17 @@ def test_access_to_the_gateway_can_be_restricted() -> None:
     )
     assert "from" not in everybody
     assert ours["from"] == [{"podSelector": {"matchLabels": {"app": "shop"}}}]
+
+
+def test_the_pods_event_loop_answers_the_probes_of_kubernetes() -> None:
+    """Start and life are the service "/live" of the port that serves predictions, readiness is the pod's own status."""
+    runtime = yaml.safe_load((ROOT / "deploy" / "k8s" / "kserve" / "runtime.yaml").read_text())
+    specs = [rendered()["Deployment", "penstock-inference"]["spec"]["template"]["spec"], runtime["spec"]]
+    for spec in specs:
+        (pod,) = spec["containers"]
+        assert pod["livenessProbe"]["grpc"] == {"port": 9100, "service": LIVE}
+        assert pod["readinessProbe"]["grpc"] == {"port": 9100}
+        assert pod.get("startupProbe", pod["livenessProbe"])["grpc"]["service"] == LIVE
 
 
 def test_documents_are_up_to_date() -> None:
