@@ -73,7 +73,16 @@ def wait_for(url: str, status: int) -> None:
 
 
 @pytest.fixture
-def registries(s3: dict[str, str]) -> Iterator[list[str]]:
+def token_file(tmp_path: Path) -> Path:
+    """The administrator's token, in a folder of tokens."""
+    path = tmp_path / "tokens" / "admin"
+    path.parent.mkdir()
+    path.write_text("token")
+    return path
+
+
+@pytest.fixture
+def registries(s3: dict[str, str], token_file: Path) -> Iterator[list[str]]:
     """The URLs of two registries over the same bucket."""
     ports = free_ports(2)
     running = []
@@ -81,7 +90,7 @@ def registries(s3: dict[str, str]) -> Iterator[list[str]]:
         environment = {
             "PENSTOCK_REGISTRY_PORT": str(port),
             "PENSTOCK_REGISTRY_STORE_URL": "s3://models",
-            "PENSTOCK_REGISTRY_TOKEN": "token",
+            "PENSTOCK_REGISTRY_TOKENS_DIR": str(token_file.parent),
         }
         running.append(subprocess.Popen([sys.executable, "-m", "penstock_registry"], env=os.environ | s3 | environment))
     urls = [f"http://127.0.0.1:{port}" for port in ports]
@@ -93,13 +102,13 @@ def registries(s3: dict[str, str]) -> Iterator[list[str]]:
     assert [process.wait(30) for process in running] == [0, 0]
 
 
-async def test_bytes_do_not_go_through_the_registry(registries: list[str], tmp_path: Path) -> None:
+async def test_bytes_do_not_go_through_the_registry(registries: list[str], token_file: Path, tmp_path: Path) -> None:
     """Upload and download targets are the store's own URLs; the other replica delivers what was sent to the first."""
     folder = tmp_path / "artifact"
     folder.mkdir()
     (folder / "model.yaml").write_text(MANIFEST)
     (folder / "model.onnx").write_bytes(os.urandom(3_000_000))
-    async with RegistryClient(registries[0], "token") as one, RegistryClient(registries[1], "token") as other:
+    async with RegistryClient(registries[0], token_file) as one, RegistryClient(registries[1], token_file) as other:
         version = await one.publish("m", folder, metrics={}, lineage={})
         headers = {"Authorization": "Bearer token"}
         targets = httpx.get(f"{registries[0]}/v1/models/m/versions/1/files", headers=headers).json()["files"]
@@ -109,13 +118,13 @@ async def test_bytes_do_not_go_through_the_registry(registries: list[str], tmp_p
         assert (tmp_path / "fetched" / name).read_bytes() == (folder / name).read_bytes()
 
 
-async def test_writers_on_two_replicas_lose_nothing(registries: list[str], tmp_path: Path) -> None:
+async def test_writers_on_two_replicas_lose_nothing(registries: list[str], token_file: Path, tmp_path: Path) -> None:
     """Versions and aliases written through two registries at once are all in the same log, each number once."""
     folder = tmp_path / "artifact"
     folder.mkdir()
     (folder / "model.yaml").write_text(MANIFEST)
     (folder / "model.onnx").write_bytes(b"model")
-    async with RegistryClient(registries[0], "token") as one, RegistryClient(registries[1], "token") as other:
+    async with RegistryClient(registries[0], token_file) as one, RegistryClient(registries[1], token_file) as other:
         published = [client.publish("m", folder, metrics={}, lineage={}) for client in (one, other) for _ in range(6)]
         versions = await asyncio.gather(*published)
         assert sorted(v.version for v in versions) == list(range(1, 13))
@@ -172,7 +181,7 @@ async def test_an_idle_registry_asks_an_s3_server_twice_a_poll(bucket: BucketSto
 
 
 async def test_wrong_bytes_in_a_bucket_are_replaced_by_a_push(
-    registries: list[str], bucket: BucketStore, tmp_path: Path
+    registries: list[str], token_file: Path, bucket: BucketStore, tmp_path: Path
 ) -> None:
     """A push finds the flipped byte, sends the file again, and the version is good."""
     folder = tmp_path / "artifact"
@@ -180,7 +189,7 @@ async def test_wrong_bytes_in_a_bucket_are_replaced_by_a_push(
     (folder / "model.yaml").write_text(MANIFEST)
     (folder / "model.onnx").write_bytes(b"model")
     key = f"blobs/sha256/{hashlib.sha256(b'model').hexdigest()}"
-    async with RegistryClient(registries[0], "token") as client:
+    async with RegistryClient(registries[0], token_file) as client:
         await client.publish("m", folder, metrics={}, lineage={})
         await bucket.put(key, b"mOdel")
         version = await client.publish("m", folder, metrics={}, lineage={})

@@ -83,7 +83,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             "envoy": upstream.connected,
         }
         await asyncio.to_thread(keys.load)
-        async with RegistryClient(settings.registry_url, settings.registry_token) as registry:
+        async with RegistryClient(settings.registry_url, settings.registry_token_file) as registry:
             background = [
                 asyncio.create_task(keys.refresh_periodically()),
                 asyncio.create_task(disconnects.run()),

@@ -36,7 +36,9 @@ class Installation:
     def run(self, *arguments: str) -> Any:
         return CliRunner().invoke(promotion.app, arguments)
 
-    def _ask(self, _: LocalSettings, call: Callable[[RegistryClient], Awaitable[Any]]) -> Any:
+    def _ask(self, _: LocalSettings, role: str, call: Callable[[RegistryClient], Awaitable[Any]]) -> Any:
+        assert role == "promote"
+
         async def run() -> Any:
             async with RegistryClient("http://registry", transport=httpx.MockTransport(self._registry)) as client:
                 return await call(client)

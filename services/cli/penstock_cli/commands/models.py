@@ -31,7 +31,9 @@ Why = Annotated[str, typer.Option(help="The reason, for the model's log.")]
 def train(context: typer.Context, name: Annotated[str, typer.Argument(help="spam, digits or price.")]) -> None:
     """Train an example and register it; options are passed on to the training (--data, --seed, --format, --json)."""
     with errors_for_the_user() as settings:
-        url, os.environ["PENSTOCK_REGISTRY_TOKEN"] = registry_access(settings)
+        url, token_file = registry_access(settings, "train")
+        if token_file is not None:
+            os.environ["PENSTOCK_REGISTRY_TOKEN_FILE"] = str(token_file)
         command = [sys.executable, "-m", "penstock_training", name, "--registry-url", url]
         sys.stdout.flush()
         os.execv(sys.executable, [*command, *context.args])  # noqa: S606 (our own command)
@@ -47,7 +49,7 @@ def push(
     """Register a folder as a new version."""
     with errors_for_the_user() as settings:
         version = ask_registry(
-            settings, lambda c: c.publish(model, folder, metrics={}, lineage={}, by=getuser(), why=why)
+            settings, "publish", lambda c: c.publish(model, folder, metrics={}, lineage={}, by=getuser(), why=why)
         )
         if as_json:
             print(json.dumps({"model": model, "version": version.version}))
@@ -61,7 +63,7 @@ def push(
 def models(as_json: AsJson = False) -> None:
     """List the registry's models with their aliases and versions, and what the gateway says of those it cannot serve."""
     with errors_for_the_user() as settings:
-        found = ask_registry(settings, lambda c: c.models())
+        found = ask_registry(settings, "read", lambda c: c.models())
         if as_json:
             print(msgspec.json.encode(found).decode())
             return
@@ -86,7 +88,7 @@ def retire(
 ) -> None:
     """Mark a version that no alias points at, so that none can point at it again."""
     with errors_for_the_user() as settings:
-        ask_registry(settings, lambda c: c.retire(model, version, by=getuser(), why=why))
+        ask_registry(settings, "promote", lambda c: c.retire(model, version, by=getuser(), why=why))
         console.print(f"{model} version {version} is retired")
 
 
@@ -94,7 +96,7 @@ def retire(
 def delete(model: ModelName, why: Why = "") -> None:
     """Delete a model that has no aliases, or whose log is damaged."""
     with errors_for_the_user() as settings:
-        ask_registry(settings, lambda c: c.delete(model, by=getuser(), why=why))
+        ask_registry(settings, "admin", lambda c: c.delete(model, by=getuser(), why=why))
         console.print(f"{model} is deleted; a later version of that name continues its numbers")
 
 

@@ -60,7 +60,7 @@ def promote(
     with errors_for_the_user() as settings:
         if not no_wait:
             _check_gateway(settings)
-        before, after = ask_registry(settings, move)
+        before, after = ask_registry(settings, "promote", move)
         if not no_wait:
             _wait_or_move_back(settings, before, after, alias, timeout)
         _print_alias(after, alias, as_json)
@@ -89,7 +89,7 @@ def rollback(
     with errors_for_the_user() as settings:
         if not no_wait:
             _check_gateway(settings)
-        before, after = ask_registry(settings, move_back)
+        before, after = ask_registry(settings, "promote", move_back)
         if not no_wait:
             _wait_or_move_back(settings, before, after, alias, timeout)
         _print_alias(after, alias, as_json)
@@ -118,7 +118,9 @@ def _wait_or_move_back(settings: LocalSettings, before: Model, after: Model, ali
         wait_until_in_effect(settings, after.name, alias, after.aliases[alias], seconds)
     except PenstockError as err:
         if err.code == "not-loaded":
-            err.detail += " " + ask_registry(settings, lambda client: _move_back(client, before, after, alias))
+            err.detail += " " + ask_registry(
+                settings, "promote", lambda client: _move_back(client, before, after, alias)
+            )
         raise
 
 
