@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.routing import APIRoute
 from structlog.testing import capture_logs
 
 from penstock_common.errors import PenstockError
 from penstock_common.registry_roles import ROLES
+from penstock_common.registry_token import TokenFile
 from penstock_registry.app import build_app
 from penstock_registry.authentication import ALL_ROLES, Authenticator, TokenFiles
 from penstock_registry.middleware import OPEN_PATHS
@@ -74,6 +77,20 @@ def test_a_token_is_replaced_without_a_restart(tmp_path: Path) -> None:
     write_tokens(folder, read="newer")
     assert authenticator.roles("Bearer newer", "") == {"read"}
     assert refusal(authenticator, "Bearer old").status == 401
+
+
+STEPS = ["old", "old\nnew", "new\nold", "new"]
+
+
+@pytest.mark.parametrize(("before", "after"), list(itertools.pairwise(STEPS)))
+def test_a_rotation_in_steps_refuses_nobody(tmp_path: Path, before: str, after: str) -> None:
+    """Of each step of docs/secrets.md, the registry or a client may hear first; every token that is sent is accepted."""
+    for known in (before, after):
+        registry = Authenticator(TokenFiles(write_tokens(tmp_path / "registry", read=known)))
+        for held in (before, after):
+            client = TokenFile(write_tokens(tmp_path / "client", read=held) / "read")
+            request = next(client.auth_flow(httpx.Request("GET", "http://registry")))
+            assert registry.roles(request.headers["authorization"], "") == {"read"}
 
 
 def test_a_folder_without_tokens_is_refused(tmp_path: Path) -> None:
