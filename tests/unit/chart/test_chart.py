@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from penstock_gateway.settings import GatewaySettings
 from penstock_inference.health import LIVE
+from penstock_inference.settings import InferenceSettings
+from penstock_registry.settings import RegistrySettings
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "deploy" / "helm" / "penstock"
@@ -98,6 +101,18 @@ def test_every_pod_fits_pod_security_restricted(variant: str) -> None:
         (["--set", "tracing.endpoint=http://10.0.0.5"], "names no port"),
         (["--set", "gateway.replica=3"], "replica"),
         (["--set", "image.pullPolicy=Sometimes"], "pullPolicy"),
+        (
+            ["--set-json", 'gateway.env=[{"name":"PENSTOCK_GATEWAY_RATE","value":"1"}]'],
+            "gateway.env: PENSTOCK_GATEWAY_RATE",
+        ),
+        (
+            ["--set-json", 'registry.env=[{"name":"PENSTOCK_REGISTRY_HOST","value":"x"}]'],
+            "registry.env: PENSTOCK_REGISTRY",
+        ),
+        (
+            ["--set-json", 'pools.gpu={"models":["big*"],"env":[{"name":"PENSTOCK_INFERENCE_MODELS","value":"*"}]}'],
+            "pools.gpu.env: PENSTOCK_INFERENCE_MODELS",
+        ),
     ],
 )
 def test_contradictions_are_refused_with_what_to_change(options: list[str], words: str) -> None:
@@ -302,6 +317,32 @@ def test_access_to_the_gateway_can_be_restricted() -> None:
     )
     assert "from" not in everybody
     assert ours["from"] == [{"podSelector": {"matchLabels": {"app": "shop"}}}]
+
+
+def settings_of(objects: dict[tuple[str, str], dict[str, Any]], part: str) -> dict[str, str]:
+    """Return the environment that the chart gives a part, without what comes from a Secret."""
+    (container,) = objects["Deployment", f"penstock-{part}"]["spec"]["template"]["spec"]["containers"]
+    names = [variable["name"] for variable in container["env"]]
+    assert len(set(names)) == len(names)
+    return {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+
+
+def test_every_setting_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each service understands what the chart gives it, and takes further settings from ``env``; a pool's own list wins."""
+    lists = {
+        "gateway.env": [{"name": "PENSTOCK_GATEWAY_MAX_CONNECTIONS_PER_ADDRESS", "value": "77"}],
+        "registry.env": [{"name": "PENSTOCK_REGISTRY_MAX_BLOB_BYTES", "value": "78"}],
+        "poolDefaults.env": [{"name": "PENSTOCK_INFERENCE_CACHE_BYTES", "value": "79"}],
+        "pools.gpu": {"models": ["big*"], "env": [{"name": "PENSTOCK_INFERENCE_CACHE_BYTES", "value": "80"}]},
+    }
+    objects = rendered(*[f"--set-json={value}={json.dumps(content)}" for value, content in lists.items()])
+    for part in ("gateway", "registry", "inference"):
+        for name, value in settings_of(objects, part).items():
+            monkeypatch.setenv(name, value)
+    assert GatewaySettings().max_connections_per_address == 77
+    assert RegistrySettings().max_blob_bytes == 78
+    assert InferenceSettings().cache_bytes == 79
+    assert settings_of(objects, "gpu")["PENSTOCK_INFERENCE_CACHE_BYTES"] == "80"
 
 
 def test_the_pods_event_loop_answers_the_probes_of_kubernetes() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from penstock_cli import cluster_secrets
@@ -142,9 +145,22 @@ def test_a_refusal_ends_the_program_with_kubernetes_own_words(monkeypatch: pytes
     assert "Secret tokens" in done.stderr and "no right to do that" in done.stderr
 
 
-def run(*options: str) -> Any:
-    import typer
+@pytest.mark.parametrize(("host", "url"), [("10.96.0.1", "10.96.0.1"), ("fd00::1", "[fd00::1]")])
+def test_the_program_calls_kubernetes_as_its_pod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, url: str
+) -> None:
+    """The address comes from the pod's environment, the token and the authority from its mounted identity."""
+    (tmp_path / "token").write_text("of-the-pod")
+    shutil.copy(certifi.where(), tmp_path / "ca.crt")
+    monkeypatch.setattr(cluster_secrets, "_IDENTITY", tmp_path)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    request = cluster_secrets._in_cluster("shop").build_request("GET", "secrets/x")
+    assert str(request.url) == f"https://{url}{PATH}/x"
+    assert request.headers["authorization"] == "Bearer of-the-pod"
 
+
+def run(*options: str) -> Any:
     app = typer.Typer()
     app.command()(cluster_secrets.main)
     return CliRunner().invoke(app, ["--namespace", "shop", "--release", "mine", *options])
