@@ -50,7 +50,7 @@ from penstock_gateway.settings import GatewaySettings
 
 def build_app(settings: GatewaySettings, health: Health) -> App:
     """The application, not yet connected to anything; its lifespan connects it."""
-    keys = KeyRing(open_keys(settings.keys_url))
+    keys = KeyRing(open_keys(settings.keys_url), settings.keys_stale_seconds)
     disconnects = DisconnectWatch()
     buckets = TokenBuckets(settings.rate, settings.burst)
     admission = LocalAdmission(buckets)
@@ -112,6 +112,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
+                await keys.write_last_uses()
                 await catalog.close()
                 await upstream.close()
 

@@ -27,6 +27,8 @@ class GatewaySettings(BaseSettings):
     registry_token_file: Path | None = None
     #: the API keys: a SQLite file, a folder of JSON files (a mounted Secret), or postgresql://...
     keys_url: str
+    #: seconds for which known keys are accepted while their store cannot be read, then 503; 0: without end.
+    keys_stale_seconds: float = Field(default=0.0, ge=0)
     #: name that resolves to the addresses of all ready gateways; each then enforces its share of the limits.
     peers: str = ""
     #: the model that POST /predict asks.

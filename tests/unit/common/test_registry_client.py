@@ -223,27 +223,6 @@ async def test_only_files_that_the_store_lacks_are_uploaded(tmp_path: Path, toke
     assert b'"model.onnx"' in registered[0].content and b'"model.yaml"' in registered[0].content
 
 
-@pytest.mark.parametrize("status", [409, 412])
-@pytest.mark.parametrize(("headers", "stored"), [({"If-None-Match": "*"}, True), ({}, False)])
-async def test_a_file_that_another_client_was_first_to_send_is_there(
-    tmp_path: Path, headers: dict[str, str], stored: bool, status: int
-) -> None:
-    """412 or 409 to an upload that must not replace anything means that the bytes are stored; otherwise it is an error."""
-    (tmp_path / "model.yaml").write_bytes(MANIFEST)
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.host == "bucket.example":
-            return httpx.Response(status)
-        if request.url.path.endswith("/uploads"):
-            return httpx.Response(200, json={"files": [target("model.yaml", MANIFEST, STORE + "a", headers=headers)]})
-        return httpx.Response(409, json={"code": "stop", "detail": "This test ends here."})
-
-    async with client(answer) as registry:
-        with pytest.raises(PenstockError) as refused:
-            await registry.publish("m", tmp_path, metrics={}, lineage={})
-    assert refused.value.code == ("stop" if stored else "registry-unreachable")
-
-
 async def test_an_empty_folder_is_not_published(tmp_path: Path) -> None:
     """422 names the folder before anything is sent."""
     async with client(lambda _: httpx.Response(500)) as registry:
