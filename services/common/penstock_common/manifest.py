@@ -22,6 +22,8 @@ from penstock_common.manifest_yaml import dump_plain_yaml, load_plain_yaml
 MANIFEST_FILE = "model.yaml"
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")]
+#: Any text: converters give names such as ``input.1`` and ``StatefulPartitionedCall:0``.
+SourceName = Annotated[str, msgspec.Meta(max_length=256)]
 FieldName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")]
 
 
@@ -74,6 +76,7 @@ class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     required: bool = True
     default: Any = None  # used where not required and absent
     description: str = ""
+    source: SourceName = ""  # its name in the model's file, if that differs
 
 
 class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -81,8 +84,9 @@ class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     name: FieldName
     datatype: str
-    shape: list[int] = []
+    shape: list[int] = []  # of one row; -1 for one dimension that varies
     description: str = ""
+    source: SourceName = ""  # its name in the model's file, if that differs
 
 
 class Preprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

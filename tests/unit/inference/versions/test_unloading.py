@@ -27,11 +27,12 @@ from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.hosted import HostedVersion
 from penstock_inference.versions.lookup import VersionLookup
 from penstock_inference.versions.reconciler import Reconciler
+from tests.unit.inference.fake_runner import FakeRunner
 
 MODEL_BYTES = 4 * 1024 * 1024
 
 
-class Tied:
+class Tied(FakeRunner):
     """A model of 4 MB that is part of a reference cycle, as frameworks make them."""
 
     def __init__(self) -> None:

@@ -12,6 +12,7 @@ from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifes
 from penstock_inference.engine.input_checks import check_inputs
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.versions.warm_up import example_rows, warm_up
+from tests.unit.inference.fake_runner import FakeRunner
 
 
 def manifest(*fields: Field, **members: Any) -> Manifest:
@@ -48,7 +49,7 @@ def test_the_first_example_is_used(regression: Manifest) -> None:
     assert rows["v"].tolist() == [[1, 2]] * 2
 
 
-class Recorder:
+class Recorder(FakeRunner):
     """Keeps the shape of each batch."""
 
     def __init__(self) -> None:
