@@ -40,6 +40,12 @@ class Format(StrEnum):
     TORCH_EXPORT = "torch-export"  # torch.export program, .pt2
     TORCHSCRIPT = "torchscript"  # .pt
     ONNX = "onnx"  # .onnx
+    SKOPS = "skops"  # a model of scikit-learn, .skops
+    LIGHTGBM = "lightgbm"  # its own text format
+    XGBOOST = "xgboost"  # its own .json or .ubj
+    # These two run code of whoever made them; pods load them only if the operator allows it.
+    JOBLIB = "joblib"  # a pickled model of scikit-learn, .joblib or .pkl
+    PYTHON = "python"  # a .py file with a class Model
 
 
 class Task(StrEnum):

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from penstock_common.manifest import Manifest
 from penstock_inference.runners.runner import FileAnswer, FileTensor
 
 _DATATYPES = {
@@ -49,7 +50,7 @@ class OnnxRunner:
         return []  # a session keeps nothing between runs
 
 
-def load(path: Path, threads: int) -> OnnxRunner:
+def load(path: Path, manifest: Manifest, threads: int) -> OnnxRunner:
     """Load an ``.onnx`` file."""
     return OnnxRunner(path, threads)
 

@@ -34,7 +34,7 @@ class FileTensor:
 
 
 class Runner(Protocol):
-    """The file of a model, loaded. The module of each format has a function ``load(path, threads)`` that returns one."""
+    """The file of a model, loaded; the module of each format has a ``load(path, manifest, threads)`` that returns one."""
 
     @property
     def inputs(self) -> Sequence[FileTensor]:

@@ -14,11 +14,12 @@ from torch.export.passes import move_to_device_pass
 from torch.fx.graph import CodeGen
 from torch.utils._pytree import tree_leaves
 
+from penstock_common.manifest import Manifest
 from penstock_inference.runners.program_signature import ProgramSignature
 from penstock_inference.runners.torch_runner import TorchRunner, set_up_torch
 
 
-def load(path: Path, threads: int) -> TorchRunner:
+def load(path: Path, manifest: Manifest, threads: int) -> TorchRunner:
     """Load a ``.pt2`` file.
 
     Raises:

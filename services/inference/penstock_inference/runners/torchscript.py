@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from penstock_common.manifest import Manifest
 from penstock_inference.runners.runner import FileTensor, ModelMismatchError
 from penstock_inference.runners.torch_runner import TorchRunner, set_up_torch
 
 
-def load(path: Path, threads: int) -> TorchRunner:
+def load(path: Path, manifest: Manifest, threads: int) -> TorchRunner:
     """Load a ``.pt`` file. Its inputs are the arguments of ``forward``, whose types and shapes it does not have.
 
     Raises:

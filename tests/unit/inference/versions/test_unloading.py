@@ -70,7 +70,7 @@ async def reconciler(tmp_path: Path) -> AsyncIterator[Reconciler]:
     cache = ArtifactCache(registry, tmp_path, 0)
     reconciler = Reconciler(
         registry,
-        VersionLoader(cache, threads=1, max_queue_rows=100, max_queue_bytes=1000),
+        VersionLoader(cache, threads=1, max_queue_rows=100, max_queue_bytes=1000, allow_code=False),
         cache,
         DesiredVersions(["*"]),
         retain_seconds=0.0,
