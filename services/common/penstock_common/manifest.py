@@ -40,6 +40,7 @@ class Format(StrEnum):
     TORCH_EXPORT = "torch-export"  # torch.export program, .pt2
     TORCHSCRIPT = "torchscript"  # .pt
     ONNX = "onnx"  # .onnx
+    TRANSFORMERS = "transformers"  # a folder of Hugging Face
     SKOPS = "skops"  # a model of scikit-learn, .skops
     LIGHTGBM = "lightgbm"  # its own text format
     XGBOOST = "xgboost"  # its own .json or .ubj

@@ -30,6 +30,10 @@ def import_format(format_: Format) -> Callable[[Path, Manifest, int], Runner]:
             from penstock_inference.runners import onnx
 
             return onnx.load
+        case Format.TRANSFORMERS:
+            from penstock_inference.runners import transformers
+
+            return transformers.load
         case Format.SKOPS:
             from penstock_inference.runners import scikit_learn
 
