@@ -103,6 +103,14 @@ class Preprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     params: dict[str, Any] = {}
 
 
+class Postprocess(StrEnum):
+    """What is done to the first output of the file."""
+
+    SOFTMAX = "softmax"  # logits -> probabilities, over the last axis
+    SIGMOID = "sigmoid"  # logits -> independent probabilities; one logit a row -> those of two labels
+    ARGMAX = "argmax"  # scores -> INT64, the position of the largest along the last axis
+
+
 class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """``max_batch_size`` rows at most reach the model in one call; 1 for a model that cannot batch."""
 
@@ -119,6 +127,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     outputs: Annotated[list[Output], msgspec.Meta(min_length=1)]
     labels: list[str] = []
     preprocess: Preprocess | None = None
+    postprocess: Postprocess | None = None
+    deterministic: bool = True  # false for a model that draws random numbers on purpose
     batching: Batching = msgspec.field(default_factory=Batching)
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs

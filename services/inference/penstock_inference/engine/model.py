@@ -8,6 +8,7 @@ from penstock_inference.engine.bindings import InputBinding, OutputBinding
 from penstock_inference.engine.input_checks import check_utf8
 from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.engine.output_checks import check_outputs
+from penstock_inference.engine.postprocessing import postprocess
 from penstock_inference.runners.runner import Runner
 
 
@@ -45,7 +46,10 @@ class LoadedModel:
             raise
         if self._outputs is None:  # some files tell the names of their outputs only when they answer
             self._outputs = OutputBinding(self.manifest, answer)
-        return check_outputs(self.manifest, self._outputs.take(answer), rows)
+        outputs = self._outputs.take(answer)
+        if self.manifest.postprocess is not None:
+            outputs[0] = postprocess(self.manifest, outputs[0])
+        return check_outputs(self.manifest, outputs, rows)
 
     def changed_state(self) -> list[str]:
         """Return the names of the weights and buffers that runs have changed."""

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Manifest, Output, Task
+from penstock_common.manifest import Manifest, Output, Postprocess, Task
 from penstock_common.tensors import NUMPY_DTYPES
+from penstock_inference.runners.runner import ModelMismatchError
 
 _DATATYPES = {dtype: name for name, dtype in NUMPY_DTYPES.items()}
 
@@ -26,6 +27,28 @@ def check_outputs(manifest: Manifest, outputs: Sequence[NDArray[Any]], rows: int
     if manifest.task is Task.CLASSIFICATION and not np.isfinite(checked[0]).all():
         raise bad_model_answer(f"output {manifest.outputs[0].name!r} with a probability that is not a finite number")
     return checked
+
+
+def check_probabilities(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> None:
+    """Refuse the first output of a classification if its rows are not probabilities.
+
+    Raises:
+        ModelMismatchError: naming the output, the row and the remedy.
+    """
+    if manifest.task is not Task.CLASSIFICATION:
+        return
+    tolerance = 2e-2 if outputs[0].dtype == np.float16 else 1e-3
+    independent = manifest.postprocess is Postprocess.SIGMOID
+    for row in outputs[0]:
+        total = float(row.sum(dtype=np.float64))
+        within = row.min() >= -tolerance and row.max() <= 1 + tolerance
+        if not within or (abs(total - 1) > tolerance and not independent):
+            shown = ", ".join([f"{value:.4g}" for value in row[:5].tolist()])
+            raise ModelMismatchError(
+                f"Output {manifest.outputs[0].name!r} is not probabilities: a row is {shown}{', …' * (len(row) > 5)} with "
+                f"the sum {total:.4g}. If the file gives logits, set postprocess: softmax (sigmoid if the labels are "
+                "independent); if it gives other scores, set task: tensor."
+            )
 
 
 def _checked(spec: Output, output: NDArray[Any], rows: int) -> NDArray[Any]:
