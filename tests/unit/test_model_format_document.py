@@ -50,11 +50,33 @@ def bought(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> l
     return [names["model"].predict_proba(table), np.array(labels, dtype=object)]
 
 
+def progression(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    return [names["model"].predict(rows["features"])]
+
+
+def species(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    return [names["model"].predict_proba(np.stack([rows["petal_length"], rows["petal_width"]], axis=1))]
+
+
+def sentiment(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    tokens = names["tokenizer"]([text.decode() for text in rows["text"]], padding=True, return_tensors="pt")
+    return [torch.softmax(names["model"](**tokens).logits, dim=1).numpy()]
+
+
+def scaled(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    return [rows["values"] * np.float32(2.5)]
+
+
 DIRECT: dict[str, Direct] = {
     "PyTorch, `torch.export`": photo,
     "PyTorch, TorchScript": sensor,
     "PyTorch, ONNX": price,
     "scikit-learn, ONNX": bought,
+    "scikit-learn, skops": bought,
+    "LightGBM": progression,
+    "XGBoost": species,
+    "Hugging Face": sentiment,
+    "Python": scaled,
 }
 
 

@@ -118,8 +118,8 @@ def _check_postprocess(manifest: Manifest) -> None:
 
 
 def _check_strings(manifest: Manifest) -> None:
-    """PyTorch has no tensors of strings."""
-    if manifest.format is Format.ONNX:
+    """PyTorch has no tensors of strings, and XGBoost takes only numbers."""
+    if manifest.format not in (Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.XGBOOST):
         return
     for tensor in model_tensors(manifest):
         if tensor.datatype == "BYTES":
