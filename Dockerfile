@@ -66,6 +66,8 @@ LABEL org.opencontainers.image.title="Penstock gateway" \
       org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
 
 FROM torch AS inference
+# LightGBM's wheel does not bring the OpenMP library that it needs.
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY services/common/pyproject.toml /build/common/
 COPY services/inference/pyproject.toml /build/inference/
 RUN python /build/install_dependencies.py /build/constraints.txt /build/common /build/inference

@@ -31,7 +31,6 @@ NOT_IN_THE_SOURCES: dict[str, set[Error]] = {
 }
 #: Errors of a pod that no request of the gateway can cause.
 NOT_THROUGH_THE_GATEWAY: dict[Error, str] = {
-    (422, "bad-manifest"): "a version that names an unknown step fails its warm-up and is never served",
     (422, "unknown-output"): "the gateway asks a pod for all outputs",
 }
 

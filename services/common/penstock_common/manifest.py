@@ -22,6 +22,8 @@ from penstock_common.manifest_yaml import dump_plain_yaml, load_plain_yaml
 MANIFEST_FILE = "model.yaml"
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")]
+#: Any text: converters give names such as ``input.1`` and ``StatefulPartitionedCall:0``.
+SourceName = Annotated[str, msgspec.Meta(max_length=256)]
 FieldName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")]
 
 
@@ -38,6 +40,13 @@ class Format(StrEnum):
     TORCH_EXPORT = "torch-export"  # torch.export program, .pt2
     TORCHSCRIPT = "torchscript"  # .pt
     ONNX = "onnx"  # .onnx
+    TRANSFORMERS = "transformers"  # a folder of Hugging Face
+    SKOPS = "skops"  # a model of scikit-learn, .skops
+    LIGHTGBM = "lightgbm"  # its own text format
+    XGBOOST = "xgboost"  # its own .json or .ubj
+    # These two run code of whoever made them; pods load them only if the operator allows it.
+    JOBLIB = "joblib"  # a pickled model of scikit-learn, .joblib or .pkl
+    PYTHON = "python"  # a .py file with a class Model
 
 
 class Task(StrEnum):
@@ -74,6 +83,7 @@ class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     required: bool = True
     default: Any = None  # used where not required and absent
     description: str = ""
+    source: SourceName = ""  # its name in the model's file, if that differs
 
 
 class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -81,8 +91,9 @@ class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     name: FieldName
     datatype: str
-    shape: list[int] = []
+    shape: list[int] = []  # of one row; -1 for one dimension that varies
     description: str = ""
+    source: SourceName = ""  # its name in the model's file, if that differs
 
 
 class Preprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -90,6 +101,14 @@ class Preprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
 
     name: str
     params: dict[str, Any] = {}
+
+
+class Postprocess(StrEnum):
+    """What is done to the first output of the file."""
+
+    SOFTMAX = "softmax"  # logits -> probabilities, over the last axis
+    SIGMOID = "sigmoid"  # logits -> independent probabilities; one logit a row -> those of two labels
+    ARGMAX = "argmax"  # scores -> INT64, the position of the largest along the last axis
 
 
 class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -108,6 +127,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     outputs: Annotated[list[Output], msgspec.Meta(min_length=1)]
     labels: list[str] = []
     preprocess: Preprocess | None = None
+    postprocess: Postprocess | None = None
+    deterministic: bool = True  # false for a model that draws random numbers on purpose
     batching: Batching = msgspec.field(default_factory=Batching)
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs

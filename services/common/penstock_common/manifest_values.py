@@ -7,7 +7,8 @@ import binascii
 import sys
 from typing import Any
 
-from penstock_common.manifest import Field, FieldKind, Manifest, Task, bad_manifest
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Postprocess, Task, bad_manifest
+from penstock_common.preprocessing.steps import STEPS, model_tensors
 
 #: Bytes of an image whose field has no ``max_length``.
 MAX_IMAGE_BYTES = 10_000_000
@@ -17,7 +18,7 @@ _LARGEST_FLOATS = {"FP16": 65504.0, "FP32": (2 - 2.0**-23) * 2.0**127, "FP64": s
 
 
 def check_manifest_values(manifest: Manifest) -> None:
-    """Check what a reader of the manifest takes for granted: bounds, labels, defaults and examples.
+    """Check what a reader of the manifest takes for granted: bounds, steps, labels, defaults and examples.
 
     Raises:
         PenstockError: 422 ``bad-manifest``, naming the place and the remedy.
@@ -34,15 +35,22 @@ def _check_manifest(manifest: Manifest) -> None:
         _check_bounds(field, where)
         if not field.required:
             check_value(field, field.default, f"{where}.default")
+    model_tensors(manifest)  # refuses a step, a parameter or a field that does not fit the others
+    sources = [field.source for field in manifest.inputs if field.source]
+    if len(set(sources)) != len(sources):
+        raise ValueError(f"inputs: sources must differ, got {sources}")
     outputs = [output.name for output in manifest.outputs]
     if len(set(outputs)) != len(outputs):
         raise ValueError(f"outputs: names must differ, got {outputs}")
     for output in manifest.outputs:
-        if any(size < 1 and size != -1 for size in output.shape):
-            raise ValueError(
-                f"outputs.{output.name}.shape: {output.shape} has a dimension that is neither 1 or more nor -1"
-            )
+        _check_output_shape(output)
     _check_labels(manifest)
+    _check_postprocess(manifest)
+    _check_strings(manifest)
+    if not manifest.deterministic and manifest.batching.max_batch_size != 1:
+        raise ValueError(
+            "deterministic: whether rows mix cannot be tried with a model that is random; set batching: {max_batch_size: 1}"
+        )
     for number, example in enumerate(manifest.examples):
         _check_example(manifest.inputs, example, f"examples.{number}")
 
@@ -85,6 +93,43 @@ def _check_labels(manifest: Manifest) -> None:
             f"outputs.{output.name}.shape: a classification's first output has one probability for each of its "
             f"{len(manifest.labels)} labels, [{len(manifest.labels)}]; got {output.shape}"
         )
+
+
+def _check_output_shape(output: Output) -> None:
+    where = f"outputs.{output.name}.shape"
+    if any(size < 1 and size != -1 for size in output.shape):
+        raise ValueError(f"{where}: {output.shape} has a dimension that is neither 1 or more nor -1")
+    # An answer's shape is worked out from its size and the number of rows, which leaves room for one unknown.
+    if output.shape.count(-1) > 1:
+        raise ValueError(f"{where}: {output.shape} has more than one dimension that varies (-1); flatten them into one")
+
+
+def _check_postprocess(manifest: Manifest) -> None:
+    output = manifest.outputs[0]
+    if manifest.postprocess is Postprocess.ARGMAX:
+        if output.datatype != "INT64":
+            raise ValueError(f"outputs.{output.name}.datatype: postprocess argmax gives INT64, not {output.datatype}")
+    elif manifest.postprocess is not None and output.datatype not in _LARGEST_FLOATS:
+        raise ValueError(
+            f"outputs.{output.name}.datatype: postprocess {manifest.postprocess} gives floats, not {output.datatype}"
+        )
+    if manifest.postprocess is Postprocess.SOFTMAX and not output.shape:
+        raise ValueError(f"outputs.{output.name}.shape: postprocess softmax needs an axis to sum over; got []")
+
+
+def _check_strings(manifest: Manifest) -> None:
+    """PyTorch has no tensors of strings, and XGBoost takes only numbers."""
+    if manifest.format not in (Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.XGBOOST):
+        return
+    for tensor in model_tensors(manifest):
+        if tensor.datatype == "BYTES":
+            raise ValueError(
+                f"inputs.{tensor.name}: a {manifest.format} file takes no BYTES; name a preprocess step that turns them "
+                f"into numbers ({', '.join(STEPS)})"
+            )
+    for output in manifest.outputs:
+        if output.datatype == "BYTES":
+            raise ValueError(f"outputs.{output.name}.datatype: a {manifest.format} file gives no BYTES")
 
 
 def _check_example(fields: list[Field], example: dict[str, Any], where: str) -> None:

@@ -56,6 +56,7 @@ async def serve(settings: InferenceSettings) -> None:
             threads=settings.threads,
             max_queue_rows=settings.max_queue_rows,
             max_queue_bytes=settings.max_queue_bytes,
+            allow_code=settings.allow_code,
         )
         reconciler = Reconciler(
             registry,

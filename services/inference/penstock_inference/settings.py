@@ -23,6 +23,8 @@ class InferenceSettings(BaseSettings):
     cache_bytes: int = Field(default=2 * 1024**3, ge=0)
     #: comma-separated globs of the models that this pool serves; !glob excludes.
     models: str = "*"
+    #: load models that run code of whoever made them: the formats python and joblib.
+    allow_code: bool = False
     #: threads of one operator of a model.
     threads: int = Field(default=1, ge=1)
     #: rows that may wait for one model version.

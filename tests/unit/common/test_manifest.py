@@ -11,6 +11,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.manifest_yaml import dump_plain_yaml
+from penstock_common.preprocessing.steps import STEPS as PREPROCESSING
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n and more").decode()
 
@@ -98,6 +99,19 @@ def test_a_default_that_fits_its_field_is_accepted(field: dict[str, Any], value:
         ({"labels": ["a", "a"]}, "labels"),
         ({"outputs": [{"name": "y", "datatype": "FP32"}] * 2}, "outputs"),
         ({"outputs": [{"name": "y", "datatype": "FP32", "shape": [0]}]}, "outputs.y.shape"),
+        (
+            {"outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 3, -1]}]},
+            "outputs.y.shape: [-1, 3, -1] has more",
+        ),
+        ({"postprocess": "relu"}, "postprocess"),
+        ({"postprocess": "softmax"}, "outputs.y.shape: postprocess softmax needs an axis"),
+        ({"postprocess": "argmax"}, "outputs.y.datatype: postprocess argmax gives INT64"),
+        ({"postprocess": "sigmoid", "outputs": [{"name": "y", "datatype": "INT8"}]}, "outputs.y.datatype: postprocess"),
+        ({"deterministic": False}, "deterministic: "),
+        (
+            {"format": "torch-export", "outputs": [{"name": "y", "datatype": "BYTES"}]},
+            "outputs.y.datatype: a torch-export",
+        ),
     ],
 )
 def test_the_rest_of_a_manifest_is_checked_too(members: dict[str, Any], place: str) -> None:
@@ -139,3 +153,94 @@ def test_deep_nesting_is_refused(bad: str) -> None:
 def test_a_value_that_json_does_not_have_is_refused(value: str) -> None:
     """It would come back from the log as another one."""
     refusal(text() + f"preprocess: {{name: image, params: {{p: {value}}}}}\n")
+
+
+NUMBER = {"name": "n", "kind": "number", "datatype": "FP32"}
+TEXT = {"name": "t", "kind": "text", "datatype": "BYTES"}
+IMAGE = {"name": "i", "kind": "image", "datatype": "BYTES"}
+STEPS: dict[str, dict[str, Any]] = {
+    "image": {"inputs": [IMAGE], "params": {"size": [8, 8]}},
+    "tabular": {"inputs": [NUMBER], "params": {}},
+    "utf8-bytes": {"inputs": [TEXT], "params": {}},
+}
+
+
+def step(name: str, inputs: list[dict[str, Any]] | None = None, **params: Any) -> str:
+    usual = STEPS[name]
+    return text(inputs=inputs or usual["inputs"], preprocess={"name": name, "params": usual["params"] | params})
+
+
+@pytest.mark.parametrize("name", list(STEPS))
+def test_an_unknown_parameter_of_a_step_is_refused(name: str) -> None:
+    """A misspelt key would otherwise be ignored in silence; the refusal names it and the known ones."""
+    check(step(name))
+    known = ", ".join(PREPROCESSING[name].params.__struct_fields__)
+    assert f"preprocess.params.sizes: {name} has no such parameter; it has {known}" in refusal(step(name, sizes=1))
+
+
+def test_an_unknown_step_is_refused() -> None:
+    """The refusal names the known ones."""
+    assert "preprocess.name: 'nosuch' is none of image, tabular, utf8-bytes" in refusal(
+        text(preprocess={"name": "nosuch"})
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "named"),
+    [
+        ("image", {"size": 8}, "size"),
+        ("image", {"size": [8]}, "size"),
+        ("image", {"size": [8, 0]}, "size"),
+        ("image", {"size": [8, 100_000]}, "size"),
+        ("image", {"mode": "BGR"}, "mode"),
+        ("image", {"invert": "yes"}, "invert"),
+        ("image", {"mean": [0.5, 0.5]}, "mean has 2 numbers, mode RGB has 3"),
+        ("image", {"mean": "0.5"}, "mean"),
+        ("image", {"std": 0}, "std 0"),
+        ("image", {"std": [1, 1, -1]}, "std"),
+        ("tabular", {"numbers": 1}, "numbers"),
+        ("tabular", {"numbers": "x", "indices": "x"}, "both are 'x'"),
+        ("utf8-bytes", {"max_bytes": 0}, "max_bytes"),
+        ("utf8-bytes", {"max_bytes": "many"}, "max_bytes"),
+        ("utf8-bytes", {"max_bytes": 20}, "max_bytes 20 is not a multiple"),
+        ("utf8-bytes", {"multiple": 1.5}, "multiple"),
+    ],
+)
+def test_a_parameter_of_another_type_or_out_of_bounds_is_refused(name: str, params: dict[str, Any], named: str) -> None:
+    """The refusal names the step and the parameter."""
+    detail = refusal(step(name, **params))
+    assert name in detail
+    assert named in detail
+
+
+def test_a_step_without_a_parameter_that_it_needs_is_refused() -> None:
+    """An image step needs a size."""
+    assert "size" in refusal(text(inputs=[IMAGE], preprocess={"name": "image"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("image", [TEXT]),
+        ("image", [IMAGE, NUMBER]),
+        ("utf8-bytes", [NUMBER]),
+        ("utf8-bytes", [TEXT, TEXT | {"name": "u"}]),
+        ("tabular", [NUMBER, TEXT]),
+        ("tabular", [NUMBER | {"source": "x"}]),
+    ],
+)
+def test_a_field_that_a_step_would_ignore_is_refused(name: str, inputs: list[dict[str, Any]]) -> None:
+    """Each step says which fields it takes."""
+    assert f"preprocess: {name} " in refusal(step(name, inputs))
+
+
+def test_texts_for_a_file_without_strings_need_a_step() -> None:
+    """PyTorch has no tensors of strings."""
+    assert "inputs.t: a torchscript file takes no BYTES" in refusal(text(format="torchscript", inputs=[TEXT]))
+    check(text(format="torchscript", inputs=[TEXT], preprocess={"name": "utf8-bytes"}))
+
+
+def test_two_inputs_cannot_have_one_source() -> None:
+    """The file's tensor would get only one of them."""
+    fields = [NUMBER | {"source": "x"}, NUMBER | {"name": "m", "source": "x"}]
+    assert "inputs: sources must differ" in refusal(text(inputs=fields))

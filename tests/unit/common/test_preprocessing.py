@@ -53,6 +53,16 @@ def test_an_image_is_decoded_resized_and_scaled() -> None:
     assert array[1].min() == 1.0
 
 
+def test_each_channel_has_its_own_mean_and_deviation() -> None:
+    """As models that were trained on ImageNet want it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (3, 3), (255, 0, 51)).save(buffer, "PNG")
+    m = manifest(IMAGE, "image", size=[3, 3], mean=[0.5, 0.25, 0.2], std=[0.5, 0.25, 1.0])
+    (array,) = preprocess(m, {"image": column(buffer.getvalue())})
+    assert array.dtype == np.float32
+    assert array[0].mean(axis=(1, 2)).round(6).tolist() == [1.0, -1.0, 0.0]
+
+
 def test_a_broken_image_is_refused() -> None:
     """422 names the field."""
     m = manifest([Field("photo", FieldKind.IMAGE, "BYTES")], "image", size=[8, 8])

@@ -31,6 +31,7 @@ from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.metrics import REQUESTS, VersionMetrics
+from tests.unit.inference.fake_runner import FakeRunner
 
 REQUEST = pb.ModelInferRequest(
     model_name="m",
@@ -41,7 +42,7 @@ REQUEST = pb.ModelInferRequest(
 Stub = inference_pb2_grpc.GRPCInferenceServiceStub
 
 
-class Echo:
+class Echo(FakeRunner):
     """A model that gives back its input once its gate is open; it fails on a negative value."""
 
     def __init__(self) -> None:

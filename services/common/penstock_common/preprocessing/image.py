@@ -4,37 +4,61 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Manifest
+from penstock_common.manifest import FieldKind, Manifest
+from penstock_common.preprocessing.step import ModelTensor, Step, only_field
 
 _MAX_PIXELS = 50_000_000
+_Side = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 
-def image(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> list[NDArray[Any]]:
+class ImageParams(msgspec.Struct, forbid_unknown_fields=True):
+    """``size`` is [height, width]; ``mean`` and ``std`` are a number, or one for each channel."""
+
+    size: tuple[_Side, _Side]
+    mode: Literal["L", "RGB"] = "RGB"
+    invert: bool = False
+    mean: float | list[float] = 0.0
+    std: float | list[float] = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, list) and len(value) != len(self.mode):
+                raise ValueError(f"{name} has {len(value)} numbers, mode {self.mode} has {len(self.mode)} channels")
+        if np.any(np.less_equal(self.std, 0)):
+            raise ValueError(f"std {self.std} is not above 0")
+
+
+def _image(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: ImageParams) -> list[NDArray[Any]]:
     """Return one image field as ``float32 [N, C, H, W]``.
 
-    The image is decoded in ``mode`` (L or RGB), resized to ``size`` [H, W] and scaled to 0..1;
-    black and white are swapped if ``invert``; the result is ``(x - mean) / std``.
+    The image is decoded in ``mode``, resized to ``size`` and scaled to 0..1; black and
+    white are swapped if ``invert``; the result is ``(x - mean) / std``.
 
     Raises:
         PenstockError: 422 ``invalid-input`` if an image cannot be decoded or is too large.
     """
     field = manifest.inputs[0]
-    height, width = params["size"]
-    mode = params.get("mode", "RGB")
-    channels = len(mode)
-    batch = np.empty((len(inputs[field.name]), channels, height, width), dtype=np.float32)
+    height, width = params.size
+    batch = np.empty((len(inputs[field.name]), len(params.mode), height, width), dtype=np.float32)
     for i, data in enumerate(inputs[field.name].tolist()):
-        batch[i] = _decode(field.name, data, mode, height, width)
+        batch[i] = _decode(field.name, data, params.mode, height, width)
     batch /= 255.0
-    if params.get("invert", False):
+    if params.invert:
         batch = 1.0 - batch
-    return [((batch - params.get("mean", 0.0)) / params.get("std", 1.0)).astype(np.float32, copy=False)]
+    mean, std = (np.asarray(value, np.float32).reshape(-1, 1, 1) for value in (params.mean, params.std))
+    return [((batch - mean) / std).astype(np.float32, copy=False)]
+
+
+def _tensors(manifest: Manifest, params: ImageParams) -> list[ModelTensor]:
+    field = only_field(manifest, FieldKind.IMAGE)
+    return [ModelTensor(field.source or field.name, "FP32", (len(params.mode), *params.size))]
 
 
 def _decode(field: str, data: bytes, mode: str, height: int, width: int) -> NDArray[np.float32]:
@@ -60,3 +84,6 @@ def _decode(field: str, data: bytes, mode: str, height: int, width: int) -> NDAr
             422, "invalid-input", f"{field}: the image cannot be decoded; send a whole PNG, JPEG or WebP file."
         ) from None
     return np.asarray(resized, dtype=np.float32).reshape(height, width, len(mode)).transpose(2, 0, 1)
+
+
+IMAGE = Step(ImageParams, _tensors, _image)

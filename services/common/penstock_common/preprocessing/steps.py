@@ -2,38 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from numpy.typing import NDArray
 
-from penstock_common.errors import PenstockError
-from penstock_common.manifest import Manifest
-from penstock_common.preprocessing.image import image
-from penstock_common.preprocessing.tabular import tabular
-from penstock_common.preprocessing.text import utf8_bytes
+from penstock_common.manifest import Manifest, Preprocess, bad_manifest
+from penstock_common.preprocessing.image import IMAGE
+from penstock_common.preprocessing.step import ModelTensor, Step
+from penstock_common.preprocessing.tabular import TABULAR
+from penstock_common.preprocessing.text import UTF8_BYTES
 
-Step = Callable[[Manifest, Mapping[str, NDArray[Any]], Mapping[str, Any]], list[NDArray[Any]]]
-
-STEPS: dict[str, Step] = {"utf8-bytes": utf8_bytes, "image": image, "tabular": tabular}
+STEPS: dict[str, Step[Any]] = {"image": IMAGE, "tabular": TABULAR, "utf8-bytes": UTF8_BYTES}
 
 
 def preprocess(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return the positional tensors of a batch.
+    """Return the tensors of a batch, in the order of ``model_tensors``.
 
     Args:
         manifest: names the step; without a step, the inputs are returned as they are, in order.
         inputs: an array ``[N, *shape]`` for each field; BYTES are object arrays of ``bytes``.
 
     Raises:
-        PenstockError: 422 ``invalid-input`` if a row cannot be read; 422 ``bad-manifest`` for an unknown step.
+        PenstockError: 422 ``invalid-input`` if a row cannot be read; 422 ``bad-manifest`` for an unknown step or
+            parameter.
     """
-    step = manifest.preprocess
-    if step is None:
+    if manifest.preprocess is None:
         return [inputs[field.name] for field in manifest.inputs]
+    step, params = _step(manifest.preprocess)
+    return step.run(manifest, inputs, params)
+
+
+def model_tensors(manifest: Manifest) -> list[ModelTensor]:
+    """Return what the pre-processing gives to the model's file: without a step, the fields themselves.
+
+    Raises:
+        PenstockError: 422 ``bad-manifest`` if the step, its parameters or the fields for it are wrong.
+    """
+    if manifest.preprocess is None:
+        return [
+            ModelTensor(field.source or field.name, field.datatype, tuple(field.shape)) for field in manifest.inputs
+        ]
+    step, params = _step(manifest.preprocess)
     try:
-        run = STEPS[step.name]
-    except KeyError:
-        known = ", ".join(sorted(STEPS))
-        raise PenstockError(422, "bad-manifest", f"preprocess.name: {step.name!r} is none of {known}") from None
-    return run(manifest, inputs, step.params)
+        tensors = step.tensors(manifest, params)
+    except ValueError as err:
+        raise bad_manifest(f"preprocess: {manifest.preprocess.name} {err}") from None
+    return tensors
+
+
+def _step(chosen: Preprocess) -> tuple[Step[Any], Any]:
+    step = STEPS.get(chosen.name)
+    if step is None:
+        raise bad_manifest(f"preprocess.name: {chosen.name!r} is none of {', '.join(STEPS)}")
+    known = step.params.__struct_fields__
+    for key in chosen.params:
+        if key not in known:
+            raise bad_manifest(
+                f"preprocess.params.{key}: {chosen.name} has no such parameter; it has {', '.join(known)}"
+            )
+    try:
+        return step, msgspec.convert(chosen.params, step.params)
+    except (msgspec.ValidationError, ValueError) as err:
+        raise bad_manifest(f"preprocess.params of {chosen.name}: {err}") from None

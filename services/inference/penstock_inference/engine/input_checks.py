@@ -41,5 +41,22 @@ def check_inputs(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> tupl
     return checked, rows
 
 
+def check_utf8(inputs: Arrays) -> None:
+    """Refuse texts that are not UTF-8.
+
+    Raises:
+        PenstockError: 422 ``invalid-input``, which names the tensor and the row.
+    """
+    for name, array in inputs.items():
+        if array.dtype != NUMPY_DTYPES["BYTES"]:
+            continue
+        for row, elements in enumerate(array):
+            for element in elements.ravel().tolist() if array.ndim > 1 else [elements]:
+                try:
+                    element.decode()
+                except UnicodeDecodeError as err:
+                    raise _invalid(f"{name}: row {row} is not UTF-8 (byte {err.start}); send texts in UTF-8.") from None
+
+
 def _invalid(detail: str) -> PenstockError:
     return PenstockError(422, "invalid-input", detail)

@@ -1,11 +1,14 @@
-"""A loaded model: pre-processing, the runner, and the check of what the runner returns."""
+"""A loaded model: pre-processing, the runner, post-processing, and the check of what comes out."""
 
 from __future__ import annotations
 
-from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_common.preprocessing.steps import preprocess
+from penstock_inference.engine.bindings import InputBinding, OutputBinding
+from penstock_inference.engine.input_checks import check_utf8
 from penstock_inference.engine.message import Arrays, Outputs
+from penstock_inference.engine.output_checks import check_outputs
+from penstock_inference.engine.postprocessing import postprocess
 from penstock_inference.runners.runner import Runner
 
 
@@ -13,32 +16,41 @@ class LoadedModel:
     """Runs batches of one version.
 
     Args:
-        manifest: its signature and pre-processing.
+        manifest: its signature, pre- and post-processing.
         runner: its file, loaded.
+
+    Raises:
+        ModelMismatchError: if the inputs of the file are not those of the manifest.
     """
 
     def __init__(self, manifest: Manifest, runner: Runner) -> None:
         self.manifest = manifest
         self._runner = runner
+        self._inputs = InputBinding(manifest, runner.inputs)
+        self._outputs: OutputBinding | None = None
 
     def run(self, inputs: Arrays) -> Outputs:
         """Run one batch of checked inputs.
 
         Raises:
-            PenstockError: 422 for a row that cannot be pre-processed; 500 ``bad-model-answer`` if the outputs
-                do not fit the signature.
+            PenstockError: 422 ``invalid-input`` for a row that cannot be read; 500 ``bad-model-answer`` if the
+                outputs do not fit the signature.
+            ModelMismatchError: in the first run, if the outputs of the file are not those of the manifest.
         """
         rows = len(next(iter(inputs.values())))
-        outputs = self._runner.run(preprocess(self.manifest, inputs))
-        if len(outputs) != len(self.manifest.outputs):
-            raise PenstockError(
-                500,
-                "bad-model-answer",
-                f"The model gave {len(outputs)} outputs, its manifest names {len(self.manifest.outputs)}.",
-            )
-        for output, spec in zip(outputs, self.manifest.outputs, strict=True):
-            if output.ndim == 0 or len(output) != rows:
-                raise PenstockError(
-                    500, "bad-model-answer", f"Output {spec.name!r} does not have one row for each input row."
-                )
-        return outputs
+        tensors = self._inputs.bind(preprocess(self.manifest, inputs))
+        try:
+            answer = self._runner.run(tensors)
+        except UnicodeDecodeError:
+            check_utf8(inputs)
+            raise
+        if self._outputs is None:  # some files tell the names of their outputs only when they answer
+            self._outputs = OutputBinding(self.manifest, answer)
+        outputs = self._outputs.take(answer)
+        if self.manifest.postprocess is not None:
+            outputs[0] = postprocess(self.manifest, outputs[0])
+        return check_outputs(self.manifest, outputs, rows)
+
+    def changed_state(self) -> list[str]:
+        """Return the names of the weights and buffers that runs have changed."""
+        return self._runner.changed_state()

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+
+from penstock_common.manifest import Manifest
+from penstock_inference.runners.runner import FileAnswer, FileTensor
+
+_DATATYPES = {
+    "tensor(bool)": "BOOL",
+    "tensor(int8)": "INT8", "tensor(int16)": "INT16", "tensor(int32)": "INT32", "tensor(int64)": "INT64",
+    "tensor(uint8)": "UINT8", "tensor(uint16)": "UINT16", "tensor(uint32)": "UINT32", "tensor(uint64)": "UINT64",
+    "tensor(float16)": "FP16", "tensor(float)": "FP32", "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}  # fmt: skip
 
 
 class OnnxRunner:
@@ -18,13 +30,47 @@ class OnnxRunner:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._names = [node.name for node in self._session.get_inputs()]
+        self.inputs = [
+            FileTensor(node.name, _DATATYPES.get(node.type, node.type), _shape(node.shape))
+            for node in self._session.get_inputs()
+        ]
+        # A scikit-learn classifier may also give a list of dictionaries, which no manifest can declare.
+        self._outputs = [node.name for node in self._session.get_outputs() if node.type.startswith("tensor(")]
 
-    def run(self, batch: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        outputs = self._session.run(None, dict(zip(self._names, batch, strict=True)))
-        return [np.asarray(output) for output in outputs]
+    def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
+        feeds = {
+            tensor.name: _texts(array) if array.dtype == np.object_ else array
+            for tensor, array in zip(self.inputs, inputs, strict=True)
+            if array is not None
+        }
+        outputs = self._session.run(self._outputs, feeds)
+        return {name: _encoded(output) for name, output in zip(self._outputs, outputs, strict=True)}
+
+    def changed_state(self) -> list[str]:
+        return []  # a session keeps nothing between runs
 
 
-def load(path: Path, threads: int) -> OnnxRunner:
+def load(path: Path, manifest: Manifest, threads: int) -> OnnxRunner:
     """Load an ``.onnx`` file."""
     return OnnxRunner(path, threads)
+
+
+def _shape(dimensions: list[Any]) -> tuple[int, ...] | None:
+    """A symbol or None stands for a dimension that varies; an empty list for a scalar and for an unknown shape."""
+    return tuple([size if isinstance(size, int) else -1 for size in dimensions]) or None
+
+
+def _texts(array: NDArray[Any]) -> NDArray[Any]:
+    """Return BYTES as ONNX Runtime takes strings: ``str`` objects."""
+    texts = np.empty(array.size, dtype=np.object_)
+    texts[:] = [element.decode() for element in array.ravel().tolist()]
+    return texts.reshape(array.shape)
+
+
+def _encoded(output: Any) -> NDArray[Any]:
+    array = np.asarray(output)
+    if array.dtype.kind not in "OU":
+        return array
+    encoded = np.empty(array.size, dtype=np.object_)
+    encoded[:] = [text.encode() for text in array.ravel().tolist()]
+    return encoded.reshape(array.shape)

@@ -14,19 +14,26 @@ from torch.export.passes import move_to_device_pass
 from torch.fx.graph import CodeGen
 from torch.utils._pytree import tree_leaves
 
+from penstock_common.manifest import Manifest
+from penstock_inference.runners.program_signature import ProgramSignature
 from penstock_inference.runners.torch_runner import TorchRunner, set_up_torch
 
 
-def load(path: Path, threads: int) -> TorchRunner:
-    """Load a ``.pt2`` file."""
+def load(path: Path, manifest: Manifest, threads: int) -> TorchRunner:
+    """Load a ``.pt2`` file.
+
+    Raises:
+        ModelMismatchError: if the program takes or returns what is neither a tensor nor a constant.
+    """
     device = set_up_torch(threads)
     # A program's graph names devices: those of the machine that exported it.
     program = move_to_device_pass(torch.export.load(path), device)
-    return TorchRunner(ExportedFunction(program), device)
+    function = ExportedFunction(program)
+    return TorchRunner(function, function.signature.inputs, function.weights, device)
 
 
 class ExportedFunction:
-    """A ``torch.export`` program as a function of tensors that returns its outputs as a flat sequence.
+    """A ``torch.export`` program as a function of its tensors, which returns them by name if the program has names.
 
     Called as PyTorch provides it, a small program spends more time in Python than
     in its operators: on guards, on the structure of its arguments, on an object
@@ -36,20 +43,26 @@ class ExportedFunction:
     """
 
     def __init__(self, program: ExportedProgram) -> None:
+        self.signature = ProgramSignature(program)
         self._guarded = program.module()
         self._unguarded = _unguarded(program)
         self._passed: set[tuple[torch.Size, ...]] = set()
 
-    def __call__(self, *tensors: torch.Tensor) -> Sequence[torch.Tensor]:
+    def __call__(self, *tensors: torch.Tensor) -> dict[str, torch.Tensor] | list[torch.Tensor]:
         shapes = tuple([tensor.shape for tensor in tensors])
         if shapes in self._passed:
-            return self._unguarded(*tensors)
-        answer: list[torch.Tensor] = tree_leaves(self._guarded(*tensors))
+            return self.signature.answer(self._unguarded(*self.signature.leaves(tensors)))
+        args, kwargs = self.signature.arguments(tensors)
+        answer = self.signature.answer(tree_leaves(self._guarded(*args, **kwargs)))
         self._passed.add(shapes)
         return answer
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return the parameters and buffers by name."""
+        return dict(self._guarded.named_parameters()) | dict(self._guarded.named_buffers())
 
-def _unguarded(program: ExportedProgram) -> Callable[..., Sequence[torch.Tensor]]:
+
+def _unguarded(program: ExportedProgram) -> Callable[..., Sequence[Any]]:
     """Return a function that calls the program's operators one after the other; it shares the program's weights."""
     module = program.module(check_guards=False)
     module.graph.set_codegen(CodeGen())  # tensors in and out as they are in the graph, not in the exported structure

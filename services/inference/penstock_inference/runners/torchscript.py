@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from penstock_common.manifest import Manifest
+from penstock_inference.runners.runner import FileTensor, ModelMismatchError
 from penstock_inference.runners.torch_runner import TorchRunner, set_up_torch
 
 
-def load(path: Path, threads: int) -> TorchRunner:
-    """Load a ``.pt`` file."""
+def load(path: Path, manifest: Manifest, threads: int) -> TorchRunner:
+    """Load a ``.pt`` file. Its inputs are the arguments of ``forward``, whose types and shapes it does not have.
+
+    Raises:
+        ModelMismatchError: if an argument without a default is not a tensor.
+    """
     device = set_up_torch(threads)
-    return TorchRunner(torch.jit.load(path, map_location=device).eval(), device)
+    module = torch.jit.load(path, map_location=device).eval()
+    inputs, others = [], []
+    for argument in module.forward.schema.arguments[1:]:
+        required = not argument.has_default_value()
+        if str(argument.type) in ("Tensor", "Optional[Tensor]"):
+            inputs.append(FileTensor(argument.name, required=required))
+        elif required:
+            others.append(f"{argument.name}: {argument.type}")
+    if others:
+        raise ModelMismatchError(
+            f"forward takes {', '.join(others)}; it can take only tensors. Give these arguments a default."
+        )
+    return TorchRunner(_by_name(module, inputs), inputs, lambda: _weights(module), device)
+
+
+def _by_name(module: torch.jit.ScriptModule, inputs: list[FileTensor]) -> Callable[..., Any]:
+    """Return a function of the inputs in their order; one that is None is left out."""
+    names = [str(tensor.name) for tensor in inputs]
+
+    def call(*tensors: torch.Tensor | None) -> Any:
+        given = {name: tensor for name, tensor in zip(names, tensors, strict=True) if tensor is not None}
+        answer = module(**given)
+        return answer._asdict() if hasattr(answer, "_asdict") else answer  # a NamedTuple
+
+    return call
+
+
+def _weights(module: torch.jit.ScriptModule) -> dict[str, torch.Tensor]:
+    return dict(module.named_parameters()) | dict(module.named_buffers())

@@ -15,7 +15,9 @@ from penstock_common.manifest import Manifest
 from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.metrics import LOAD_FAILURES
-from penstock_inference.runners.formats import import_format
+from penstock_inference.runners.check_file import check_file
+from penstock_inference.runners.formats import CODE_FORMATS, import_format
+from penstock_inference.runners.runner import ModelMismatchError
 from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.hosted import HostedVersion
 from penstock_inference.versions.warm_up import warm_up
@@ -33,10 +35,14 @@ class VersionLoader:
         threads: the threads of one operator of a model.
         max_queue_rows: the rows that may wait for one version.
         max_queue_bytes: the bytes of inputs that may wait for one version.
+        allow_code: whether models may be loaded that run code of whoever made them.
     """
 
-    def __init__(self, cache: ArtifactCache, *, threads: int, max_queue_rows: int, max_queue_bytes: int) -> None:
+    def __init__(
+        self, cache: ArtifactCache, *, threads: int, max_queue_rows: int, max_queue_bytes: int, allow_code: bool
+    ) -> None:
         self._cache = cache
+        self._allow_code = allow_code
         self._threads = threads
         self._max_queue_rows = max_queue_rows
         self._max_queue_bytes = max_queue_bytes
@@ -62,6 +68,11 @@ class VersionLoader:
     async def _load_once(self, hosted: HostedVersion) -> None:
         version = hosted.version
         started = time.monotonic()
+        if version.manifest.format in CODE_FORMATS and not self._allow_code:
+            raise ModelMismatchError(
+                f"Models of the format {version.manifest.format} run code of whoever made them; this pool does not allow "
+                "that. Use another format, or set PENSTOCK_INFERENCE_ALLOW_CODE=true on a pool that trusts its publishers."
+            )
         folder = await self._cache.fetch(version)
         # In the thread of its later runs, because a framework may keep caches for each thread.
         model = await asyncio.get_running_loop().run_in_executor(
@@ -82,7 +93,9 @@ def load_model(manifest: Manifest, folder: Path, threads: int) -> LoadedModel:
     """Load the model of an artifact's folder and warm it up; blocks. Raises whatever its framework raises."""
     load = import_format(manifest.format)
     _spare_libraries()
-    model = LoadedModel(manifest, load(folder / manifest.file, threads))
+    path = folder / manifest.file
+    check_file(path, manifest.format)
+    model = LoadedModel(manifest, load(path, manifest, threads))
     warm_up(model)
     return model
 

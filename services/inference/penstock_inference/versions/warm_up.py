@@ -1,45 +1,141 @@
-"""Runs a model once small and once large before it serves, so that its first request is as fast as the others."""
+"""Runs a model before it serves, so that its first request is as fast as the others and no answer is silently wrong.
+
+A handful of runs: one row twice, some others alone, and a full batch of them; four runs of a row that is never batched.
+"""
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from penstock_common.manifest import Field, FieldKind, Manifest
-from penstock_common.tensors import NUMPY_DTYPES
-from penstock_inference.engine.message import Arrays
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Manifest
+from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.engine.model import LoadedModel
+from penstock_inference.engine.output_checks import check_probabilities
+from penstock_inference.runners.runner import ModelMismatchError
+from penstock_inference.versions.trial_rows import trial_rows
 
-#: A PNG of one pixel, for image models without an example.
-_PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
-)
+#: Different rows that are tried.
+_ROWS = 3
+#: How often a lone row is asked again. Few values of it may be the same by chance, and there is no batch to tell.
+_REPEATS = 3
+#: The share of values of whole numbers, texts and booleans that may differ: near a tie, noise decides.
+_MAX_DIFFERENT = 0.01
 
 
 def warm_up(model: LoadedModel) -> None:
-    """Run one row, and as many as fit into one batch. Raises whatever the model raises."""
-    for rows in {1, model.manifest.batching.max_batch_size}:
-        model.run(example_rows(model.manifest, rows))
+    """Try a model; all its outputs are compared with its manifest.
+
+    Raises:
+        ModelMismatchError: if its first output is not probabilities though it should be; if it keeps state or is
+            random; if rows of one batch change each other's answers.
+        PenstockError: 500 ``bad-model-answer`` if its outputs do not fit the manifest.
+        Exception: whatever the model raises for its first example, or for a batch.
+    """
+    manifest = model.manifest
+    rows = trial_rows(manifest, _ROWS)
+    first = model.run(_chosen(rows, [0]))
+    check_probabilities(manifest, first)
+    if manifest.batching.max_batch_size > 1:
+        _check_repeatable(model, _chosen(rows, [0]), first)
+        _check_independent(model, rows, first)
+    else:
+        for _ in range(_REPEATS):
+            _check_repeatable(model, _chosen(rows, [0]), first)
+    _check_unchanged(model)
 
 
-def example_rows(manifest: Manifest, rows: int) -> Arrays:
-    """Return a batch of copies of the manifest's first example; fields without one get a plausible value."""
-    example = manifest.examples[0] if manifest.examples else {}
-    batch: Arrays = {}
-    for field in manifest.inputs:
-        array = np.empty((rows, *field.shape), dtype=NUMPY_DTYPES[field.datatype])
-        array[...] = _value(field, example.get(field.name))
-        batch[field.name] = array
-    return batch
+def _check_repeatable(model: LoadedModel, rows: Arrays, first: Outputs) -> None:
+    """The same rows give the same answer, however often they are asked."""
+    again = model.run(rows)
+    _check_unchanged(model)
+    difference = _difference(model.manifest, [first], list(range(len(first[0]))), again)
+    if difference and model.manifest.deterministic:
+        raise ModelMismatchError(
+            f"The same rows gave two answers ({difference}): the file keeps state between calls, or is random, e.g. exported "
+            "in training mode with its dropout. Call .eval() before the export; take state as an input and return it as an "
+            "output. If it draws random numbers on purpose, set deterministic: false."
+        )
 
 
-def _value(field: Field, example: Any) -> Any:
-    if field.kind is FieldKind.IMAGE:
-        return base64.b64decode(example.rpartition(",")[2]) if example else _PIXEL
-    if field.datatype == "BYTES" and field.kind is not FieldKind.TENSOR:
-        return (example or (field.categories or ["warm up"])[0]).encode()
-    if field.datatype == "BYTES":
-        return b""
-    return example if example is not None else (field.minimum or 0)
+def _check_unchanged(model: LoadedModel) -> None:
+    """No run writes to the weights: the next caller would get something of the one before."""
+    changed = model.changed_state()
+    if changed:
+        raise ModelMismatchError(
+            f"Runs change the file's buffers {', '.join(changed[:5])}, so that one caller's data would reach the next. Call "
+            ".eval() before the export; take state as an input and return it as an output."
+        )
+
+
+def _check_independent(model: LoadedModel, rows: Arrays, first: Outputs) -> None:
+    """A row gives the same answer alone and in a full batch of others."""
+    manifest = model.manifest
+    alone = [first]
+    taken = [0]
+    for i in range(1, _ROWS):
+        try:
+            alone.append(model.run(_chosen(rows, [i])))
+            taken.append(i)
+        except Exception:
+            if i < len(manifest.examples):
+                raise  # else it is a variation that the model does not take, such as a word that it does not know
+    most = manifest.batching.max_batch_size
+    order = [i % len(taken) for i in range(most)]
+    batch = _chosen(rows, [taken[i] for i in order])
+    together = _run_full(model, batch)
+    check_probabilities(manifest, together)
+    difference = _difference(manifest, alone, order, together)
+    if difference and manifest.deterministic:
+        _check_repeatable(model, batch, together)
+        raise ModelMismatchError(
+            f"A row's answer depends on the rows beside it ({difference} between alone and in a batch of {most}): its "
+            "first axis is not the batch, or the model computes something over the batch. Export it with the batch "
+            "first, or set batching: {max_batch_size: 1}."
+        )
+
+
+def _run_full(model: LoadedModel, rows: Arrays) -> Outputs:
+    try:
+        return model.run(rows)
+    except (PenstockError, ModelMismatchError):
+        raise
+    except Exception as err:
+        most = model.manifest.batching.max_batch_size
+        raise ModelMismatchError(
+            f"One row runs and a batch of {most} does not; export the file with a first dimension that varies, or set "
+            f"batching: {{max_batch_size: 1}}. {type(err).__name__}: {err}"
+        ) from err
+
+
+def _chosen(rows: Arrays, indices: list[int]) -> Arrays:
+    return {name: array[indices] for name, array in rows.items()}
+
+
+def _difference(manifest: Manifest, alone: Sequence[Outputs], order: list[int], together: Outputs) -> str:
+    """Say which output of a batch, whose rows are ``alone[i] for i in order``, differs; empty if none does."""
+    for spec, own, shared in zip(manifest.outputs, zip(*alone, strict=True), together, strict=True):
+        shapes = sorted({output.shape[1:] for output in (*own, shared)})
+        if len(shapes) > 1:
+            return f"output {spec.name!r} has the shapes {' and '.join(str(list(shape)) for shape in shapes)}"
+        expected = np.concatenate(own)[order]
+        if expected.dtype.kind != "f":
+            different = int(np.count_nonzero(expected != shared))
+            if different > _MAX_DIFFERENT * expected.size:
+                return f"output {spec.name!r} differs in {different} of {expected.size} values"
+        elif not _close(expected, shared):
+            gap = np.abs(expected.astype(float) - shared)
+            return f"output {spec.name!r} differs by up to {np.nanmax(gap):.3g}"
+    return ""
+
+
+def _close(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Equal but for the order in which a framework adds up at another batch size."""
+    tolerance = 2e-2 if a.dtype == np.float16 else 1e-3
+    finite = np.abs(a[np.isfinite(a)]).astype(float)
+    scale = float(finite.max()) if finite.size else 0.0
+    return np.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True)

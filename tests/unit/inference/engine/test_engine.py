@@ -20,9 +20,10 @@ from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.message import Message, Outputs
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.metrics import VersionMetrics
+from tests.unit.inference.fake_runner import FakeRunner
 
 
-class Doubler:
+class Doubler(FakeRunner):
     """Doubles; refuses negative values; waits at a gate."""
 
     def __init__(self) -> None:

@@ -55,12 +55,12 @@ def test_runs_with_and_without_guards_answer_alike(runner: Runner, module: Named
         with torch.inference_mode():
             expected = module(torch.from_numpy(x))["twice"].numpy()
         for _ in range(3):
-            assert np.allclose(runner.run([x])[0], expected, atol=1e-6)
+            assert np.allclose(runner.run([x])["twice"], expected, atol=1e-6)
 
 
 def test_runs_with_and_without_guards_share_one_state(runner: Runner) -> None:
     """A buffer that the program writes counts every run once, with guards or without."""
-    counts = [runner.run([np.zeros((rows, 3), np.float32)])[1].tolist() for rows in (1, 1, 2, 1, 2)]
+    counts = [runner.run([np.zeros((rows, 3), np.float32)])["runs"].tolist() for rows in (1, 1, 2, 1, 2)]
     assert [count[0] for count in counts] == [1, 2, 3, 4, 5]
 
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor, nn
@@ -89,7 +90,7 @@ async def reconciler(registry: Registry, tmp_path: Path) -> AsyncIterator[Reconc
     cache = ArtifactCache(registry, tmp_path, 0)  # type: ignore[arg-type]
     reconciler = Reconciler(
         registry,  # type: ignore[arg-type]
-        VersionLoader(cache, threads=1, max_queue_rows=100, max_queue_bytes=1000),
+        VersionLoader(cache, threads=1, max_queue_rows=100, max_queue_bytes=1000, allow_code=False),
         cache,
         DesiredVersions(["s*", "other"]),
         retain_seconds=0.0,
@@ -255,3 +256,13 @@ async def test_a_version_that_leaves_while_it_loads_holds_nothing_up(
     await reconciler.unload_model("spam")
     await asyncio.wait_for(first, 10)
     assert reconciler.synced.is_set()
+
+
+async def test_a_model_that_is_code_is_loaded_only_where_the_operator_allows_it(reconciler: Reconciler) -> None:
+    """The reason names the format and the setting; nothing of the artifact is run."""
+    wanted = snapshot(spam=1)
+    wanted.models[0].versions[1].manifest = msgspec.structs.replace(MANIFEST, format=Format.PYTHON, file="model.py")
+    await reconciler.update(wanted)
+    [(_, _, state, reason)] = VersionLookup(reconciler).index()
+    assert state is State.UNAVAILABLE
+    assert "format python run code" in reason and "PENSTOCK_INFERENCE_ALLOW_CODE" in reason

@@ -27,11 +27,12 @@ from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.hosted import HostedVersion
 from penstock_inference.versions.lookup import VersionLookup
 from penstock_inference.versions.reconciler import Reconciler
+from tests.unit.inference.fake_runner import FakeRunner
 
 MODEL_BYTES = 4 * 1024 * 1024
 
 
-class Tied:
+class Tied(FakeRunner):
     """A model of 4 MB that is part of a reference cycle, as frameworks make them."""
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ async def reconciler(tmp_path: Path) -> AsyncIterator[Reconciler]:
     cache = ArtifactCache(registry, tmp_path, 0)
     reconciler = Reconciler(
         registry,
-        VersionLoader(cache, threads=1, max_queue_rows=100, max_queue_bytes=1000),
+        VersionLoader(cache, threads=1, max_queue_rows=100, max_queue_bytes=1000, allow_code=False),
         cache,
         DesiredVersions(["*"]),
         retain_seconds=0.0,

@@ -1,0 +1,109 @@
+"""What a model's file is, by its content and whatever it is called."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock_common.manifest import Format
+
+_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """A kind of file.
+
+    Attributes:
+        name: what a person calls it.
+        format: the format that reads it; None if none does.
+        remedy: how to make a file that can be served of it; empty if it can be.
+    """
+
+    name: str
+    format: Format | None = None
+    remedy: str = ""
+
+
+_TO_ONNX = "Convert it to ONNX with `python -m tf2onnx.convert`"
+
+TORCH_EXPORT = FileKind("a torch.export program", Format.TORCH_EXPORT)
+TORCHSCRIPT = FileKind("a TorchScript module", Format.TORCHSCRIPT)
+SKOPS = FileKind("a skops file", Format.SKOPS)
+LIGHTGBM = FileKind("a LightGBM model", Format.LIGHTGBM)
+XGBOOST = FileKind("an XGBoost model", Format.XGBOOST)
+STATE_DICT = FileKind(
+    "a file of torch.save: weights or a pickled module, without the program",
+    remedy="Load it into its module and save that with "
+    "`torch.export.save(torch.export.export(module.eval(), (example,), dynamic_shapes=...), 'model.pt2')`",
+)
+PICKLE = FileKind(
+    "a pickle, which can run any command when it is read",
+    Format.JOBLIB,
+    remedy="For scikit-learn, use `skops.io.dump(model, 'model.skops')`; for PyTorch, `torch.export.save`",
+)
+AOT_PACKAGE = FileKind(
+    "a package of AOTInductor, which is machine code", remedy="Save the program with torch.export.save"
+)
+SAFETENSORS = FileKind(
+    "safetensors: weights without the program",
+    remedy="Load them into their module and save that with torch.export.save",
+)
+KERAS = FileKind("a Keras model", remedy=f"{_TO_ONNX}: save it with `model.export(folder)` first")
+TF_LITE = FileKind("a TensorFlow Lite model", remedy=f"{_TO_ONNX} --tflite")
+SAVED_MODEL = FileKind("a SavedModel of TensorFlow", remedy=f"{_TO_ONNX} --saved-model")
+GGUF = FileKind("a GGUF file of llama.cpp", remedy="Serve it with llama.cpp")
+
+
+def file_kind(path: Path) -> FileKind | None:
+    """Return what a file is, or None if its content does not say, as with ONNX, which is a bare protobuf message.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.is_dir():
+        return SAVED_MODEL if (path / "saved_model.pb").exists() else None
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if head.startswith(b"PK\x03\x04"):
+        return _archive_kind(path)
+    if head.startswith(b"\x89HDF\r\n"):
+        return KERAS
+    if head.startswith(b"GGUF"):
+        return GGUF
+    if head[4:8] == b"TFL3":
+        return TF_LITE
+    if head.startswith(b"tree\n") and b"version=" in head:
+        return LIGHTGBM
+    if b'"learner"' in head or head.startswith(b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner"):
+        return XGBOOST
+    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 100_000_000:
+        return SAFETENSORS
+    # The opcode PROTO with a version, or the beginnings of the oldest protocol.
+    if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"(lp", b"cos\n", b"(dp")):
+        return PICKLE
+    return None
+
+
+def _archive_kind(path: Path) -> FileKind | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return None
+    # torch puts everything into one folder, whose name is the file's.
+    inner = {name.partition("/")[2] for name in names}
+    if any(name.endswith(".so") and "aotinductor" in name for name in names):
+        return AOT_PACKAGE
+    if "archive_format" in inner or any(name.startswith("models/") for name in inner):
+        return TORCH_EXPORT
+    if "constants.pkl" in inner:
+        return TORCHSCRIPT
+    if "data.pkl" in inner:
+        return STATE_DICT
+    if "model.weights.h5" in names:
+        return KERAS
+    if "schema.json" in names:
+        return SKOPS
+    return None

@@ -1,0 +1,53 @@
+"""What a pre-processing step is: its parameters, the tensors that it gives, and its code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import NDArray
+
+from penstock_common.manifest import Field, FieldKind, Manifest
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTensor:
+    """A tensor that a step gives to the model's file.
+
+    Attributes:
+        name: of the input in the file.
+        datatype: of the Open Inference Protocol.
+        shape: of one row; -1 for a dimension that varies.
+        optional: true if the file need not take it, because it has no elements.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[P]):
+    """A step of the table in ``steps.py``.
+
+    Attributes:
+        params: the ``msgspec.Struct`` of its parameters, which refuses keys that it does not have.
+        tensors: what it gives, in order; raises ValueError if the manifest's fields are not those it takes.
+        run: returns these tensors for a batch ``[N, ...]`` of the fields.
+    """
+
+    params: type[P]
+    tensors: Callable[[Manifest, P], list[ModelTensor]]
+    run: Callable[[Manifest, Mapping[str, NDArray[Any]], P], list[NDArray[Any]]]
+
+
+def only_field(manifest: Manifest, kind: FieldKind) -> Field:
+    """Return the single field of a step that takes one; raise ValueError if there are others, or of another kind."""
+    kinds = [f"{field.name} ({field.kind})" for field in manifest.inputs]
+    if [field.kind for field in manifest.inputs] != [kind]:
+        raise ValueError(f"takes one input of kind {kind}; inputs has {', '.join(kinds)}")
+    return manifest.inputs[0]

@@ -1,0 +1,156 @@
+"""Which tensor of a manifest is which of its model's file: by name, and by position if the file has no names.
+
+A lone tensor on both sides is bound whatever it is called, since nothing can be confused with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Manifest, Output
+from penstock_common.preprocessing.step import ModelTensor
+from penstock_common.preprocessing.steps import model_tensors
+from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
+
+
+class InputBinding:
+    """Puts the tensors of the pre-processing into the order of the file.
+
+    Args:
+        taken: the inputs of the file.
+
+    Raises:
+        ModelMismatchError: listing both sides, if they do not fit by name, type or shape.
+    """
+
+    def __init__(self, manifest: Manifest, taken: Sequence[FileTensor]) -> None:
+        given = model_tensors(manifest)
+        self._positions = _match(given, taken)
+        self._columns = []
+        for tensor, position in zip(taken, self._positions, strict=True):
+            if position is None:
+                continue
+            as_column = not given[position].shape and tensor.shape is not None and len(tensor.shape) == 2
+            if as_column:
+                self._columns.append(position)
+            _check_fit(given[position], (1,) if as_column else given[position].shape, tensor)
+            _check_batch(tensor, manifest.batching.max_batch_size)
+
+    def bind(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any] | None]:
+        """Return an array for each input of the file, None for one that is left out; a scalar is a column if it must."""
+        arrays = [array[:, None] if i in self._columns else array for i, array in enumerate(arrays)]
+        return [None if position is None else arrays[position] for position in self._positions]
+
+
+class OutputBinding:
+    """Finds the outputs of a manifest in the answer of its file, which may have more.
+
+    Args:
+        answer: the first that the file gave; later ones have the same names.
+
+    Raises:
+        ModelMismatchError: listing both sides, if an output is not there, or if position does not tell them apart.
+    """
+
+    def __init__(self, manifest: Manifest, answer: FileAnswer) -> None:
+        wanted = manifest.outputs
+        self._keys: list[Any] = [output.source or output.name for output in wanted]
+        if isinstance(answer, list):
+            by_position = [str(i) for i in range(len(answer))]
+            if len(answer) == len(wanted) and not any(output.source for output in wanted):
+                self._keys = by_position
+            self._keys = [by_position.index(key) if key in by_position else None for key in self._keys]
+        elif len(answer) == len(wanted) == 1:
+            self._keys = list(answer)
+        else:
+            self._keys = [key if key in answer else None for key in self._keys]
+        if None in self._keys or len(set(self._keys)) < len(wanted):
+            raise _outputs_mismatch(wanted, answer)
+
+    def take(self, answer: FileAnswer) -> list[NDArray[Any]]:
+        """Return the outputs in the order of the manifest.
+
+        Raises:
+            PenstockError: 500 ``bad-model-answer`` if one is not there.
+        """
+        try:
+            return [answer[key] for key in self._keys]
+        except (KeyError, IndexError):
+            raise PenstockError(500, "bad-model-answer", f"The model's answer lacks one of {self._keys}.") from None
+
+
+def _match(given: Sequence[ModelTensor], taken: Sequence[FileTensor]) -> list[int | None]:
+    """Return the position among ``given`` for each tensor of the file; None for one that is left out."""
+    must_give = [i for i, tensor in enumerate(given) if not tensor.optional]
+    must_take = [i for i, tensor in enumerate(taken) if tensor.required]
+    positions: list[int | None]
+    if any(tensor.name is None for tensor in taken):
+        in_order = must_give if len(must_give) == len(taken) else list(range(len(given)))
+        positions = [*in_order, *[None] * len(taken)][: len(taken)]
+    else:
+        by_name = {tensor.name: i for i, tensor in enumerate(given)}
+        positions = [by_name.get(str(tensor.name)) for tensor in taken]
+        if len(must_give) == len(must_take) == 1 and positions == [None] * len(taken):
+            positions[must_take[0]] = must_give[0]
+    if not set(must_give) <= set(positions) or any(positions[i] is None for i in must_take):
+        raise ModelMismatchError(
+            f"The manifest gives {_listed([_described(t.name, t.datatype, (-1, *t.shape)) for t in given])}; "
+            f"the file takes {_listed([_described(t.name, t.datatype, t.shape) for t in taken])}. Name the inputs of the "
+            "manifest as the file does, or set their `source` to the file's name."
+        )
+    return positions
+
+
+def _check_fit(given: ModelTensor, row: tuple[int, ...], taken: FileTensor) -> None:
+    """Raise ModelMismatchError if the file takes another type or shape than it is given, as far as it says."""
+    fits = taken.datatype in (None, given.datatype) and (
+        taken.shape is None
+        or (
+            (len(taken.shape) == len(row) + 1)
+            and all(a == b or -1 in (a, b) for a, b in zip(row, taken.shape[1:], strict=True))
+        )
+    )
+    if not fits:
+        raise ModelMismatchError(
+            f"Input {given.name!r}: the manifest gives {_described('', given.datatype, (-1, *given.shape))}, "
+            f"the file takes {_described('', taken.datatype, taken.shape)}."
+        )
+
+
+def _check_batch(taken: FileTensor, max_batch_size: int) -> None:
+    """Raise ModelMismatchError if the file takes a fixed number of rows, unless both sides agree on one."""
+    rows = taken.shape[0] if taken.shape else -1
+    if rows == -1 or rows == max_batch_size == 1:
+        return
+    remedy = "Export it with a first dimension that varies"
+    if rows == 1:
+        remedy += ", or set batching: {max_batch_size: 1}"
+    raise ModelMismatchError(
+        f"The file takes exactly {rows} rows at once: its input {taken.name!r} is {list(taken.shape or ())}. {remedy}."
+    )
+
+
+def _outputs_mismatch(wanted: Sequence[Output], answer: FileAnswer) -> ModelMismatchError:
+    names = _listed([repr(output.source or output.name) for output in wanted])
+    if isinstance(answer, list):
+        return ModelMismatchError(
+            f"The manifest names {len(wanted)} outputs ({names}); the file gives {len(answer)} without names. Name all of "
+            'them in its order, or set `source` to the position of each that you want, "0" for the first.'
+        )
+    return ModelMismatchError(
+        f"The manifest names the outputs {names}; the file gives {_listed([repr(name) for name in answer])}. Name the "
+        "outputs of the manifest as the file does, or set their `source` to the file's name."
+    )
+
+
+def _described(name: str | None, datatype: str | None, shape: Sequence[int] | None) -> str:
+    parts = [repr(name) if name else "", datatype or "", str(list(shape)) if shape is not None else ""]
+    return " ".join(filter(None, parts)) or "a tensor"
+
+
+def _listed(items: Sequence[str]) -> str:
+    return ", ".join(items) or "nothing"

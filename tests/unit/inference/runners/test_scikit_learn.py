@@ -1,0 +1,99 @@
+"""A scikit-learn pipeline on columns of texts and numbers, converted to ONNX, answers as scikit-learn does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_inference.engine.model import LoadedModel
+from penstock_inference.versions.fetch_and_load import load_model
+
+CITIES = ["Wien", "Köln", "Zürich", "Graz"]
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "age": rng.normal(40, 10, 400).astype(np.float32),
+            "city": rng.choice(CITIES, 400),
+            "income": rng.normal(3, 1, 400).astype(np.float32),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def pipeline(table: pd.DataFrame) -> Pipeline:
+    """Its answer depends on the city at least as much as on the numbers."""
+    columns = ColumnTransformer(
+        [("numbers", StandardScaler(), ["age", "income"]), ("city", OneHotEncoder(handle_unknown="ignore"), ["city"])]
+    )
+    bought = np.where((table["city"].isin(["Wien", "Köln"])) & (table["age"] > 35) | (table["income"] > 4), "ja", "näh")
+    return make_pipeline(columns, LogisticRegression()).fit(table, bought)
+
+
+@pytest.fixture(scope="module")
+def model(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """The manifest has the columns in another order than the file, and the outputs too."""
+    folder = tmp_path_factory.mktemp("artifact")
+    one_column = {
+        "city": StringTensorType([None, 1]),
+        "age": FloatTensorType([None, 1]),
+        "income": FloatTensorType([None, 1]),
+    }
+    converted = to_onnx(pipeline, initial_types=list(one_column.items()), options={"zipmap": False})
+    (folder / "m.onnx").write_bytes(converted.SerializeToString())
+    manifest = Manifest(
+        format=Format.ONNX,
+        file="m.onnx",
+        task=Task.CLASSIFICATION,
+        inputs=[
+            Field("income", FieldKind.NUMBER, "FP32"),
+            Field("age", FieldKind.NUMBER, "FP32"),
+            Field("town", FieldKind.CATEGORY, "BYTES", categories=CITIES, source="city"),
+        ],
+        outputs=[Output("probabilities", "FP32", [2]), Output("bought", "BYTES", source="label")],
+        labels=["ja", "näh"],
+    )
+    return load_model(manifest, folder, threads=1)
+
+
+def column(texts: list[bytes]) -> np.ndarray:
+    array = np.empty(len(texts), dtype=np.object_)
+    array[:] = texts
+    return array
+
+
+def test_labels_and_probabilities_are_those_of_scikit_learn(
+    model: LoadedModel, pipeline: Pipeline, table: pd.DataFrame
+) -> None:
+    """Texts go in as UTF-8 and come out as UTF-8, at batches of one and of many."""
+    for start, end in ((0, 1), (1, 400)):
+        rows = table.iloc[start:end]
+        inputs = {
+            "town": column([city.encode() for city in rows["city"]]),
+            "age": rows["age"].to_numpy(),
+            "income": rows["income"].to_numpy(),
+        }
+        probabilities, bought = model.run(inputs)
+        assert np.allclose(probabilities, pipeline.predict_proba(rows), atol=1e-6)
+        assert [label.decode() for label in bought.tolist()] == pipeline.predict(rows).tolist()
+        assert all(type(label) is bytes for label in bought.tolist())
+
+
+def test_a_text_that_is_not_utf8_is_refused(model: LoadedModel) -> None:
+    """422 names the input and the row: it is the caller's fault."""
+    ages = np.zeros(2, np.float32)
+    with pytest.raises(PenstockError, match=r"^town: row 1 is not UTF-8") as caught:
+        model.run({"town": column([b"Wien", b"K\xf6ln"]), "age": ages, "income": ages})
+    assert (caught.value.status, caught.value.code) == (422, "invalid-input")

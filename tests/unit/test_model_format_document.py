@@ -1,0 +1,159 @@
+"""docs/model-format.md: its exports run and serve, and its tables list what the code has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Postprocess, Task, parse_manifest
+from penstock_common.manifest_values import check_manifest_values
+from penstock_common.preprocessing.steps import STEPS, preprocess
+from penstock_inference.versions.fetch_and_load import load_model
+from penstock_inference.versions.trial_rows import trial_rows
+from penstock_registry.settings import RegistrySettings
+
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "model-format.md").read_text()
+#: The heading of each export -> its code and its manifest.
+EXPORTS = {
+    heading: (code, manifest)
+    for heading, code, manifest in re.findall(
+        r"### ([^\n]+)\n[^#]*?```python\n(.*?)```\s+```yaml\n(.*?)```", DOCUMENT, re.S
+    )
+}
+Direct = Callable[[dict[str, Any], Manifest, dict[str, Any]], list[Any]]
+
+
+def photo(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    (pixels,) = preprocess(manifest, rows)
+    return [torch.softmax(names["module"](torch.from_numpy(pixels)), dim=1).numpy()]
+
+
+def sensor(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    answer = names["module"](torch.from_numpy(rows["readings"]), torch.from_numpy(rows["celsius"]))
+    return [answer["total"].numpy(), answer["values"].numpy()]
+
+
+def price(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    return [names["module"](torch.from_numpy(rows["features"])).numpy()[:, 0]]
+
+
+def bought(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    table = pd.DataFrame({"age": rows["age"], "city": [city.decode() for city in rows["city"]]})
+    labels = [label.encode() for label in names["model"].predict(table)]
+    return [names["model"].predict_proba(table), np.array(labels, dtype=object)]
+
+
+def progression(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    return [names["model"].predict(rows["features"])]
+
+
+def species(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    return [names["model"].predict_proba(np.stack([rows["petal_length"], rows["petal_width"]], axis=1))]
+
+
+def sentiment(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    tokens = names["tokenizer"]([text.decode() for text in rows["text"]], padding=True, return_tensors="pt")
+    return [torch.softmax(names["model"](**tokens).logits, dim=1).numpy()]
+
+
+def scaled(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    return [rows["values"] * np.float32(2.5)]
+
+
+DIRECT: dict[str, Direct] = {
+    "PyTorch, `torch.export`": photo,
+    "PyTorch, TorchScript": sensor,
+    "PyTorch, ONNX": price,
+    "scikit-learn, ONNX": bought,
+    "scikit-learn, skops": bought,
+    "LightGBM": progression,
+    "XGBoost": species,
+    "Hugging Face": sentiment,
+    "Python": scaled,
+}
+
+
+def test_there_is_an_export_for_each_framework() -> None:
+    """Each has its code and its manifest."""
+    assert EXPORTS.keys() == DIRECT.keys()
+
+
+@pytest.mark.parametrize("heading", list(DIRECT))
+def test_an_export_can_be_pasted_and_serves(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest is accepted, the model loads, and it answers as the framework itself does."""
+    code, text = EXPORTS[heading]
+    script = tmp_path / "export.py"
+    script.write_text(code)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "export"}
+    exec(compile(code, str(script), "exec"), names)  # TorchScript reads the source of a class from the script
+    manifest = parse_manifest(text)
+    check_manifest_values(manifest)
+    model = load_model(manifest, tmp_path / "artifact", threads=1)
+    rows = trial_rows(manifest, 3)
+    with torch.no_grad():
+        expected = DIRECT[heading](names, manifest, rows)
+    for output, own in zip(model.run(rows), expected, strict=True):
+        if output.dtype == object:
+            assert output.tolist() == own.tolist()
+        else:
+            assert np.allclose(output, own, rtol=1e-4, atol=1e-5)
+
+
+def test_the_first_manifest_is_accepted() -> None:
+    """The one that introduces the format."""
+    found = re.search(r"```yaml\n(.*?)```", DOCUMENT, re.S)
+    assert found
+    check_manifest_values(parse_manifest(found[1]))
+
+
+def first_column(heading: str) -> set[str]:
+    """The words in code type in the first column of the tables below a heading."""
+    section = DOCUMENT.split(f"\n## {heading}\n")[1].split("\n## ")[0] if heading else DOCUMENT.split("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]*) \|", section, re.M)
+    return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
+
+
+@pytest.mark.parametrize(
+    ("heading", "words"),
+    [
+        ("", set(get_type_hints(Manifest))),
+        ("Inputs", {*FieldKind, *get_type_hints(Field)}),
+        ("Outputs", {*Task, *get_type_hints(Output)}),
+        ("Formats", set(Format)),
+        ("Pre-processing", set(STEPS)),
+        ("Post-processing", set(Postprocess)),
+    ],
+)
+def test_the_tables_list_what_there_is(heading: str, words: set[str]) -> None:
+    """Every key, kind, task, format and step, and none that does not exist."""
+    headers = {"format", "kind", "task", "postprocess"} if heading else set()
+    assert first_column(heading) - headers | (headers & words) == words
+
+
+def test_the_table_of_parameters_is_that_of_the_steps() -> None:
+    """Every parameter of every step with its default."""
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| .* \| (?:`([^`]*)`|([^|`]*)) \|$", DOCUMENT, re.M)
+    documented = {(step, parameter): quoted or plain for step, parameter, quoted, plain in rows if step in STEPS}
+    actual = {}
+    for name, step in STEPS.items():
+        fields = step.params.__struct_fields__
+        defaults = dict(zip(reversed(fields), reversed(step.params.__struct_defaults__), strict=False))
+        for field in fields:
+            default = defaults.get(field, "required")
+            actual[name, field] = (
+                f"{default:g}" if isinstance(default, float) else str(default).replace("False", "false")
+            )
+    assert documented == actual
+
+
+def test_the_limit_of_a_manifest_is_that_of_the_registry() -> None:
+    """In bytes."""
+    assert f"{RegistrySettings.model_fields['max_manifest_bytes'].default:,} bytes" in DOCUMENT
