@@ -44,7 +44,7 @@ def _image(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: Image
     Raises:
         PenstockError: 422 ``invalid-input`` if an image cannot be decoded or is too large.
     """
-    field = manifest.inputs[0]
+    field = manifest.client_inputs[0]
     height, width = params.size
     batch = np.empty((len(inputs[field.name]), len(params.mode), height, width), dtype=np.float32)
     for i, data in enumerate(inputs[field.name].tolist()):

@@ -22,12 +22,18 @@ class ModelTensor:
         datatype: of the Open Inference Protocol.
         shape: of one row; -1 for a dimension that varies.
         optional: true if the file need not take it, because it has no elements.
+        may_be_absent: true if a request may lack it, so that the file must do without.
+        batch_axis: of the file's tensor; None if that has no rows.
+        is_mask: true if it says what is padding, in whatever datatype the file takes.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
     optional: bool = False
+    may_be_absent: bool = False
+    batch_axis: int | None = 0
+    is_mask: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class Step(Generic[P]):
 
 def only_field(manifest: Manifest, kind: FieldKind) -> Field:
     """Return the single field of a step that takes one; raise ValueError if there are others, or of another kind."""
-    kinds = [f"{field.name} ({field.kind})" for field in manifest.inputs]
-    if [field.kind for field in manifest.inputs] != [kind]:
+    kinds = [f"{field.name} ({field.kind})" for field in manifest.client_inputs]
+    if [field.kind for field in manifest.client_inputs] != [kind]:
         raise ValueError(f"takes one input of kind {kind}; inputs has {', '.join(kinds)}")
-    return manifest.inputs[0]
+    return manifest.client_inputs[0]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
-from penstock_common.manifest import Manifest, Preprocess, bad_manifest
+from penstock_common.manifest import Field, Manifest, Preprocess, bad_manifest
 from penstock_common.preprocessing.image import IMAGE
 from penstock_common.preprocessing.step import ModelTensor, Step
 from penstock_common.preprocessing.tabular import TABULAR
@@ -18,7 +18,7 @@ STEPS: dict[str, Step[Any]] = {"image": IMAGE, "tabular": TABULAR, "utf8-bytes":
 
 
 def preprocess(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return the tensors of a batch, in the order of ``model_tensors``.
+    """Return the tensors that the clients' fields become, in the order of ``model_tensors``.
 
     Args:
         manifest: names the step; without a step, the inputs are returned as they are, in order.
@@ -29,27 +29,38 @@ def preprocess(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> list[N
             parameter.
     """
     if manifest.preprocess is None:
-        return [inputs[field.name] for field in manifest.inputs]
+        return [inputs[field.name] for field in manifest.client_inputs]
     step, params = _step(manifest.preprocess)
     return step.run(manifest, inputs, params)
 
 
 def model_tensors(manifest: Manifest) -> list[ModelTensor]:
-    """Return what the pre-processing gives to the model's file: without a step, the fields themselves.
+    """Return what the model's file is given: what the step makes of the fields, or the fields; masks; constants.
 
     Raises:
         PenstockError: 422 ``bad-manifest`` if the step, its parameters or the fields for it are wrong.
     """
+    constants = [_tensor_of(field) for field in manifest.inputs if field.constant is not None]
     if manifest.preprocess is None:
-        return [
-            ModelTensor(field.source or field.name, field.datatype, tuple(field.shape)) for field in manifest.inputs
-        ]
+        masks = [ModelTensor(field.mask, "INT64", (-1,), is_mask=True) for field in manifest.inputs if field.mask]
+        return [*[_tensor_of(field) for field in manifest.client_inputs], *masks, *constants]
     step, params = _step(manifest.preprocess)
     try:
         tensors = step.tensors(manifest, params)
     except ValueError as err:
         raise bad_manifest(f"preprocess: {manifest.preprocess.name} {err}") from None
-    return tensors
+    return [*tensors, *constants]
+
+
+def _tensor_of(field: Field) -> ModelTensor:
+    shape = tuple([size if isinstance(size, int) else -1 for size in field.shape])
+    return ModelTensor(
+        field.source or field.name,
+        field.datatype,
+        shape,
+        may_be_absent=field.constant is None and field.may_be_absent,
+        batch_axis=field.batch_axis,
+    )
 
 
 def _step(chosen: Preprocess) -> tuple[Step[Any], Any]:

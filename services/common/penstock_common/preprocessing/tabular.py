@@ -30,7 +30,7 @@ def _tabular(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: Tab
         PenstockError: 422 ``invalid-input`` for a value that is not one of its field's categories.
     """
     numeric, categorical = _columns(manifest)
-    rows = len(inputs[manifest.inputs[0].name])
+    rows = len(inputs[manifest.client_inputs[0].name])
     numbers = np.empty((rows, len(numeric)), dtype=np.float32)
     for column, field in enumerate(numeric):
         numbers[:, column] = inputs[field.name]
@@ -50,13 +50,13 @@ def _tabular(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: Tab
 def _columns(manifest: Manifest) -> tuple[list[Field], list[Field]]:
     """Return the numeric and the categorical fields."""
     return (
-        [field for field in manifest.inputs if field.kind in _NUMERIC],
-        [field for field in manifest.inputs if field.kind is FieldKind.CATEGORY],
+        [field for field in manifest.client_inputs if field.kind in _NUMERIC],
+        [field for field in manifest.client_inputs if field.kind is FieldKind.CATEGORY],
     )
 
 
 def _tensors(manifest: Manifest, params: TabularParams) -> list[ModelTensor]:
-    for field in manifest.inputs:
+    for field in manifest.client_inputs:
         if field.kind not in (*_NUMERIC, FieldKind.CATEGORY):
             raise ValueError(f"takes numbers, integers, booleans and categories; {field.name} is of kind {field.kind}")
         if field.source:

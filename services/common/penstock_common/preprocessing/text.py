@@ -29,7 +29,7 @@ def _utf8_bytes(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: 
 
     ``L`` is the longest row rounded up to ``multiple`` and at most ``max_bytes``.
     """
-    rows: list[bytes] = inputs[manifest.inputs[0].name].tolist()
+    rows: list[bytes] = inputs[manifest.client_inputs[0].name].tolist()
     multiple = params.multiple
     longest = min(max(map(len, rows), default=0), params.max_bytes)
     width = max(multiple, -(-longest // multiple) * multiple)

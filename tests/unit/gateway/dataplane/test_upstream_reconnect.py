@@ -15,7 +15,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_gateway.dataplane import upstream as upstream_module
 from penstock_gateway.dataplane.upstream import Upstream
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 from tests.installation import free_ports
 
 MANIFEST = Manifest(
@@ -60,7 +60,7 @@ async def test_a_call_outlives_its_connection() -> None:
     await first.stop(None)
     second = await serve(port, echo)
     try:
-        assert await asyncio.wait_for(call, 30) == [[b"abcd"]]
+        assert await asyncio.wait_for(call, 30) == [RawOutputs([b"abcd"])]
     finally:
         await upstream.close()
         await second.stop(None)
