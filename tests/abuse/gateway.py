@@ -51,8 +51,12 @@ class _EmptyRegistry(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running_gateway(home: Path) -> Iterator[Gateway]:
-    """A gateway with its default bounds, from when it answers until the block ends."""
+def running_gateway(home: Path, **settings: str) -> Iterator[Gateway]:
+    """A gateway, from when it answers until the block ends.
+
+    Args:
+        settings: environment variables; without them, it has its default bounds.
+    """
     keys = home / "keys"
     keys.mkdir()
     for name, key in KEYS.items():
@@ -68,6 +72,7 @@ def running_gateway(home: Path) -> Iterator[Gateway]:
         "PENSTOCK_GATEWAY_REGISTRY_URL": f"http://127.0.0.1:{registry_port}",
         "PENSTOCK_GATEWAY_KEYS_URL": str(keys),
         "PENSTOCK_GATEWAY_UPSTREAM": "127.0.0.1:1",
+        **settings,
     }
     log = home / "gateway.log"
     with log.open("wb") as out:

@@ -15,6 +15,8 @@ class GatewaySettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = 8080
+    #: path of a unix socket on which the gateway's own front, which terminates TLS, connects; none if empty.
+    front_socket: str = ""
     #: host:port of the gRPC upstream: Envoy.
     upstream: str = "127.0.0.1:8082"
     #: Envoy's admin interface, which knows the healthy pods.

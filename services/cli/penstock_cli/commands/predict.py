@@ -25,13 +25,17 @@ def predict(
     """Send a prediction request to a model and print its JSON answer."""
     with errors_for_the_user() as settings:
         headers = {"API-Key": os.environ.get("PENSTOCK_KEY") or settings.secret("key")}
-        url = f"{os.environ.get('PENSTOCK_URL', settings.gateway_url)}/v1/models/{model}/predict"
+        url = f"{os.environ.get('PENSTOCK_URL', settings.client_url)}/v1/models/{model}/predict"
+        trusted = httpx.create_ssl_context()
+        if settings.authority is not None:
+            trusted.load_verify_locations(settings.authority)
         try:
-            if image is not None:
-                answer = httpx.post(url, headers=headers, files={"image": image.read_bytes()}, timeout=30)
-            else:
-                headers["Content-Type"] = "application/json"
-                answer = httpx.post(url, headers=headers, content=(body or sys.stdin.read()).encode(), timeout=30)
+            with httpx.Client(verify=trusted, headers=headers, timeout=30) as client:
+                if image is not None:
+                    answer = client.post(url, files={"image": image.read_bytes()})
+                else:
+                    content = (body or sys.stdin.read()).encode()
+                    answer = client.post(url, content=content, headers={"Content-Type": "application/json"})
         except httpx.HTTPError as err:
             raise PenstockError(503, "unreachable", f"{url}: {err}; start it with penstock up.") from None
         if answer.is_error:
