@@ -165,7 +165,9 @@ class Http2:
         try:
             while True:
                 self._read()
-        except (EOFError, ConnectionError):
+        except TimeoutError:
+            raise
+        except (EOFError, OSError):
             return
 
     def _read(self) -> None:

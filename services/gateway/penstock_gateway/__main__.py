@@ -68,7 +68,7 @@ async def serve(settings: GatewaySettings) -> None:
     stop_tracing = configure_tracing("gateway")
     health = Health()
     if settings.metrics_port:
-        start_http_server(settings.metrics_port, settings.host)
+        start_http_server(settings.metrics_port, settings.metrics_host or settings.host)
     door = open_door(settings)
     config = uvicorn.Config(
         build_app(settings, health),

@@ -53,6 +53,8 @@ class GatewaySettings(BaseSettings):
     docs: Literal["open", "key"] = "open"
     #: a port of its own for /metrics; 0 serves them beside the API.
     metrics_port: int = 0
+    #: the address of that port; if empty, ``host``.
+    metrics_host: str = ""
     #: how long readiness says no before the listener closes.
     drain_seconds: float = Field(default=0.5, ge=0)
     #: which requests are logged.

@@ -101,6 +101,11 @@ http://{{ include "penstock.fullname" . }}-registry:8081
 {{- toYaml (mergeOverwrite (deepCopy $root.Values.poolDefaults) (index $root.Values.pools (index . 1) | default dict)) -}}
 {{- end }}
 
+{{/* How long a gateway waits for its own answer: longer than the longest request. */}}
+{{- define "penstock.answerSeconds" -}}
+{{- max 60 (add (ceil .Values.gateway.timeoutSeconds) 10) -}}
+{{- end }}
+
 {{- define "penstock.seconds" -}}
 {{- trimSuffix "s" . | float64 -}}
 {{- end }}
