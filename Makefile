@@ -55,8 +55,10 @@ proto: install ## generate the gRPC code from the contract
 proto-check: proto ## fail if the committed gRPC code is not what the contract generates
 	git diff --exit-code -- services/common/penstock_common/contract
 
-envoy-check: install ## let Envoy validate its configuration
+envoy-check: install ## let Envoy validate its configurations
 	$(BIN)/envoy --mode validate --log-level warning -c deploy/envoy/envoy.yaml
+	@# Envoy wants the file to exist that names the certificate.
+	$(BIN)/envoy --mode validate --log-level warning --config-yaml "$$(sed 's|/etc/envoy/|deploy/envoy/|' deploy/envoy/front.yaml)"
 
 bench: install ## compare the whole path with FastAPI, raw ASGI and TorchServe (needs wrk, and Java for TorchServe): BENCH='--rounds 5'
 	$(BIN)/python -m benchmarks.end_to_end $(BENCH)

@@ -16,6 +16,8 @@ class GatewaySettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = 8080
+    #: path of a unix socket on which the gateway's own front, which terminates TLS, connects; none if empty.
+    front_socket: str = ""
     #: host:port of the gRPC upstream: Envoy.
     upstream: str = "127.0.0.1:8082"
     #: Envoy's admin interface, which knows the healthy pods.
@@ -55,6 +57,8 @@ class GatewaySettings(BaseSettings):
     docs: Literal["open", "key"] = "open"
     #: a port of its own for /metrics; 0 serves them beside the API.
     metrics_port: int = 0
+    #: the address of that port; if empty, ``host``.
+    metrics_host: str = ""
     #: how long readiness says no before the listener closes.
     drain_seconds: float = Field(default=0.5, ge=0)
     #: which requests are logged.
