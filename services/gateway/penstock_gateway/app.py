@@ -161,7 +161,7 @@ def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: 
     coalescer = Coalescer(
         upstream.sender(version.model, version.version, version.manifest),
         blames_item=row_could_be_to_blame,
-        observe_wait=QUEUE_SECONDS.labels(version.model).observe,
+        observe_wait=QUEUE_SECONDS.labels(version.model, pool).observe,
         max_outstanding=lambda: pods.calls(pool) if settings.coalesce else settings.max_queue_rows,
         max_rows=most if settings.coalesce else 1,
         max_size=settings.max_bundle_bytes,

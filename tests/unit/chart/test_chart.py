@@ -60,7 +60,10 @@ VARIANTS: dict[str, list[str]] = {
         "--set-json",
         'pools.gpu={"models":["big*"],"resources":{"limits":{"nvidia.com/gpu":1}},"autoscaling":{"metric":"gpu"}}',
     ],
-    "executor": ["--set", "poolDefaults.autoscaling.metric=executor"],
+    "executor": [
+        "--set", "poolDefaults.autoscaling.metric=executor", "--set", "gateway.autoscaling.enabled=true",
+        "--set", "gateway.autoscaling.metric=requests",
+    ],
     "doors": [
         "--set", "ingress.enabled=true", "--set", "ingress.tlsSecret=tls", "--set", "httpRoute.enabled=true",
         "--set-json", 'httpRoute.parentRefs=[{"name":"main"}]', "--set", "gateway.autoscaling.enabled=true",
@@ -136,6 +139,53 @@ def test_an_autoscaled_pool_has_no_replicas_of_its_own() -> None:
     assert objects["HorizontalPodAutoscaler", "penstock-inference"]["spec"]["minReplicas"] == 2
     fixed = rendered("--set", "poolDefaults.autoscaling.enabled=false")
     assert fixed["Deployment", "penstock-inference"]["spec"]["replicas"] == 2
+
+
+def metrics(objects: dict[tuple[str, str], dict[str, Any]], part: str) -> list[str]:
+    """The names of what a part's autoscaler scales on."""
+    found = []
+    for metric in objects["HorizontalPodAutoscaler", f"penstock-{part}"]["spec"]["metrics"]:
+        details = metric[metric["type"][0].lower() + metric["type"][1:]]
+        found.append(details["name"] if "name" in details else details["metric"]["name"])
+    return found
+
+
+@pytest.mark.parametrize(("variant", "pool"), [("executor", "inference"), ("gpu", "gpu")])
+def test_a_pool_scales_on_what_waits_for_it_in_the_gateways(variant: str, pool: str) -> None:
+    """Its own messages alone count, and only for metrics that need the adapter anyway."""
+    objects = rendered(*VARIANTS[variant])
+    [waiting] = [
+        metric["object"]
+        for metric in objects["HorizontalPodAutoscaler", f"penstock-{pool}"]["spec"]["metrics"]
+        if metric["type"] == "Object"
+    ]
+    assert waiting["metric"] == {
+        "name": "penstock_gateway_waiting_messages",
+        "selector": {"matchLabels": {"pool": pool}},
+    }
+    assert waiting["describedObject"] == {"apiVersion": "v1", "kind": "Namespace", "name": "default"}
+    assert metrics(rendered(), "inference") == ["cpu"]
+
+
+def test_gateways_scale_on_requests_in_flight_if_asked_to() -> None:
+    """CPU stays one of the reasons for more gateways."""
+    scaled = rendered(*VARIANTS["executor"])
+    assert metrics(scaled, "gateway") == ["cpu", "penstock_gateway_requests_in_flight"]
+    assert metrics(rendered(*VARIANTS["doors"]), "gateway") == ["cpu"]
+
+
+def test_the_adapter_has_a_rule_for_every_metric_that_autoscalers_read() -> None:
+    """A metric without a rule would leave the autoscaler without a decision."""
+    rules = yaml.safe_load((CHART / "files" / "adapter-rules.yaml").read_text())
+    known = {rule.get("name", {}).get("as", rule["seriesQuery"].partition("{")[0]) for rule in rules}
+    read = {
+        name
+        for variant in ("executor", "gpu")
+        for kind, part in rendered(*VARIANTS[variant])
+        if kind == "HorizontalPodAutoscaler"
+        for name in metrics(rendered(*VARIANTS[variant]), part.removeprefix("penstock-"))
+    }
+    assert read - {"cpu"} == known
 
 
 @pytest.mark.parametrize(
