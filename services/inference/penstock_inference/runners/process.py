@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
-from penstock_inference.runners.child import BEAT
+from penstock_inference.runners.child import BEAT, BEAT_SECONDS
 from penstock_inference.runners.memory import private_bytes, resident_bytes
 from penstock_inference.runners.shared_tensors import SharedMemory, create_memory, plan
 from penstock_inference.runners.wire import (
@@ -35,6 +35,8 @@ from penstock_inference.runners.wire import (
 MAX_OUTPUT_BYTES = 2**30
 #: How many times as long as the longest run so far a run may take, if that is more than the bound of the settings.
 _TIMES_LONGEST_RUN = 10.0
+#: Seconds without a heartbeat after which it is taken for the reason of a run without an end.
+_STILL_SECONDS = 4 * BEAT_SECONDS
 #: Seconds that the parent has to say how a process ended whose socket is closed.
 _OBITUARY_SECONDS = 5.0
 
@@ -192,11 +194,10 @@ class ModelProcess:
             - sum([memory.size for memory in (self._inputs, self._outputs) if memory is not None])
         )
         if self._silence.seconds > self._run_seconds:
-            self.kill(
-                "silent", f"its process was stopped or did not let go of the interpreter for {self._run_seconds:g} s"
-            )
+            self.kill("silent", f"its process was stopped, or kept Python's lock, for {self._run_seconds:g} s")
         elif self._work.seconds > self._run_bound:
-            self.kill("hang", f"one run, or the load, took longer than {self._run_bound:.0f} s")
+            still = self._silence.seconds > _STILL_SECONDS
+            self.kill("silent" if still else "hang", f"a run, or the load, took more than {self._run_bound:.0f} s")
         elif taken > self._memory_bytes:
             self.kill("memory", f"its process took more than {self._memory_bytes // 2**20} MB")
 
