@@ -25,6 +25,7 @@ from penstock_inference.runners.shared_tensors import SharedMemory, datatype_of,
 from penstock_inference.runners.wire import (
     MAX_PACKET,
     MAX_TEXT,
+    OUTPUT_SLOTS,
     Failed,
     FromProcess,
     FromServer,
@@ -128,7 +129,7 @@ class _Server:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._inputs: SharedMemory | None = None
-        self._outputs: SharedMemory | None = None
+        self._outputs: list[SharedMemory | None] = [None] * OUTPUT_SLOTS
 
     def send(self, message: FromProcess) -> None:
         os.write(_SOCKET, _encode(message))
@@ -141,20 +142,21 @@ class _Server:
         if request.inputs_bytes:
             self._inputs = _map(fds.pop(0), request.inputs_bytes)
         if request.outputs_bytes:
-            self._outputs = _map(fds.pop(0), request.outputs_bytes)
+            self._outputs[request.slot] = _map(fds.pop(0), request.outputs_bytes)
+        memory = self._outputs[request.slot]
         assert self._inputs is not None
-        assert self._outputs is not None
+        assert memory is not None
         try:
-            inputs = {place.name: self._inputs.read(place, copy=False) for place in request.inputs}
+            inputs = {place.name: self._inputs.read(place) for place in request.inputs}
             outputs = model.run(inputs)
             places, contents, size = plan([(str(n), datatype_of(output), [output]) for n, output in enumerate(outputs)])
-            if size > self._outputs.size:
+            if size > memory.size:
                 self.send(TooSmall(size))
                 room, fds = self._receive()
                 if not isinstance(room, Room) or not room.outputs_bytes:
                     return
-                self._outputs = _map(fds.pop(0), room.outputs_bytes)
-            self._outputs.write(places, contents)
+                memory = self._outputs[request.slot] = _map(fds.pop(0), room.outputs_bytes)
+            memory.write(places, contents)
         except Exception as err:
             self.send(_failed(err))
         else:

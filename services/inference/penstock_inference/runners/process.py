@@ -21,6 +21,7 @@ from penstock_inference.runners.memory import private_bytes, resident_bytes
 from penstock_inference.runners.shared_tensors import SharedMemory, create_memory, plan
 from penstock_inference.runners.wire import (
     MAX_PACKET,
+    OUTPUT_SLOTS,
     Failed,
     FromProcess,
     FromServer,
@@ -97,7 +98,7 @@ class ModelProcess:
         self._last_beat = b""
         self._closed = False
         self._inputs: SharedMemory | None = None
-        self._outputs: SharedMemory | None = None
+        self._outputs: list[SharedMemory | None] = [None] * OUTPUT_SLOTS
         self._reply: asyncio.Future[FromProcess] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection.fileno(), self._read)
@@ -152,26 +153,28 @@ class ModelProcess:
                 if field.name in batch[0]
             ]
         )
-        request = Run(places)
+        request = Run(places, self._free_slot())
         fds = []
         if self._inputs is None or self._inputs.size < size:
             self._inputs, fd = create_memory("inputs", size)
             request.inputs_bytes = self._inputs.size
             fds.append(fd)
-        if self._outputs is None:
-            self._outputs, fd = create_memory("outputs", size)
-            request.outputs_bytes = self._outputs.size
+        memory = self._outputs[request.slot]
+        if memory is None or memory.in_use:
+            memory, fd = create_memory("outputs", memory.size if memory else size)
+            self._outputs[request.slot] = memory
+            request.outputs_bytes = memory.size
             fds.append(fd)
         self._inputs.write(places, contents)
         started = time.monotonic()
         self._send(request, fds)
         reply = await self._next_reply()
         if isinstance(reply, TooSmall):
-            reply = await self._give_room(reply.outputs_bytes)
+            reply = await self._give_room(request.slot, reply.outputs_bytes)
         self._longest_run = max(self._longest_run, time.monotonic() - started)
         self._run_bound = max(self._run_seconds, _TIMES_LONGEST_RUN * self._longest_run)
         if isinstance(reply, Ran):
-            return self._take(reply, rows)
+            return self._take(reply, request.slot, rows)
         if isinstance(reply, Failed):
             raise _error(reply, self._memory_bytes)
         raise self._broken()
@@ -191,7 +194,7 @@ class ModelProcess:
         taken = (
             private_bytes(self._pid)
             - self._private_at_fork
-            - sum([memory.size for memory in (self._inputs, self._outputs) if memory is not None])
+            - sum([memory.size for memory in (self._inputs, *self._outputs) if memory is not None])
         )
         if self._silence.seconds > self._run_seconds:
             self.kill("silent", f"its process was stopped, or kept Python's lock, for {self._run_seconds:g} s")
@@ -230,7 +233,7 @@ class ModelProcess:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
-        self._inputs = self._outputs = None
+        self._inputs, self._outputs = None, [None] * OUTPUT_SLOTS
         self.ended.set()
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(ProcessEndedError(self.reason))
@@ -281,21 +284,32 @@ class ModelProcess:
         except (msgspec.DecodeError, ValueError):
             self.kill("protocol", "its process sent what is no message")
 
-    async def _give_room(self, size: int) -> FromProcess:
+    def _free_slot(self) -> int:
+        """Return a slot whose memory nobody reads; if there is none, one that gets new memory."""
+        for slot, memory in enumerate(self._outputs):
+            if memory is not None and not memory.in_use:
+                return slot
+        return self._outputs.index(None) if None in self._outputs else 0
+
+    async def _give_room(self, slot: int, size: int) -> FromProcess:
         if not 0 < size <= MAX_OUTPUT_BYTES:
             self._send(Room(0), [])
             raise _bad_answer(f"The outputs of one batch take {size} bytes; {MAX_OUTPUT_BYTES} are possible.")
-        self._outputs, fd = create_memory("outputs", size)
-        self._send(Room(self._outputs.size), [fd])
+        memory, fd = create_memory("outputs", size)
+        self._outputs[slot] = memory
+        self._send(Room(memory.size), [fd])
         return await self._next_reply()
 
-    def _take(self, reply: Ran, rows: int) -> list[NDArray[Any]]:
-        """Return the outputs, once they prove to be what the process says and one row for each input row."""
-        assert self._outputs is not None
-        if len(reply.outputs) != len(self._manifest.outputs):
+    def _take(self, reply: Ran, slot: int, rows: int) -> list[NDArray[Any]]:
+        """Return the outputs, once they prove to be what the process says and one row for each input row.
+
+        The process can still change their values, and nothing else; it has no reason to, since they are its own.
+        """
+        memory = self._outputs[slot]
+        if memory is None or len(reply.outputs) != len(self._manifest.outputs):
             raise self._broken()
         try:
-            outputs = [self._outputs.read(place, copy=True) for place in reply.outputs]
+            outputs = [memory.read(place) for place in reply.outputs]
         except (ValueError, PenstockError):
             raise self._broken() from None
         if any(output.ndim == 0 or len(output) != rows for output in outputs):

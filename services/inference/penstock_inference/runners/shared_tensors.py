@@ -11,6 +11,7 @@ import fcntl
 import math
 import mmap
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,8 +112,13 @@ class SharedMemory:
         """Return bytes from the start."""
         return self._map[:size]
 
-    def read(self, place: Place, *, copy: bool) -> NDArray[Any]:
-        """Return the tensor at a place: a view of this memory, or a copy. BYTES are always copied.
+    @property
+    def in_use(self) -> bool:
+        """Whether a tensor that was read is still in use: its array, or one that is a part of it."""
+        return sys.getrefcount(self._map) > 2  # this object's reference, and the argument
+
+    def read(self, place: Place) -> NDArray[Any]:
+        """Return the tensor at a place: a view of this memory, or BYTES as a copy.
 
         Raises:
             ValueError: the place is not within the memory, its size does not fit its shape, or its data is no BYTES
@@ -133,7 +139,7 @@ class SharedMemory:
             return array.reshape(shape)
         if count * dtype.itemsize != place.size:
             raise ValueError(f"{place.datatype} of shape {shape} does not take {place.size} bytes.")
-        return self._view(place).copy() if copy else self._view(place)
+        return self._view(place)
 
     def _view(self, place: Place) -> NDArray[Any]:
         return np.ndarray(place.shape, NUMPY_DTYPES[place.datatype], self._map, place.offset)

@@ -16,6 +16,8 @@ from penstock_inference.runners.shared_tensors import Place
 
 #: Bytes of one packet at most.
 MAX_PACKET = 128 * 1024
+#: Memories for outputs: the answers of one batch are sent while the next one runs.
+OUTPUT_SLOTS = 2
 #: Characters of a failure's text at most.
 MAX_TEXT = 2000
 
@@ -65,11 +67,13 @@ class Run(msgspec.Struct, tag=True, array_like=True):
     """To a process: run a batch. Beside it: the new memory for inputs, and the new memory for outputs, if any.
 
     Attributes:
+        slot: which of the memories for outputs is free.
         inputs_bytes: the size of the new memory for inputs; 0 if it is the old one.
         outputs_bytes: the same for outputs.
     """
 
     inputs: list[Place]
+    slot: int = 0
     inputs_bytes: int = 0
     outputs_bytes: int = 0
 

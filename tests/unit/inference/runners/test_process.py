@@ -79,7 +79,7 @@ async def test_an_error_is_an_answer(start: Start, name: str, status: int | None
 async def test_memory_has_a_bound(start: Start) -> None:
     """An allocation beyond it fails with the bound in the text; the process survives."""
     process = await start("allocate")
-    with pytest.raises(ModelFailedError, match="needs more than 256 MB: .*Unable to allocate"):
+    with pytest.raises(ModelFailedError, match=r"needs more than 256 MB: .*Unable to allocate"):
         await run(process, -1)
     assert (await run(process, 4))[0].tolist() == [8]
 
