@@ -97,6 +97,7 @@ class ModelProcess:
         self._work = _Stopwatch()
         self._last_beat = b""
         self._closed = False
+        self._unheard: asyncio.TimerHandle | None = None
         self._inputs: SharedMemory | None = None
         self._outputs: list[SharedMemory | None] = [None] * OUTPUT_SLOTS
         self._reply: asyncio.Future[FromProcess] | None = None
@@ -222,6 +223,8 @@ class ModelProcess:
         if self.ended.is_set():
             return
         self._read()  # its last words
+        if self._unheard is not None:
+            self._unheard.cancel()
         if not self.cause:
             if status < 0:
                 name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
@@ -274,7 +277,7 @@ class ModelProcess:
             self._closed = True
             self._loop.remove_reader(self._connection.fileno())
             # The parent says how it ended; if it has ended too, nobody does.
-            self._loop.call_later(_OBITUARY_SECONDS, self.died, -signal.SIGKILL)
+            self._unheard = self._loop.call_later(_OBITUARY_SECONDS, self.died, -signal.SIGKILL)
             return
         if self._reply is None or self._reply.done():
             self.kill("protocol", "its process spoke unasked")
