@@ -36,6 +36,7 @@ ROOMS = {
     ],
     "inference": [
         "__main__",
+        "runner_program",
         "server",
         "servicer",
         "health",
