@@ -53,7 +53,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
     keys = KeyRing(open_keys(settings.keys_url))
     disconnects = DisconnectWatch()
     buckets = TokenBuckets(settings.rate, settings.burst)
-    admission = LocalAdmission(buckets)
+    admission = LocalAdmission(buckets, settings.bytes_per_row)
     pods = HealthyPods(settings.min_outstanding, gateways=lambda: buckets.gateways)
     guard = Guard(
         authenticator=keys,
@@ -75,7 +75,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             lambda version: _in_pods(version, upstream, pods, settings),
             probes=lambda model: pods.probes(_pool(model, settings)),
         )
-        dataplane = DataPlane(catalog, admission, disconnects)
+        dataplane = DataPlane(catalog, disconnects)
         health.components = {
             "keys": lambda: keys.loaded,
             "registry snapshot": lambda: catalog.synced,

@@ -29,9 +29,11 @@ class GatewaySettings(BaseSettings):
     peers: str = ""
     #: the model that POST /predict asks.
     default_model: str = "spam"
-    #: requests per second of a key that has no rate of its own, and how many may come at once.
-    rate: float = Field(default=100.0, gt=0)
-    burst: float = Field(default=200.0, ge=1)
+    #: rows a second of a key that has no rate of its own, and how many may come at once.
+    rate: float = Field(default=5000.0, gt=0)
+    burst: float = Field(default=20000.0, ge=1)
+    #: bytes of a body that cost as much as a row, if that is more than its rows do.
+    bytes_per_row: int = Field(default=64 * 1024, ge=1)
     #: false sends every request in a message of its own; for measuring.
     coalesce: bool = True
     #: calls under way for one model version while no healthy pod is known; with more pods there are more.

@@ -167,7 +167,7 @@ def predict(send: Callable[[Any, float], Awaitable[list[Any]]]) -> Predict:
             return version
 
     watch = DisconnectWatch()
-    return Predict(DataPlane(One(), LocalAdmission(TokenBuckets(1e6, 1e6)), watch), "m")  # type: ignore[arg-type]
+    return Predict(DataPlane(One(), watch), "m")  # type: ignore[arg-type]
 
 
 async def unreachable(_: Any, __: float) -> list[Any]:
