@@ -67,6 +67,7 @@ class DataPlane:
         rows = parse(call, servable.signature)
         if not isinstance(rows, Rows):
             rows = await rows
+        call.body = b""  # the rows have copies of what they need
         rows.principal = call.principal.id
         await call.lease.admit(servable.model, rows.count)
         outputs = await self._disconnects.wait(servable.infer(rows, call.deadline), call.receive)

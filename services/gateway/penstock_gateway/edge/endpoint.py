@@ -85,16 +85,20 @@ class Endpoint:
                 if not isinstance(principal, Principal):
                     principal = await principal
                 declared = declared_length(headers)
-                # A body that is too long is not read, and costs nothing.
-                lease = guard.admission.arrive(principal, declared if declared <= guard.max_body_bytes else 0)
+                if declared > guard.max_body_bytes:
+                    declared = 0  # it is not read
+                lease = guard.admission.arrive(principal, declared)
                 deadline = started + _timeout(headers.get(b"x-request-timeout"), guard.timeout_seconds)
                 hold = guard.bodies.hold(principal.id)
+                if declared:
+                    await hold.wait(declared, min(deadline, started + guard.body_seconds) - time.monotonic())
                 body = await read_body(
                     headers,
                     receive,
                     guard.max_body_bytes,
                     deadline,
                     body_deadline=started + guard.body_seconds,
+                    room=declared,
                     take=hold.take,
                     arrived="penstock.whole" in scope,
                 )
@@ -105,6 +109,7 @@ class Endpoint:
                 if len(body) > declared:
                     lease.grow(len(body))
                 call = Call(scope.get("path_params", {}), headers, body, principal, deadline, receive, lease)
+                del body  # the call's alone, which drops it once it is parsed
                 reply = await self._handler(call)
             except PenstockError as err:
                 code = err.code

@@ -61,7 +61,7 @@ def guard(**changes: Any) -> Guard:
         "admission": Ledger(),
         "health": Health(),
         "disconnects": DisconnectWatch(),
-        "bodies": BodyBudget(1000, 1000),
+        "bodies": BodyBudget(1000, 1000, 0),
         "timeout_seconds": 10.0,
         "body_seconds": 10.0,
         "max_body_bytes": 100,
@@ -202,7 +202,7 @@ async def test_a_body_over_the_limit_is_413(body: bytes | tuple[bytes, ...]) -> 
 async def test_a_body_that_does_not_come_is_not_awaited(asked: bytes, allowed: float, status: int) -> None:
     """Neither longer than the caller's timeout nor than the gateway's time for a body, also if nothing of it comes."""
     client = Stream()
-    budget = BodyBudget(1000, 1000)
+    budget = BodyBudget(1000, 1000, 0)
 
     async def never() -> dict[str, Any]:
         assert budget.held == 50
@@ -219,7 +219,7 @@ async def test_a_body_that_does_not_come_is_not_awaited(asked: bytes, allowed: f
 
 async def test_a_body_is_in_flight_until_its_answer() -> None:
     """With the length it declares, or with what has come of it."""
-    budget = BodyBudget(1000, 60)
+    budget = BodyBudget(1000, 60, 0)
 
     async def chunks() -> AsyncGenerator[bytes, None]:
         yield b"x" * 30
