@@ -79,25 +79,34 @@ class DecoderPool:
             task.exception()  # is known to whoever still waits
 
     async def _work(self, process: Process | None, job: Job, body: bytes) -> tuple[Rows, bytes]:
+        """Give a job to ``process``, or to a new one; one of them is free afterwards."""
         try:
-            if process is None or process.returncode is not None:
+            result = None
+            if process is not None:
+                result = await _exchange(process, job, body)
+                if result is None:  # it may have died before this body came
+                    await _kill(process)
+                    process = None
+            if result is None:
                 process = await self._start()
-            async with asyncio.timeout(_MOST_SECONDS):
-                result, tensors = await _exchange(process, job, body)
-        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.CancelledError) as err:
-            logger.warning("a decoder process is replaced", error=repr(err))
+                result = await _exchange(process, job, body)
+            if result is None:
+                raise _too_much()
+            head, tensors = result
+        except (TimeoutError, PenstockError, asyncio.CancelledError) as err:
+            logger.warning("a decoder process is killed", error=repr(err))
             if process is not None:
                 await _kill(process)
                 process = None
-            if isinstance(err, asyncio.CancelledError):
-                raise
-            raise _too_much() from None
+            if isinstance(err, TimeoutError):
+                raise _too_much() from None
+            raise
         finally:
             self._free.put_nowait(process)
-        if result.refusal is not None:
-            told = result.refusal
+        if head.refusal is not None:
+            told = head.refusal
             raise PenstockError(told.status, told.code, told.detail, headers=told.headers, extra=told.extra)
-        return Rows(tensors, result.count, result.is_list), result.request
+        return Rows(tensors, head.count, head.is_list), head.request
 
     async def _start(self) -> Process:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
@@ -107,12 +116,23 @@ class DecoderPool:
         )
 
 
-async def _exchange(process: Process, job: Job, body: bytes) -> tuple[Result, list[bytes]]:
+async def _exchange(process: Process, job: Job, body: bytes) -> tuple[Result, list[bytes]] | None:
+    """The result of a job and its tensors; None if the process has died.
+
+    Raises:
+        TimeoutError: it has taken too long.
+    """
     assert process.stdin is not None and process.stdout is not None
-    process.stdin.writelines(pack(job, [body]))
-    (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
-    result = _RESULT.decode(await process.stdout.readexactly(length))
-    return result, [await process.stdout.readexactly(size) for size in result.sizes]
+    try:
+        async with asyncio.timeout(_MOST_SECONDS):
+            process.stdin.writelines(pack(job, [body]))
+            (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+            result = _RESULT.decode(await process.stdout.readexactly(length))
+            return result, [await process.stdout.readexactly(size) for size in result.sizes]
+    except TimeoutError:  # an OSError too
+        raise
+    except (OSError, asyncio.IncompleteReadError):
+        return None
 
 
 async def _kill(process: Process) -> None:
