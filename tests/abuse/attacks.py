@@ -123,8 +123,9 @@ def _readable(socks: list[socket.socket]) -> list[socket.socket]:
 def half_sent_bodies(port: int) -> dict[str, Any]:
     """190 bodies of 8 MB with one key, of which the last byte is missing."""
     head = b"POST /predict HTTP/1.1\r\n" + _KEY + b"Content-Length: %d\r\n\r\n" % (8 * _MB)
+    data = memoryview(head + b"x" * (8 * _MB - 1))
     socks = [connect(port) for _ in range(190)]
-    left = {sock: memoryview(head + b"x" * (8 * _MB - 1)) for sock in socks}
+    left = dict.fromkeys(socks, data)
     give_up = time.monotonic() + _SECONDS
     while left and time.monotonic() < give_up:
         _, ready, _ = select.select([], list(left), [], 0.1)

@@ -14,7 +14,7 @@ import structlog
 
 from penstock_common.errors import PenstockError
 from penstock_common.fair_queue import deadline_exceeded
-from penstock_gateway.decoders.messages import LENGTH, Job, Result, pack
+from penstock_gateway.decoders.messages import LENGTH, Job, Refusal, Result, pack
 from penstock_gateway.signature.rows import Rows
 
 logger = structlog.get_logger()
@@ -104,8 +104,7 @@ class DecoderPool:
         finally:
             self._free.put_nowait(process)
         if head.refusal is not None:
-            told = head.refusal
-            raise PenstockError(told.status, told.code, told.detail, headers=told.headers, extra=told.extra)
+            raise _from_process(head.refusal)
         return Rows(tensors, head.count, head.is_list), head.request
 
     async def _start(self) -> Process:
@@ -139,6 +138,10 @@ async def _kill(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     await process.wait()
+
+
+def _from_process(refusal: Refusal) -> PenstockError:
+    return PenstockError(refusal.status, refusal.code, refusal.detail, headers=refusal.headers, extra=refusal.extra)
 
 
 def _too_much() -> PenstockError:

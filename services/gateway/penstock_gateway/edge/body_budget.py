@@ -107,7 +107,7 @@ class BodyBudget:
         at_their_bound: set[str] = set()
         for waiting in list(self._waiting):
             principal, size = waiting.principal, waiting.size
-            if principal in at_their_bound:
+            if principal in at_their_bound or waiting.future.done():  # its time was up in this turn of the loop
                 continue
             if self._of_key.get(principal, 0) + size > self._per_key:
                 at_their_bound.add(principal)

@@ -123,6 +123,17 @@ async def test_only_so_many_wait(budget: BodyBudget) -> None:
         task.cancel()
 
 
+async def test_who_stops_waiting_is_no_longer_let_in(budget: BodyBudget) -> None:
+    """Also if there is room in the moment between the end of its time and its leaving the line."""
+    budget.take("a", 600_000)
+    leaver, next_one = await waiting(budget, "a", 600_000), await waiting(budget, "a", 100_000)
+    leaver.cancel()
+    budget.give_back("a", 600_000)
+    await next_one
+    assert leaver.cancelled()
+    assert budget.held == 100_000
+
+
 async def test_who_stops_waiting_holds_nothing(budget: BodyBudget) -> None:
     """Whether its turn has not come, or has come in the moment in which it stops."""
     budget.take("a", 600_000)
