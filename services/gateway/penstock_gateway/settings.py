@@ -40,7 +40,7 @@ class GatewaySettings(BaseSettings):
     min_outstanding: int = Field(default=2, ge=1)
     #: rows and bytes of one message at most; a model's own max_batch_size may be lower. A larger request travels alone.
     max_bundle_rows: int = Field(default=128, ge=1)
-    max_bundle_bytes: int = Field(default=16 * 1024 * 1024, gt=0)
+    max_bundle_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
     #: rows and bytes that may wait for one model version.
     max_queue_rows: int = Field(default=4096, ge=1)
     max_queue_bytes: int = Field(default=64 * 1024 * 1024, gt=0)
