@@ -105,7 +105,7 @@ def _uncoalesced_gateway(installation: Installation) -> Iterator[str]:
         "PENSTOCK_GATEWAY_PORT": str(port),
         "PENSTOCK_GATEWAY_UPSTREAM": installation.envoy_address,
         "PENSTOCK_GATEWAY_REGISTRY_URL": installation.registry_url,
-        "PENSTOCK_GATEWAY_REGISTRY_TOKEN": installation.registry_token,
+        "PENSTOCK_GATEWAY_REGISTRY_TOKEN_FILE": str(installation.registry_token_file("read")),
         "PENSTOCK_GATEWAY_KEYS_URL": str(installation.home / "keys.db"),
         "PENSTOCK_GATEWAY_COALESCE": "false",
     }
@@ -119,7 +119,7 @@ def _with_key(installation: Installation) -> dict[str, str]:
 
 async def _fetch_artifact(installation: Installation, folder: Path) -> Path:
     """Download the version of ``spam`` that the installation serves."""
-    async with RegistryClient(installation.registry_url, installation.registry_token) as registry:
+    async with RegistryClient(installation.registry_url, installation.registry_token_file("read")) as registry:
         model = await registry.model("spam")
         [target] = model.aliases[PRODUCTION]
         await registry.fetch(model.versions[target.version], folder)

@@ -132,7 +132,7 @@ class Installation:
             "PENSTOCK_GATEWAY_UPSTREAM": self.envoy_address,
             "PENSTOCK_GATEWAY_ENVOY_ADMIN_URL": self.envoy_admin_url,
             "PENSTOCK_GATEWAY_REGISTRY_URL": self.registry_url,
-            "PENSTOCK_GATEWAY_REGISTRY_TOKEN": self.registry_token,
+            "PENSTOCK_GATEWAY_REGISTRY_TOKEN_FILE": str(self.registry_token_file("read")),
             "PENSTOCK_GATEWAY_KEYS_URL": str(self.home / "keys.db"),
         }
         url = f"http://127.0.0.1:{port}"
@@ -153,6 +153,5 @@ class Installation:
     def key(self) -> str:
         return (self.home / "key").read_text().strip()
 
-    @property
-    def registry_token(self) -> str:
-        return (self.home / "registry-token").read_text().strip()
+    def registry_token_file(self, role: str) -> Path:
+        return self.home / "registry-tokens" / role

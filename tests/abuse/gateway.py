@@ -1,4 +1,4 @@
-"""One real gateway for the attacks: its own process, two keys, and a registry without models."""
+"""One real gateway for the attacks: its own process, its keys, and a registry that never changes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
+import msgspec
 import psutil
 
+from penstock_common.registry_models import Model, Snapshot
 from tests.installation import ROOT, free_ports
 
-KEYS = {"attacker": "psk_aaaaaaaaaaaa_attacker", "innocent": "psk_bbbbbbbbbbbb_innocent"}
+KEYS = {
+    "attacker": "psk_aaaaaaaaaaaa_attacker",
+    "innocent": "psk_bbbbbbbbbbbb_innocent",
+    "limited": "psk_cccccccccccc_limited",  # one request, and no second one within the test
+}
 
 
 @dataclass
@@ -35,13 +41,15 @@ class Gateway:
         return int(self.process.memory_info().rss)
 
 
-class _EmptyRegistry(BaseHTTPRequestHandler):
-    """Answers the watch: there are no models, and nothing changes."""
+class _Registry(BaseHTTPRequestHandler):
+    """Answers the watch: the models are those of ``snapshot``, whose cursor is 1, and nothing changes."""
+
+    snapshot = Snapshot("1", [])
 
     def do_GET(self) -> None:
         if "cursor=1" in self.path:
             time.sleep(5)
-        body = b'{"cursor": "1", "models": []}'
+        body = msgspec.json.encode(self.snapshot)
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -51,16 +59,23 @@ class _EmptyRegistry(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running_gateway(home: Path) -> Iterator[Gateway]:
-    """A gateway with its default bounds, from when it answers until the block ends."""
+def running_gateway(home: Path, models: Sequence[Model] = (), **settings: str) -> Iterator[Gateway]:
+    """A gateway, from when it answers until the block ends.
+
+    Args:
+        models: what its registry has.
+        settings: environment variables that differ from the defaults.
+    """
     keys = home / "keys"
     keys.mkdir()
     for name, key in KEYS.items():
         digest = hashlib.sha256(key.encode()).hexdigest()
-        record = {"id": key[4:16], "name": name, "hash": digest, "rate": 1e6, "burst": 1e6}
+        rate, burst = (1e-6, 1) if name == "limited" else (1e6, 1e6)
+        record = {"id": key[4:16], "name": name, "hash": digest, "rate": rate, "burst": burst}
         (keys / f"{name}.json").write_text(json.dumps(record))
     port, registry_port = free_ports(2)
-    registry = ThreadingHTTPServer(("127.0.0.1", registry_port), _EmptyRegistry)
+    handler = type("Handler", (_Registry,), {"snapshot": Snapshot("1", list(models))})
+    registry = ThreadingHTTPServer(("127.0.0.1", registry_port), handler)
     registry.daemon_threads = True
     threading.Thread(target=registry.serve_forever, daemon=True).start()
     environment = os.environ | {
@@ -68,6 +83,7 @@ def running_gateway(home: Path) -> Iterator[Gateway]:
         "PENSTOCK_GATEWAY_REGISTRY_URL": f"http://127.0.0.1:{registry_port}",
         "PENSTOCK_GATEWAY_KEYS_URL": str(keys),
         "PENSTOCK_GATEWAY_UPSTREAM": "127.0.0.1:1",
+        **settings,
     }
     log = home / "gateway.log"
     with log.open("wb") as out:

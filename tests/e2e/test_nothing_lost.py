@@ -83,9 +83,10 @@ def test_a_promotion(release: Release, nothing_lost: Block) -> None:
 def move_alias(release: Release, version: int) -> None:
     """Point production at a version through the registry's API, from inside its pod."""
     program = (
-        "import os, httpx; httpx.put('http://127.0.0.1:8081/v1/models/spam/aliases/production', "
+        "import httpx, pathlib; token = pathlib.Path('/registry-tokens/promote').read_text(); "
+        "httpx.put('http://127.0.0.1:8081/v1/models/spam/aliases/production', "
         f"json={{'targets': [{{'version': {version}}}]}}, "
-        "headers={'Authorization': 'Bearer ' + os.environ['PENSTOCK_REGISTRY_TOKEN']}).raise_for_status()"
+        "headers={'Authorization': 'Bearer ' + token}).raise_for_status()"
     )
     release.namespace.kubectl("exec", "deploy/penstock-registry", "--", "python", "-c", program)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from penstock_common.registry_roles import ROLES
 from penstock_common.version import VERSION
 from tests.e2e.cluster import ROOT, Namespace, python_pod, run, until
 from tests.e2e.conftest import REPOSITORY, TABLE, TAG, Release
@@ -48,8 +49,8 @@ def plain(release: Release) -> Iterator[Namespace]:
 def test_plain_manifests_serve_and_carry_a_load_test(plain: Namespace) -> None:
     """After the steps of deploy/k8s/README.md, the model answers, and Locust in the cluster meets its thresholds."""
     run("kubectl", "apply", "-f", "-", stdin=manifests("overlays/small", plain.name))
-    token = secrets.token_hex(32)
-    plain.kubectl("create", "secret", "generic", "penstock-registry-token", f"--from-literal=token={token}")
+    tokens = [f"--from-literal={role}={secrets.token_hex(32)}" for role in ROLES]
+    plain.kubectl("create", "secret", "generic", "penstock-registry-tokens", *tokens)
     in_cluster = ["--kubernetes", "--namespace", plain.name]
     limits = ["--rate", "1000", "--burst", "1000"]
     key = run(sys.executable, "-m", "penstock_cli", "keys", "create", "--name", "first", *limits, *in_cluster).strip()
@@ -58,7 +59,11 @@ def test_plain_manifests_serve_and_carry_a_load_test(plain: Namespace) -> None:
         plain.rolled_out(f"penstock-{deployment}")
 
     training = python_pod(
-        "train", f"{REPOSITORY}/training:{TAG}", "", {"PENSTOCK_REGISTRY_TOKEN": token}, part("example")
+        "train",
+        f"{REPOSITORY}/training:{TAG}",
+        "",
+        {"PENSTOCK_REGISTRY_TOKEN_FILE": "/registry-token/train"},
+        part("example"),
     )
     container = training["spec"]["containers"][0]
     container["command"] = [
@@ -70,8 +75,13 @@ def test_plain_manifests_serve_and_carry_a_load_test(plain: Namespace) -> None:
         "http://penstock-registry:8081",
     ]
     container["resources"]["limits"] = {"memory": "2Gi"}
-    container["volumeMounts"] = [{"name": "tmp", "mountPath": "/tmp"}]
-    training["spec"] |= {"volumes": [{"name": "tmp", "emptyDir": {}}], "restartPolicy": "OnFailure"}
+    container["volumeMounts"] = [
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "registry-token", "mountPath": "/registry-token"},
+    ]
+    token = {"secretName": "penstock-registry-tokens", "items": [{"key": "train", "path": "train"}]}
+    volumes = [{"name": "tmp", "emptyDir": {}}, {"name": "registry-token", "secret": token}]
+    training["spec"] |= {"volumes": volumes, "restartPolicy": "OnFailure"}
     plain.apply(training)
     until(lambda: plain.get("pod", "train")["status"]["phase"] == "Succeeded", "the training", seconds=240)
 

@@ -17,7 +17,8 @@ import msgspec
 import pytest
 
 from penstock_common.registry_client import RegistryClient
-from penstock_common.registry_models import AliasTarget, LogEntry
+from penstock_common.registry_models import AliasTarget, LogEntry, Version
+from penstock_registry.blob_collector import BlobCollector
 from penstock_registry.bucket_store import BucketStore
 from penstock_registry.model_logs import ModelLogs
 from tests.installation import free_ports
@@ -73,7 +74,16 @@ def wait_for(url: str, status: int) -> None:
 
 
 @pytest.fixture
-def registries(s3: dict[str, str]) -> Iterator[list[str]]:
+def token_file(tmp_path: Path) -> Path:
+    """The administrator's token, in a folder of tokens."""
+    path = tmp_path / "tokens" / "admin"
+    path.parent.mkdir()
+    path.write_text("token")
+    return path
+
+
+@pytest.fixture
+def registries(s3: dict[str, str], token_file: Path) -> Iterator[list[str]]:
     """The URLs of two registries over the same bucket."""
     ports = free_ports(2)
     running = []
@@ -81,7 +91,7 @@ def registries(s3: dict[str, str]) -> Iterator[list[str]]:
         environment = {
             "PENSTOCK_REGISTRY_PORT": str(port),
             "PENSTOCK_REGISTRY_STORE_URL": "s3://models",
-            "PENSTOCK_REGISTRY_TOKEN": "token",
+            "PENSTOCK_REGISTRY_TOKENS_DIR": str(token_file.parent),
         }
         running.append(subprocess.Popen([sys.executable, "-m", "penstock_registry"], env=os.environ | s3 | environment))
     urls = [f"http://127.0.0.1:{port}" for port in ports]
@@ -93,13 +103,13 @@ def registries(s3: dict[str, str]) -> Iterator[list[str]]:
     assert [process.wait(30) for process in running] == [0, 0]
 
 
-async def test_bytes_do_not_go_through_the_registry(registries: list[str], tmp_path: Path) -> None:
+async def test_bytes_do_not_go_through_the_registry(registries: list[str], token_file: Path, tmp_path: Path) -> None:
     """Upload and download targets are the store's own URLs; the other replica delivers what was sent to the first."""
     folder = tmp_path / "artifact"
     folder.mkdir()
     (folder / "model.yaml").write_text(MANIFEST)
     (folder / "model.onnx").write_bytes(os.urandom(3_000_000))
-    async with RegistryClient(registries[0], "token") as one, RegistryClient(registries[1], "token") as other:
+    async with RegistryClient(registries[0], token_file) as one, RegistryClient(registries[1], token_file) as other:
         version = await one.publish("m", folder, metrics={}, lineage={})
         headers = {"Authorization": "Bearer token"}
         targets = httpx.get(f"{registries[0]}/v1/models/m/versions/1/files", headers=headers).json()["files"]
@@ -109,13 +119,13 @@ async def test_bytes_do_not_go_through_the_registry(registries: list[str], tmp_p
         assert (tmp_path / "fetched" / name).read_bytes() == (folder / name).read_bytes()
 
 
-async def test_writers_on_two_replicas_lose_nothing(registries: list[str], tmp_path: Path) -> None:
+async def test_writers_on_two_replicas_lose_nothing(registries: list[str], token_file: Path, tmp_path: Path) -> None:
     """Versions and aliases written through two registries at once are all in the same log, each number once."""
     folder = tmp_path / "artifact"
     folder.mkdir()
     (folder / "model.yaml").write_text(MANIFEST)
     (folder / "model.onnx").write_bytes(b"model")
-    async with RegistryClient(registries[0], "token") as one, RegistryClient(registries[1], "token") as other:
+    async with RegistryClient(registries[0], token_file) as one, RegistryClient(registries[1], token_file) as other:
         published = [client.publish("m", folder, metrics={}, lineage={}) for client in (one, other) for _ in range(6)]
         versions = await asyncio.gather(*published)
         assert sorted(v.version for v in versions) == list(range(1, 13))
@@ -172,7 +182,7 @@ async def test_an_idle_registry_asks_an_s3_server_twice_a_poll(bucket: BucketSto
 
 
 async def test_wrong_bytes_in_a_bucket_are_replaced_by_a_push(
-    registries: list[str], bucket: BucketStore, tmp_path: Path
+    registries: list[str], token_file: Path, bucket: BucketStore, tmp_path: Path
 ) -> None:
     """A push finds the flipped byte, sends the file again, and the version is good."""
     folder = tmp_path / "artifact"
@@ -180,7 +190,7 @@ async def test_wrong_bytes_in_a_bucket_are_replaced_by_a_push(
     (folder / "model.yaml").write_text(MANIFEST)
     (folder / "model.onnx").write_bytes(b"model")
     key = f"blobs/sha256/{hashlib.sha256(b'model').hexdigest()}"
-    async with RegistryClient(registries[0], "token") as client:
+    async with RegistryClient(registries[0], token_file) as client:
         await client.publish("m", folder, metrics={}, lineage={})
         await bucket.put(key, b"mOdel")
         version = await client.publish("m", folder, metrics={}, lineage={})
@@ -189,16 +199,77 @@ async def test_wrong_bytes_in_a_bucket_are_replaced_by_a_push(
         assert (await client.fsck(deep=True)).problems == []
 
 
-async def test_a_url_for_an_upload_does_not_replace_what_is_there(registries: list[str], bucket: BucketStore) -> None:
-    """No URL is given for a blob that is present; one given before is refused once the blob is there."""
-    file = {"path": "a", "size": 5, "sha256": hashlib.sha256(b"model").hexdigest()}
-    async with httpx.AsyncClient(headers={"Authorization": "Bearer token"}) as client:
+def artifact(**contents: bytes) -> list[dict[str, object]]:
+    """The files of an artifact as the registry's calls take them."""
+    return [
+        {"path": name.replace("_", "."), "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in contents.items()
+    ]
+
+
+async def test_a_url_for_an_upload_does_not_replace_what_is_there(
+    registries: list[str], bucket: BucketStore, tmp_path: Path
+) -> None:
+    """Whoever keeps a URL cannot change a version's bytes with it, whatever headers they leave out."""
+    data = {"model_yaml": MANIFEST.encode(), "model_onnx": b"model"}
+    files = artifact(**data)
+    digest = str(files[1]["sha256"])
+    async with httpx.AsyncClient(headers={"Authorization": "Bearer token"}) as client, httpx.AsyncClient() as stranger:
         uploads = f"{registries[0]}/v1/models/m/uploads"
-        (first,) = (await client.post(uploads, json={"files": [file]})).json()["files"]
-        async with httpx.AsyncClient() as stranger:
-            assert (await stranger.put(first["url"], content=b"model", headers=first["headers"])).status_code == 200
-            again = await stranger.put(first["url"], content=b"other", headers=first["headers"])
-            assert again.status_code == 412
-        (second,) = (await client.post(uploads, json={"files": [file]})).json()["files"]
-        assert (second["url"], second["present"]) == ("", True)
-    assert await bucket.get(f"blobs/sha256/{file['sha256']}") == b"model"
+        targets = (await client.post(uploads, json={"files": files})).json()["files"]
+        for target, content in zip(targets, data.values(), strict=True):
+            assert (await stranger.put(target["url"], content=content)).status_code == 200
+        assert await bucket.get(f"blobs/sha256/{digest}") is None
+        # Another replica commits what was uploaded.
+        done = await client.post(f"{registries[1]}/v1/models/m/versions", json={"files": files})
+        assert done.status_code == 201, done.text
+        assert await bucket.list_objects("uploads/sha256") == []
+        assert (await stranger.put(targets[1]["url"], content=b"other")).status_code == 200
+        assert await bucket.get(f"blobs/sha256/{digest}") == b"model"
+        again = (await client.post(uploads, json={"files": files})).json()["files"]
+        assert [(target["url"], target["present"]) for target in again] == [("", True)] * 2
+        assert (await client.post(f"{registries[0]}/v1/models/m/versions", json={"files": files})).status_code == 201
+    async with RegistryClient(registries[0], "token") as registry:
+        await registry.fetch(msgspec.convert(done.json(), Version), tmp_path / "fetched")
+        assert (await registry.fsck(deep=True)).problems == []
+
+
+async def test_wrong_bytes_are_not_committed(registries: list[str], bucket: BucketStore) -> None:
+    """422 names the file and both digests, no blob appears, and the right bytes can be sent to the same URL."""
+    data = {"model_yaml": MANIFEST.encode(), "model_onnx": os.urandom(12_000_000)}
+    files = artifact(**data)
+    versions = f"{registries[0]}/v1/models/m/versions"
+    async with httpx.AsyncClient(headers={"Authorization": "Bearer token"}) as client, httpx.AsyncClient() as stranger:
+        targets = (await client.post(f"{registries[0]}/v1/models/m/uploads", json={"files": files})).json()["files"]
+        await stranger.put(targets[0]["url"], content=data["model_yaml"])
+        wrong = data["model_onnx"][:-1] + b"!"
+        await stranger.put(targets[1]["url"], content=wrong)
+        refused = await client.post(versions, json={"files": files})
+        assert (refused.status_code, refused.json()["code"]) == (422, "incomplete-upload")
+        assert f"model.onnx: The bytes have sha256 {hashlib.sha256(wrong).hexdigest()}" in refused.json()["detail"]
+        assert await bucket.info(f"blobs/sha256/{files[1]['sha256']}") is None
+        await stranger.put(targets[1]["url"], content=data["model_onnx"])
+        assert (await client.post(versions, json={"files": files})).status_code == 201
+
+
+async def test_an_interrupted_push_sends_nothing_twice(registries: list[str]) -> None:
+    """A file that was uploaded, but not committed, is present for the next push if its bytes are right."""
+    files = artifact(right=b"right", wrong=b"wrong")
+    uploads = f"{registries[0]}/v1/models/m/uploads"
+    async with httpx.AsyncClient(headers={"Authorization": "Bearer token"}) as client, httpx.AsyncClient() as stranger:
+        for target in (await client.post(uploads, json={"files": files})).json()["files"]:
+            await stranger.put(target["url"], content=b"right")
+        again = (await client.post(uploads, json={"files": files})).json()["files"]
+        assert [target.get("present", False) for target in again] == [True, False]
+
+
+async def test_uploads_that_were_never_committed_are_collected(bucket: BucketStore) -> None:
+    """Those of a bucket after their grace, whatever their bytes; younger ones stay."""
+    logs = ModelLogs(bucket)
+    while not logs.complete:
+        await logs.poll()
+    await bucket.put("uploads/sha256/abandoned", b"x")
+    await BlobCollector(bucket, logs, grace=3600).collect()
+    assert len(await bucket.list_objects("uploads/sha256")) == 1
+    await BlobCollector(bucket, logs, grace=-60).collect()
+    assert await bucket.list_objects("uploads/sha256") == []

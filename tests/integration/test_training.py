@@ -18,10 +18,14 @@ pytestmark = pytest.mark.integration
 def test_a_training_waits_for_its_registry_and_is_done_once(tmp_path: Path) -> None:
     """With ``--if-missing``, a training waits for the registry, trains and promotes; a later one does nothing."""
     (port,) = free_ports(1)
+    token = tmp_path / "tokens" / "train"
+    token.parent.mkdir()
+    token.write_text("of-this-test")
     environment = os.environ | {
         "PENSTOCK_REGISTRY_PORT": str(port),
-        "PENSTOCK_REGISTRY_STORE_URL": str(tmp_path),
-        "PENSTOCK_REGISTRY_TOKEN": "of-this-test",
+        "PENSTOCK_REGISTRY_STORE_URL": str(tmp_path / "store"),
+        "PENSTOCK_REGISTRY_TOKENS_DIR": str(token.parent),
+        "PENSTOCK_REGISTRY_TOKEN_FILE": str(token),
         "OMP_NUM_THREADS": "1",
     }
     train = [sys.executable, "-m", "penstock_training", "spam", "--if-missing"]

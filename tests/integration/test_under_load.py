@@ -175,7 +175,7 @@ async def test_a_flood_does_not_starve_a_small_tenant(
 
 async def test_a_promotion_costs_no_request(installation: Installation, unlimited_key: str, tmp_path: Path) -> None:
     """A version is promoted and rolled back under load: no request fails, and each answer names its version."""
-    async with RegistryClient(installation.registry_url, installation.registry_token) as registry:
+    async with RegistryClient(installation.registry_url, installation.registry_token_file("read")) as registry:
         model = await registry.model("spam")
         await registry.fetch(model.versions[1], tmp_path / "spam")
     await asyncio.to_thread(installation.penstock, "push", "spam", str(tmp_path / "spam"))
@@ -196,7 +196,7 @@ async def test_a_thousand_mixed_requests_each_get_their_own_answer(
     installation: Installation, unlimited_key: str, tmp_path: Path
 ) -> None:
     """Among invalid and abandoned requests, each valid one gets what the model itself answers for its text."""
-    async with RegistryClient(installation.registry_url, installation.registry_token) as registry:
+    async with RegistryClient(installation.registry_url, installation.registry_token_file("read")) as registry:
         model = await registry.model("spam")
         await registry.fetch(model.versions[1], tmp_path / "spam")
     expected = spam_probabilities(tmp_path / "spam", TEXTS)

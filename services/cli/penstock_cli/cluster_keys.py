@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from penstock_common.errors import PenstockError
 from penstock_gateway.auth.key_record import KeyRecord, dump_record, load_record, new_key, timestamp, unknown_key
@@ -18,6 +20,8 @@ class ClusterKeys:
         PenstockError: 503 ``cluster-unreachable`` or 404 ``unknown-secret``, of all methods.
     """
 
+    keeps_last_use = False
+
     def __init__(self, namespace: str, secret: str) -> None:
         # Slow to import, and not needed for an installation on one machine.
         from kubernetes import client, config
@@ -31,8 +35,16 @@ class ClusterKeys:
         self._namespace = namespace
         self._secret = secret
 
-    def create(self, name: str, rate: float | None = None, burst: float | None = None) -> tuple[KeyRecord, str]:
-        record, key = new_key(name, rate, burst)
+    def create(
+        self,
+        name: str,
+        rate: float | None = None,
+        burst: float | None = None,
+        models: Sequence[str] | None = None,
+        expires: datetime | None = None,
+    ) -> tuple[KeyRecord, str]:
+        """Raises: PenstockError: 422 of ``new_key``."""
+        record, key = new_key(name, rate, burst, models, expires)
         self._write(record)
         return record, key
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -42,8 +41,7 @@ class LocalInstallation:
         """
         home = self._settings.home
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self._settings.secret("registry-token"):
-            self._settings.write_secret("registry-token", secrets.token_urlsafe(32))
+        self._settings.create_registry_tokens()
         parts = [plan.registry(self._settings)]
         parts += [plan.worker(self._settings, i) for i in range(workers)]
         parts += [plan.envoy(self._settings, workers), plan.gateway(self._settings)]
@@ -106,7 +104,7 @@ class LocalInstallation:
             time.sleep(0.05)
 
     def _untrained(self) -> list[str]:
-        headers = {"Authorization": f"Bearer {self._settings.secret('registry-token')}"}
+        headers = {"Authorization": f"Bearer {self._settings.secret('registry-tokens/read')}"}
         models = httpx.get(f"{self._settings.registry_url}/v1/models", headers=headers, timeout=10).json()
         served = {model["name"] for model in models if PRODUCTION in model["aliases"]}
         return [name for name in EXAMPLES if name not in served]
@@ -115,7 +113,7 @@ class LocalInstallation:
         (self._settings.home / "logs").mkdir(exist_ok=True)
         environment = {
             **os.environ,
-            "PENSTOCK_REGISTRY_TOKEN": self._settings.secret("registry-token"),
+            "PENSTOCK_REGISTRY_TOKEN_FILE": str(self._settings.registry_token_file("train")),
             "OMP_NUM_THREADS": "1",
         }
         command = [sys.executable, "-m", "penstock_training", "--registry-url", self._settings.registry_url]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from penstock_common.registry_roles import ROLES
 
 
 class LocalSettings(BaseSettings):
@@ -38,6 +41,21 @@ class LocalSettings(BaseSettings):
     @property
     def keys_db(self) -> Path:
         return self.home / "keys.db"
+
+    def registry_token_file(self, role: str) -> Path:
+        return self.registry_tokens_dir / role
+
+    @property
+    def registry_tokens_dir(self) -> Path:
+        """The folder with a token of the registry for each role."""
+        return (self.home / "registry-tokens").absolute()
+
+    def create_registry_tokens(self) -> None:
+        """Create the tokens that do not exist yet, readable by their owner only."""
+        self.registry_tokens_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for role in ROLES:
+            if not self.registry_token_file(role).exists():
+                self.write_secret(f"registry-tokens/{role}", secrets.token_urlsafe(32))
 
     def secret(self, name: str) -> str:
         """Return the content of a private file of the home folder, or an empty string if there is no such file."""

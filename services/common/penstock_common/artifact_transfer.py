@@ -17,9 +17,6 @@ _CHUNK = 1024 * 1024
 _UPLOAD_TIMEOUT = 300.0  # seconds; a store answers only after it has all bytes, the registry after it has read them
 
 
-_THERE_ALREADY = (409, 412)  # what Azure and S3 answer to If-None-Match: *
-
-
 async def upload_artifact(
     connection: RegistryConnection, model: str, folder: Path, on_progress: Callable[[int], None] | None
 ) -> list[FileRef]:
@@ -108,8 +105,6 @@ async def _upload(
     client = connection.client_for(target.url)
     with connection.translated_errors(target.url):
         response = await client.put(target.url, content=chunks(), headers=headers, timeout=_UPLOAD_TIMEOUT)
-    if response.status_code in _THERE_ALREADY and "If-None-Match" in target.headers:
-        return  # another client has sent the same bytes in the meantime
     raise_for_status(response)
 
 

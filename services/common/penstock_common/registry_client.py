@@ -34,6 +34,7 @@ class RegistryClient:
     All methods raise ``PenstockError``: the registry's own, or 503 ``registry-unreachable``.
 
     Args:
+        token_file: the file with the registry's token, read for each call; None for a registry that asks for none.
         timeout: seconds for each step of a call (connect, send, receive).
         transport: carries all requests instead of the network.
     """
@@ -41,12 +42,12 @@ class RegistryClient:
     def __init__(
         self,
         base_url: str,
-        token: str = "",
+        token_file: Path | None = None,
         *,
         timeout: float = 10.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._connection = RegistryConnection(base_url, token, timeout=timeout, transport=transport)
+        self._connection = RegistryConnection(base_url, token_file, timeout=timeout, transport=transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import msgspec
 
 from penstock_common.errors import PenstockError
+from penstock_common.registry_token import TokenFile
 
 T = TypeVar("T")
 
@@ -18,19 +20,23 @@ class RegistryConnection:
     """The HTTP clients of one registry and of the object store behind it.
 
     Args:
+        token_file: the file with the registry's token; None for a registry that asks for none.
         timeout: seconds for each step of a call (connect, send, receive).
         transport: carries all requests instead of the network.
     """
 
     def __init__(
-        self, base_url: str, token: str, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        base_url: str,
+        token_file: Path | None,
+        *,
+        timeout: float,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self.timeout = timeout
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._registry = httpx.AsyncClient(
-            base_url=self._base_url, headers=headers, timeout=timeout, transport=transport
-        )
+        token = None if token_file is None else TokenFile(token_file)
+        self._registry = httpx.AsyncClient(base_url=self._base_url, auth=token, timeout=timeout, transport=transport)
         # Presigned URLs lead to other hosts, which must not see the token.
         self._object_store = httpx.AsyncClient(timeout=timeout, follow_redirects=True, transport=transport)
 

@@ -104,6 +104,8 @@ class Model(msgspec.Struct, omit_defaults=True):
     versions: dict[int, Version]
     aliases: dict[str, list[AliasTarget]]
     damage: list[Damage] = []
+    #: What each alias pointed at before, newest first: these answer while its present targets cannot be loaded.
+    earlier: dict[str, list[list[AliasTarget]]] = {}
 
 
 class Snapshot(msgspec.Struct, omit_defaults=True):

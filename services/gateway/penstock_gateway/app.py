@@ -52,7 +52,7 @@ from penstock_gateway.settings import GatewaySettings
 
 def build_app(settings: GatewaySettings, health: Health) -> App:
     """The application, not yet connected to anything; its lifespan connects it."""
-    keys = KeyRing(open_keys(settings.keys_url))
+    keys = KeyRing(open_keys(settings.keys_url), settings.keys_stale_seconds)
     disconnects = DisconnectWatch()
     buckets = TokenBuckets(settings.rate, settings.burst)
     admission = LocalAdmission(buckets, settings.bytes_per_row)
@@ -85,7 +85,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             "envoy": upstream.connected,
         }
         await asyncio.to_thread(keys.load)
-        async with RegistryClient(settings.registry_url, settings.registry_token) as registry:
+        async with RegistryClient(settings.registry_url, settings.registry_token_file) as registry:
             background = [
                 asyncio.create_task(keys.refresh_periodically()),
                 asyncio.create_task(disconnects.run()),
@@ -117,6 +117,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
                 await decoders.close()
+                await keys.write_last_uses()
                 await catalog.close()
                 await upstream.close()
 

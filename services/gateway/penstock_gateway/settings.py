@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -22,9 +23,12 @@ class GatewaySettings(BaseSettings):
     #: pools of pods behind Envoy and the models of each (globs; !glob excludes); the first match serves.
     pools: dict[str, list[str]] = {}
     registry_url: str = "http://127.0.0.1:8081"
-    registry_token: str = ""
+    #: file with the registry's token for reading; it may change at any time. None for a registry that asks for none.
+    registry_token_file: Path | None = None
     #: the API keys: a SQLite file, a folder of JSON files (a mounted Secret), or postgresql://...
     keys_url: str
+    #: seconds for which known keys are accepted while their store cannot be read, then 503; 0: without end.
+    keys_stale_seconds: float = Field(default=0.0, ge=0)
     #: name that resolves to the addresses of all ready gateways; each then enforces its share of the limits.
     peers: str = ""
     #: the model that POST /predict asks.

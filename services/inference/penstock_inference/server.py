@@ -49,7 +49,7 @@ async def serve(settings: InferenceSettings) -> None:
     board = HealthBoard()
     await board.show(False, set())
     metrics, _ = start_http_server(settings.metrics_port, settings.host)
-    async with RegistryClient(settings.registry_url, settings.registry_token) as registry:
+    async with RegistryClient(settings.registry_url, settings.registry_token_file) as registry:
         cache = ArtifactCache(registry, settings.cache_dir, settings.cache_bytes)
         loader = VersionLoader(
             cache,

@@ -15,7 +15,8 @@ class InferenceSettings(BaseSettings):
     port: int = 9100
     metrics_port: int = 9200
     registry_url: str = "http://127.0.0.1:8081"
-    registry_token: str = ""
+    #: file with the registry's token for reading; it may change at any time. None for a registry that asks for none.
+    registry_token_file: Path | None = None
     #: folder that keeps the fetched artifacts between starts.
     cache_dir: Path
     #: bytes of artifacts in it that are kept though no version on the pod uses them.

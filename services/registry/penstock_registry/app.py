@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from penstock_common.telemetry import tracing_enabled
-from penstock_registry.authentication import Authenticator, SingleToken, TokenFiles, TokenSource
+from penstock_registry.authentication import Authenticator, TokenFiles
 from penstock_registry.blob_collector import BlobCollector
 from penstock_registry.blobs import Blobs
 from penstock_registry.middleware import OPEN_PATHS, add_middleware
@@ -56,16 +56,14 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     }
     # The handlers parse their bodies themselves, so FastAPI could not describe them; docs/architecture.md lists the calls.
     app = FastAPI(title="Penstock registry", lifespan=lifespan, openapi_url=None, telemetry=telemetry)
-    add_middleware(app, None if settings.allow_anonymous else _authenticator(settings))
+    add_middleware(app, _authenticator(settings))
     add_exception_handlers(app)
     app.include_router(api(registry, watch, max_json_bytes=settings.max_json_bytes))
     return app
 
 
-def _authenticator(settings: RegistrySettings) -> Authenticator:
-    sources: list[TokenSource] = []
-    if settings.token:
-        sources.append(SingleToken(settings.token))
-    if settings.tokens_dir is not None:
-        sources.append(TokenFiles(settings.tokens_dir))
-    return Authenticator(sources, max_bad_tokens=settings.max_bad_tokens)
+def _authenticator(settings: RegistrySettings) -> Authenticator | None:
+    if settings.allow_anonymous:
+        return None
+    assert settings.tokens_dir is not None  # RegistrySettings refuses to have neither
+    return Authenticator(TokenFiles(settings.tokens_dir), max_bad_tokens=settings.max_bad_tokens)

@@ -7,43 +7,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 from prometheus_client import Counter
 
 from penstock_common.errors import PenstockError
+from penstock_common.registry_roles import ROLES
 
 logger = structlog.get_logger()
 REFUSED = Counter("penstock_registry_bad_tokens_total", "Calls without a right token.")
 
-#: Each role with what it includes.
-ROLES: Mapping[str, frozenset[str]] = {
-    "read": frozenset({"read"}),
-    "publish": frozenset({"read", "publish"}),
-    "promote": frozenset({"read", "promote"}),
-    "admin": frozenset({"read", "publish", "promote", "admin"}),
-}
 ALL_ROLES = ROLES["admin"]
 
 _ADDRESSES = 1024  # remembered at once
 _MINUTE = 60.0  # seconds
 _LOG_EVERY = 10.0  # seconds
-
-
-class TokenSource(Protocol):
-    def tokens(self) -> Mapping[bytes, frozenset[str]]:
-        """All tokens at present, with their roles."""
-
-
-class SingleToken:
-    """One token that may do everything."""
-
-    def __init__(self, token: str) -> None:
-        self._tokens = {token.encode(): ALL_ROLES}
-
-    def tokens(self) -> Mapping[bytes, frozenset[str]]:
-        return self._tokens
 
 
 class TokenFiles:
@@ -61,6 +39,7 @@ class TokenFiles:
             raise ValueError(f"{folder} has no token in any of the files {', '.join(ROLES)}")
 
     def tokens(self) -> Mapping[bytes, frozenset[str]]:
+        """All tokens at present, with the rights that their files give them."""
         stamp = [_stamp(path) for path in self._files.values()]
         if stamp != self._stamp:
             tokens: dict[bytes, frozenset[str]] = {}
@@ -87,9 +66,9 @@ class Authenticator:
     """
 
     def __init__(
-        self, sources: list[TokenSource], *, max_bad_tokens: int = 20, clock: Callable[[], float] = time.monotonic
+        self, tokens: TokenFiles, *, max_bad_tokens: int = 20, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._sources = sources
+        self._tokens = tokens
         self._max_bad_tokens = max_bad_tokens
         self._clock = clock
         self._attempts: OrderedDict[str, tuple[float, int]] = OrderedDict()  # by address: start of the minute, count
@@ -105,10 +84,9 @@ class Authenticator:
         scheme, _, given = authorization.partition(" ")
         roles: frozenset[str] = frozenset()
         if scheme.lower() == "bearer":
-            for source in self._sources:
-                for token, token_roles in source.tokens().items():
-                    if hmac.compare_digest(given.encode("latin-1", "replace"), token):
-                        roles |= token_roles
+            for token, token_roles in self._tokens.tokens().items():
+                if hmac.compare_digest(given.encode("latin-1", "replace"), token):
+                    roles |= token_roles
         if not roles:
             raise self._refusal(address)
         return roles

@@ -8,7 +8,7 @@ import time
 import structlog
 from prometheus_client import Counter
 
-from penstock_registry.blobs import FOLDER
+from penstock_registry.blobs import FOLDER, UPLOADS
 from penstock_registry.folder_store import UNFINISHED, FolderStore
 from penstock_registry.model_logs import ModelLogs
 from penstock_registry.object_store import ObjectStore
@@ -44,10 +44,10 @@ class BlobCollector:
     async def collect(self) -> int:
         """Return how many blobs were removed."""
         oldest = time.time() - self._grace
-        if isinstance(self._store, FolderStore):
-            for unfinished in await self._store.list_objects(UNFINISHED):
-                if unfinished.modified < oldest:
-                    await self._store.delete(unfinished.key)
+        arrivals = UNFINISHED if isinstance(self._store, FolderStore) else UPLOADS
+        for unfinished in await self._store.list_objects(arrivals):
+            if unfinished.modified < oldest:
+                await self._store.delete(unfinished.key)
         candidates = [blob for blob in await self._store.list_objects(FOLDER) if blob.modified < oldest]
         if not candidates:
             return 0

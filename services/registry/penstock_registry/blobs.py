@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Literal
 
 import structlog
 from prometheus_client import Counter
@@ -21,13 +21,18 @@ logger = structlog.get_logger()
 WRONG = Counter("penstock_registry_wrong_blobs_total", "Blobs found whose bytes are not those of their digest.")
 
 FOLDER = "blobs/sha256"
+#: Where files arrive in a bucket, by the digests that they should have.
+UPLOADS = "uploads/sha256"
 
 
 class Blobs:
     """The blobs of one store.
 
-    A bucket hands out presigned URLs, so that bytes never pass through the registry. The
-    blobs of a local folder are sent and received by the registry itself.
+    A bucket hands out presigned URLs, so that clients exchange bytes with the store itself. The
+    blobs of a local folder are sent and received by the registry.
+
+    A presigned PUT cannot be made conditional and is valid for an hour, so none is given for a blob: an upload
+    to a bucket arrives elsewhere, and the registry writes it under its digest while it checks the bytes.
 
     Args:
         max_bytes: of one blob.
@@ -78,19 +83,22 @@ class Blobs:
             )
         if info is not None and good and (named or _age(info) < self._grace / 2):
             return Target(file.path, file.sha256, file.size, "", present=True)
-        headers = {}
-        if isinstance(self._store, BucketStore):
-            headers = self._store.upload_headers(create_only=info is None)
-        return Target(file.path, file.sha256, file.size, await self.url("PUT", file.sha256), headers)
+        if not isinstance(self._store, BucketStore):
+            return Target(file.path, file.sha256, file.size, _path(file.sha256))
+        with contextlib.suppress(PenstockError):  # wrong bytes, which this upload replaces
+            if await self._take_upload(file.sha256, self._store):  # of a push that was not finished
+                return Target(file.path, file.sha256, file.size, "", present=True)
+        url = await self._store.sign("PUT", _upload_key(file.sha256))
+        return Target(file.path, file.sha256, file.size, url, self._store.upload_headers())
 
     async def download_target(self, file: FileRef) -> Target:
-        return Target(file.path, file.sha256, file.size, await self.url("GET", file.sha256))
+        return Target(file.path, file.sha256, file.size, await self.download_url(file.sha256))
 
-    async def url(self, method: Literal["GET", "PUT"], digest: str) -> str:
-        """Where a client sends or gets a blob: a presigned URL, or a path of this registry."""
+    async def download_url(self, digest: str) -> str:
+        """Where a client gets a blob: a presigned URL, or a path of this registry."""
         if isinstance(self._store, BucketStore):
-            return await self._store.sign(method, key(digest))
-        return f"/v1/blobs/sha256/{digest}"
+            return await self._store.sign("GET", key(digest))
+        return _path(digest)
 
     def local_file(self, digest: str) -> Path | None:
         """The file of a blob, or None if the store is a bucket."""
@@ -145,6 +153,37 @@ class Blobs:
     async def read(self, file: FileRef) -> bytes:
         return b"".join([chunk async for chunk in self._store.read(key(file.sha256), file.size)])
 
+    async def take_in(self, file: FileRef, *, named: bool) -> str | None:
+        """Make a file's upload its blob, unless there is a good one; what is wrong then, as ``problem`` has it."""
+        problem = await self.problem(file, named=named)
+        if problem is None or not isinstance(self._store, BucketStore):
+            return problem
+        try:
+            taken = await self._take_upload(file.sha256, self._store)
+        except PenstockError as err:
+            return f"{file.path}: {err.detail}"
+        return await self.problem(file, named=named) if taken else problem
+
+    async def _take_upload(self, digest: str, bucket: BucketStore) -> bool:
+        """Write an upload under its digest while its bytes are checked, and remove it; whether there was one.
+
+        What is written is what was checked, whatever the client sends to its URL meanwhile.
+
+        Raises:
+            PenstockError: 413 ``blob-too-large``; 422 ``wrong-digest``. Nothing is written then.
+        """
+        upload = await bucket.info(_upload_key(digest))
+        if upload is None:
+            return False
+        try:
+            await bucket.put_stream(key(digest), self._checked(digest, bucket.read(upload.key, upload.size)))
+        except FileNotFoundError:  # another registry took it meanwhile
+            return True
+        await bucket.delete(upload.key)
+        if (info := await self.info(digest)) is not None:
+            self._verified[digest] = info.stamp
+        return True
+
     async def problem(self, file: FileRef, *, named: bool = True, anew: bool = False) -> str | None:
         """What is wrong with the blob of a file, or None if it is as declared.
 
@@ -198,6 +237,14 @@ def _size_problem(file: FileRef, info: ObjectInfo | None) -> str | None:
 
 def key(digest: str) -> str:
     return f"{FOLDER}/{digest}"
+
+
+def _upload_key(digest: str) -> str:
+    return f"{UPLOADS}/{digest}"
+
+
+def _path(digest: str) -> str:
+    return f"/v1/blobs/sha256/{digest}"
 
 
 def _age(info: ObjectInfo) -> float:

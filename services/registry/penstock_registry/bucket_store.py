@@ -16,10 +16,9 @@ from penstock_registry.object_store import CHUNK, ObjectInfo
 SCHEMES: dict[str, type[S3Store | GCSStore | AzureStore]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 _URL_LIFETIME = timedelta(hours=1)
 _PAGE = 1000  # keys in one answer to a listing
+_PARTS_AT_ONCE = 2  # of 5 MB each, in memory
 
-#: Headers of an upload that must not replace an object. GCS has none that a plain presigned URL allows.
-_CREATE_ONLY: dict[str, dict[str, str]] = {"s3": {"If-None-Match": "*"}, "az": {"If-None-Match": "*"}, "gs": {}}
-#: Headers of every upload.
+#: Headers of an upload by URL.
 _UPLOAD: dict[str, dict[str, str]] = {"s3": {}, "az": {"x-ms-blob-type": "BlockBlob"}, "gs": {}}
 
 
@@ -70,13 +69,17 @@ class BucketStore:
         async for chunk in result.stream(min_chunk_size=CHUNK):
             yield bytes(chunk)
 
+    async def put_stream(self, key: str, chunks: AsyncIterator[bytes]) -> None:
+        """Write or replace an object chunk by chunk; if ``chunks`` raises, nothing is written."""
+        await obstore.put_async(self._bucket, key, chunks, max_concurrency=_PARTS_AT_ONCE)
+
     async def sign(self, method: Literal["GET", "PUT"], key: str) -> str:
         """A URL with which anybody can get or put an object for an hour."""
         return await obstore.sign_async(self._bucket, method, key, _URL_LIFETIME)
 
-    def upload_headers(self, *, create_only: bool) -> dict[str, str]:
+    def upload_headers(self) -> dict[str, str]:
         """Headers to send with a PUT to a signed URL."""
-        return _UPLOAD[self._scheme] | (_CREATE_ONLY[self._scheme] if create_only else {})
+        return _UPLOAD[self._scheme]
 
 
 def _describe(meta: obstore.ObjectMeta) -> ObjectInfo:

@@ -6,6 +6,9 @@ import msgspec
 
 from penstock_common.registry_models import AliasTarget, Damage, LogEntry, Model, Version
 
+#: Earlier targets of an alias that are kept.
+_MAX_EARLIER = 4
+
 
 class UnusableEntryError(ValueError):
     """An entry that contradicts the state before it."""
@@ -40,6 +43,7 @@ def apply_entry(state: ModelState, entry: LogEntry) -> ModelState:
     """
     model = state.model
     versions, aliases, damage = dict(model.versions), dict(model.aliases), model.damage
+    earlier = dict(model.earlier)
     last_version, removed = state.last_version, state.removed_blobs
     match entry.kind:
         case "registered":
@@ -53,21 +57,27 @@ def apply_entry(state: ModelState, entry: LogEntry) -> ModelState:
             for target in entry.targets:
                 if target.version not in versions:
                     raise UnusableEntryError(f"{entry.alias!r} names version {target.version}, which is not there")
+            before = [aliases.get(entry.alias, []), *earlier.get(entry.alias, [])]
             aliases[entry.alias] = entry.targets
+            earlier[entry.alias] = [targets for targets in before if targets not in ([], entry.targets)][:_MAX_EARLIER]
         case "alias-deleted":
             aliases.pop(entry.alias, None)
+            earlier.pop(entry.alias, None)
         case "retired":
             versions[entry.retired] = msgspec.structs.replace(_known(versions, entry.retired), retired=True)
+            earlier = _earlier_without(earlier, entry.retired)
         case "version-quarantined":
             removed |= _digests([_known(versions, entry.quarantined)])
             del versions[entry.quarantined]
             aliases = _without(aliases, entry.quarantined)
+            earlier = _earlier_without(earlier, entry.quarantined)
         case "repaired":
             damage = [d for d in damage if d.entry not in entry.lost]
         case "deleted":
             removed |= _digests(list(versions.values()))
-            versions, aliases, damage = {}, {}, []
-    return ModelState(Model(model.name, entry.entry, versions, aliases, damage), last_version, removed)
+            versions, aliases, damage, earlier = {}, {}, [], {}
+    earlier = {alias: targets for alias, targets in earlier.items() if alias in aliases and targets}
+    return ModelState(Model(model.name, entry.entry, versions, aliases, damage, earlier), last_version, removed)
 
 
 def set_aside(state: ModelState, entry: int, last: int, reason: str) -> ModelState:
@@ -75,9 +85,8 @@ def set_aside(state: ModelState, entry: int, last: int, reason: str) -> ModelSta
     model = state.model
     damage = [*model.damage, Damage(entry, reason)]
     lost = last - entry + 1
-    return ModelState(
-        Model(model.name, last, model.versions, model.aliases, damage), state.last_version + lost, state.removed_blobs
-    )
+    changed = msgspec.structs.replace(model, revision=last, damage=damage)
+    return ModelState(changed, state.last_version + lost, state.removed_blobs)
 
 
 def _known(versions: dict[int, Version], number: int) -> Version:
@@ -89,6 +98,14 @@ def _known(versions: dict[int, Version], number: int) -> Version:
 def _without(aliases: dict[str, list[AliasTarget]], number: int) -> dict[str, list[AliasTarget]]:
     kept = {alias: [t for t in targets if t.version != number] for alias, targets in aliases.items()}
     return {alias: targets for alias, targets in kept.items() if targets}
+
+
+def _earlier_without(earlier: dict[str, list[list[AliasTarget]]], number: int) -> dict[str, list[list[AliasTarget]]]:
+    """The earlier targets of each alias of which none names a version."""
+    return {
+        alias: [targets for targets in before if number not in {target.version for target in targets}]
+        for alias, before in earlier.items()
+    }
 
 
 def _digests(versions: list[Version]) -> frozenset[str]:

@@ -27,7 +27,7 @@ async def checked_manifest(
     Raises:
         PenstockError: 422 ``incomplete-upload`` naming each missing or wrong blob; 422 ``bad-manifest``.
     """
-    found = [await blobs.problem(file, named=is_named(file.sha256)) for file in files]
+    found = [await blobs.take_in(file, named=is_named(file.sha256)) for file in files]
     wrong = [problem for problem in found if problem is not None]
     if wrong:
         raise PenstockError(422, "incomplete-upload", "; ".join(wrong) + ".", extra={"problems": wrong})

@@ -61,7 +61,7 @@ def api(registry: Registry, watch: Watch, *, max_json_bytes: int) -> APIRouter:
             raise PenstockError(404, "unknown-blob", f"There is no blob {digest}.")
         file = registry.blobs.local_file(digest)
         if file is None:
-            return RedirectResponse(await registry.blobs.url("GET", digest), status_code=307)
+            return RedirectResponse(await registry.blobs.download_url(digest), status_code=307)
         return _BlobResponse(file, media_type="application/octet-stream", headers={"ETag": f'"{digest}"'})
 
     @router.post("/v1/models/{model}/versions", dependencies=PUBLISH)

@@ -15,9 +15,7 @@ class RegistrySettings(BaseSettings):
     port: int = 8081
     #: A folder, or s3://, gs:// or az://, with credentials in the environment variables of that store.
     store_url: str
-    #: Bearer token that may do everything.
-    token: str = ""
-    #: Folder with files named after roles (read, publish, promote, admin), each with a token on every line.
+    #: Folder with files named after roles (read, publish, promote, train, admin), each with a token on every line.
     tokens_dir: Path | None = None
     #: Needs no token; for networks in which something else authenticates.
     allow_anonymous: bool = False
@@ -44,9 +42,8 @@ class RegistrySettings(BaseSettings):
 
     @model_validator(mode="after")
     def _token_or_anonymous(self) -> RegistrySettings:
-        if not self.token and self.tokens_dir is None and not self.allow_anonymous:
+        if self.tokens_dir is None and not self.allow_anonymous:
             raise ValueError(
-                "set PENSTOCK_REGISTRY_TOKEN or PENSTOCK_REGISTRY_TOKENS_DIR, "
-                "or PENSTOCK_REGISTRY_ALLOW_ANONYMOUS=true to go without"
+                "set PENSTOCK_REGISTRY_TOKENS_DIR, or PENSTOCK_REGISTRY_ALLOW_ANONYMOUS=true to go without tokens"
             )
         return self

@@ -112,7 +112,8 @@ def _train(name: str, data: Path | None, folder: Path, format_: Format | None, s
 
 
 def _client(url: str) -> RegistryClient:
-    return RegistryClient(url, os.environ.get("PENSTOCK_REGISTRY_TOKEN", ""), timeout=60.0)
+    token_file = os.environ.get("PENSTOCK_REGISTRY_TOKEN_FILE")
+    return RegistryClient(url, Path(token_file) if token_file else None, timeout=60.0)
 
 
 async def _is_served(url: str, model: str) -> bool:

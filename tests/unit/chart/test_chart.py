@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
+
+from penstock_gateway.settings import GatewaySettings
+from penstock_inference.health import LIVE
+from penstock_inference.settings import InferenceSettings
+from penstock_registry.settings import RegistrySettings
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "deploy" / "helm" / "penstock"
@@ -95,6 +101,18 @@ def test_every_pod_fits_pod_security_restricted(variant: str) -> None:
         (["--set", "tracing.endpoint=http://10.0.0.5"], "names no port"),
         (["--set", "gateway.replica=3"], "replica"),
         (["--set", "image.pullPolicy=Sometimes"], "pullPolicy"),
+        (
+            ["--set-json", 'gateway.env=[{"name":"PENSTOCK_GATEWAY_RATE","value":"1"}]'],
+            "gateway.env: PENSTOCK_GATEWAY_RATE",
+        ),
+        (
+            ["--set-json", 'registry.env=[{"name":"PENSTOCK_REGISTRY_HOST","value":"x"}]'],
+            "registry.env: PENSTOCK_REGISTRY",
+        ),
+        (
+            ["--set-json", 'pools.gpu={"models":["big*"],"env":[{"name":"PENSTOCK_INFERENCE_MODELS","value":"*"}]}'],
+            "pools.gpu.env: PENSTOCK_INFERENCE_MODELS",
+        ),
     ],
 )
 def test_contradictions_are_refused_with_what_to_change(options: list[str], words: str) -> None:
@@ -138,18 +156,6 @@ def test_only_the_registry_sees_the_stores_credentials() -> None:
     assert with_credentials == {("Deployment", "penstock-registry")}
 
 
-def test_the_first_key_and_its_hash_belong_together() -> None:
-    """The Secret of hashes has the SHA-256 of the key in the other Secret."""
-    import base64
-    import hashlib
-
-    objects = rendered()
-    key = base64.b64decode(objects["Secret", "penstock-first-key"]["data"]["key"])
-    record = json.loads(base64.b64decode(objects["Secret", "penstock-keys"]["data"]["first.json"]))
-    assert record["hash"] == hashlib.sha256(key).hexdigest()
-    assert key.decode().startswith(f"psk_{record['id']}_")
-
-
 @pytest.mark.parametrize(("seconds", "last_resort"), [(10, "60"), (120, "130")])
 def test_the_last_resort_is_longer_than_the_longest_request(seconds: int, last_resort: str) -> None:
     """The gateway would refuse to start otherwise."""
@@ -159,18 +165,110 @@ def test_the_last_resort_is_longer_than_the_longest_request(seconds: int, last_r
     assert environment["PENSTOCK_GATEWAY_ANSWER_SECONDS"] == last_resort
 
 
-GITOPS = [
-    "--set=auth.existingTokenSecret=token",
-    "--set=auth.existingKeySecret=key",
-    "--set=auth.existingKeysSecret=keys",
-]
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_rendering_is_the_same_and_holds_no_secret(variant: str) -> None:
+    """A GitOps controller that renders again, without a cluster, sees no difference and stores nothing secret."""
+    first, second = helm(*VARIANTS[variant]), helm(*VARIANTS[variant])
+    assert first.stdout == second.stdout
+    assert "kind: Deployment" in first.stdout
+    assert "kind: Secret" not in first.stdout
 
 
-def test_with_secrets_of_their_own_every_rendering_is_the_same() -> None:
-    """A GitOps controller that renders again sees no difference, and the chart creates no Secret."""
-    first, second = rendered(*GITOPS), rendered(*GITOPS)
-    assert first == second
-    assert not [name for kind, name in first if kind == "Secret"]
+TOKENS = "--set=auth.existingTokensSecret=our-tokens"
+KEYS = "--set=auth.existingKeysSecret=our-keys"
+KEY = "--set=auth.existingKeySecret=our-key"
+DATABASE = "--set=auth.postgresqlSecret=db"
+
+
+@pytest.mark.parametrize(
+    ("options", "created", "readable"),
+    [
+        (
+            [],
+            ["--tokens=penstock-registry-tokens", "--key=penstock-first-key", "--records=penstock-keys"],
+            ["penstock-first-key", "penstock-keys"],
+        ),
+        ([TOKENS], ["--key=penstock-first-key", "--records=penstock-keys"], ["penstock-first-key", "penstock-keys"]),
+        ([KEYS], ["--tokens=penstock-registry-tokens"], []),
+        ([KEYS, KEY], ["--tokens=penstock-registry-tokens"], []),
+        ([DATABASE], ["--tokens=penstock-registry-tokens"], []),
+    ],
+)
+def test_a_job_creates_the_secrets_that_nobody_named(
+    options: list[str], created: list[str], readable: list[str]
+) -> None:
+    """It comes before the rest, after its own rights: to create Secrets, and to read those of the first key."""
+    objects = rendered(*options)
+    job = objects["Job", "penstock-secrets"]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["--namespace=default", "--release=penstock", *created]
+    get = [
+        rule.get("resourceNames", []) for rule in objects["Role", "penstock-secrets"]["rules"] if "get" in rule["verbs"]
+    ]
+    assert get == ([readable] if readable else [])
+    weights = {}
+    for kind in ("ServiceAccount", "Role", "RoleBinding", "Job"):
+        annotations = objects[kind, "penstock-secrets"]["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "pre-install,pre-upgrade"
+        weights[kind] = int(annotations["helm.sh/hook-weight"])
+    assert weights["Job"] > max(weights["ServiceAccount"], weights["Role"], weights["RoleBinding"])
+
+
+def test_the_job_starts_as_the_chart_calls_it() -> None:
+    """The program knows the options that the Job gives it."""
+    (container,) = rendered()["Job", "penstock-secrets"]["spec"]["template"]["spec"]["containers"]
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("KUBERNETES_")}
+    done = subprocess.run(
+        [sys.executable, *container["command"][1:], *container["args"]],
+        env=outside | {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "/var/run/secrets/kubernetes.io/serviceaccount/token" in done.stderr  # which is there in a pod only
+    assert "No such option" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [[TOKENS, KEYS], [TOKENS, KEYS, KEY], [TOKENS, DATABASE]])
+def test_with_secrets_of_its_owner_an_installation_has_no_job(options: list[str]) -> None:
+    """Nothing in the cluster then has a right on Secrets, and every part mounts those that were named."""
+    objects = rendered(*options)
+    assert not [name for kind, name in objects if kind in ("Role", "RoleBinding")]
+    assert ("Job", "penstock-secrets") not in objects
+    mounted = {v["secret"]["secretName"] for spec in pods(objects) for v in spec.get("volumes", []) if "secret" in v}
+    assert mounted == {"our-tokens"} | ({"our-keys"} if KEYS in options else set())
+    (test,) = objects["Pod", "penstock-test"]["spec"]["containers"]
+    key = next(variable for variable in test["env"] if variable["name"] == "KEY")
+    assert key.get("valueFrom", {}).get("secretKeyRef", {}).get("name") == ("our-key" if KEY in options else None)
+
+
+def test_each_part_gets_the_token_that_it_needs_as_a_file() -> None:
+    """Gateways and pods may only read, the example may also publish and promote, the registry knows all tokens."""
+    objects = rendered()
+    runtime = yaml.safe_load((ROOT / "deploy" / "k8s" / "kserve" / "runtime.yaml").read_text())
+    (example,) = [o for (kind, name), o in objects.items() if kind == "Job" and name.startswith("penstock-example")]
+    parts = {
+        "read": [
+            objects["Deployment", "penstock-gateway"]["spec"]["template"]["spec"],
+            objects["Deployment", "penstock-inference"]["spec"]["template"]["spec"],
+            runtime["spec"],
+        ],
+        "train": [example["spec"]["template"]["spec"]],
+    }
+    for role, specs in parts.items():
+        for spec in specs:
+            (volume,) = [v["secret"] for v in spec["volumes"] if v["name"] == "registry-token"]
+            assert volume["secretName"] == "penstock-registry-tokens"
+            assert volume["items"] == [{"key": role, "path": "token"}]
+            for container in spec["containers"]:
+                files = {e["name"]: e.get("value") for e in container["env"] if "TOKEN" in e["name"]}
+                assert list(files.values()) == ["/registry-token/token"]
+                assert all(name.endswith("_REGISTRY_TOKEN_FILE") for name in files)
+                (mount,) = [m for m in container["volumeMounts"] if m["name"] == "registry-token"]
+                assert "subPath" not in mount  # which would never see a new token
+    registry = objects["Deployment", "penstock-registry"]["spec"]["template"]["spec"]
+    (volume,) = [v["secret"] for v in registry["volumes"] if v["name"] == "registry-tokens"]
+    assert (volume["secretName"], volume.get("items")) == ("penstock-registry-tokens", None)
 
 
 def test_a_digest_replaces_the_tag() -> None:
@@ -219,6 +317,43 @@ def test_access_to_the_gateway_can_be_restricted() -> None:
     )
     assert "from" not in everybody
     assert ours["from"] == [{"podSelector": {"matchLabels": {"app": "shop"}}}]
+
+
+def settings_of(objects: dict[tuple[str, str], dict[str, Any]], part: str) -> dict[str, str]:
+    """Return the environment that the chart gives a part, without what comes from a Secret."""
+    (container,) = objects["Deployment", f"penstock-{part}"]["spec"]["template"]["spec"]["containers"]
+    names = [variable["name"] for variable in container["env"]]
+    assert len(set(names)) == len(names)
+    return {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+
+
+def test_every_setting_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each service understands what the chart gives it, and takes further settings from ``env``; a pool's own list wins."""
+    lists = {
+        "gateway.env": [{"name": "PENSTOCK_GATEWAY_MAX_CONNECTIONS_PER_ADDRESS", "value": "77"}],
+        "registry.env": [{"name": "PENSTOCK_REGISTRY_MAX_BLOB_BYTES", "value": "78"}],
+        "poolDefaults.env": [{"name": "PENSTOCK_INFERENCE_CACHE_BYTES", "value": "79"}],
+        "pools.gpu": {"models": ["big*"], "env": [{"name": "PENSTOCK_INFERENCE_CACHE_BYTES", "value": "80"}]},
+    }
+    objects = rendered(*[f"--set-json={value}={json.dumps(content)}" for value, content in lists.items()])
+    for part in ("gateway", "registry", "inference"):
+        for name, value in settings_of(objects, part).items():
+            monkeypatch.setenv(name, value)
+    assert GatewaySettings().max_connections_per_address == 77
+    assert RegistrySettings().max_blob_bytes == 78
+    assert InferenceSettings().cache_bytes == 79
+    assert settings_of(objects, "gpu")["PENSTOCK_INFERENCE_CACHE_BYTES"] == "80"
+
+
+def test_the_pods_event_loop_answers_the_probes_of_kubernetes() -> None:
+    """Start and life are the service "/live" of the port that serves predictions, readiness is the pod's own status."""
+    runtime = yaml.safe_load((ROOT / "deploy" / "k8s" / "kserve" / "runtime.yaml").read_text())
+    specs = [rendered()["Deployment", "penstock-inference"]["spec"]["template"]["spec"], runtime["spec"]]
+    for spec in specs:
+        (pod,) = spec["containers"]
+        assert pod["livenessProbe"]["grpc"] == {"port": 9100, "service": LIVE}
+        assert pod["readinessProbe"]["grpc"] == {"port": 9100}
+        assert pod.get("startupProbe", pod["livenessProbe"])["grpc"]["service"] == LIVE
 
 
 def test_documents_are_up_to_date() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import Result
@@ -47,6 +50,87 @@ def test_created_listed_revoked(home: Path) -> None:
     assert "shop" in penstock("list").stdout
     assert penstock("revoke", created["id"]).stdout == f"revoked {created['id']}\n"
     assert answer(home / "keys.db", created["key"]) == "revoked-key"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "ahead"),
+    [
+        ("--expires-in", "90d", timedelta(days=90)),
+        ("--expires-in", "12h", timedelta(hours=12)),
+        ("--expires-at", "2999-01-31T01:00:00+01:00", None),
+    ],
+)
+def test_a_key_with_an_end_and_models(option: str, value: str, ahead: timedelta | None) -> None:
+    """Both ways to say when a key expires, and the globs of its models, are listed."""
+    before = datetime.now(UTC).replace(microsecond=0)
+    created = json.loads(
+        penstock("create", "--name", "shop", option, value, "--models", "price-*, !price-beta", "--json").stdout
+    )
+    (listed,) = json.loads(penstock("list", "--json").stdout)
+    assert listed["models"] == created["models"] == ["price-*", "!price-beta"]
+    assert listed["last_used"] is None
+    expires = datetime.fromisoformat(listed["expires"])
+    if ahead is None:
+        assert listed["expires"] == "2999-01-31T00:00:00Z"
+    else:
+        assert before + ahead <= expires <= datetime.now(UTC) + ahead
+
+
+@pytest.mark.parametrize(
+    ("arguments", "explanation"),
+    [
+        (["--expires-in", "90"], "give at most 5 digits and one of s, m, h, d, w"),
+        (["--expires-in", "100000d"], "give at most 5 digits and one of s, m, h, d, w"),
+        (["--expires-at", "2999-01-31T00:00:00"], "give a time with its zone"),
+        (["--expires-at", "tomorrow"], "give a time with its zone"),
+        (["--expires-at", "2026-01-31T00:00:00Z"], "expires 2026-01-31T00:00:00Z is over"),
+        (["--expires-in", "0s"], "name a time in the future"),
+        (["--expires-in", "1d", "--expires-at", "2999-01-31T00:00:00Z"], "not both"),
+        (["--models", ""], "globs that are not empty"),
+        (["--models", "!spam"], "at least one of them without '!'"),
+    ],
+)
+def test_an_end_or_models_that_make_no_sense(home: Path, arguments: list[str], explanation: str) -> None:
+    """The error names the option and what it takes, and creates no store."""
+    done = penstock("create", "--name", "shop", *arguments)
+    assert done.exit_code == 1
+    assert explanation in done.stderr
+    assert not home.exists()
+
+
+class Cluster:
+    """The part of Kubernetes' API that keys need: one Secret, and no pods."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, str] = {}
+
+    def read_namespaced_secret(self, name: str, namespace: str) -> SimpleNamespace:
+        return SimpleNamespace(data=self.data)
+
+    def patch_namespaced_secret(self, name: str, namespace: str, body: dict[str, dict[str, str]]) -> None:
+        self.data |= body["data"]
+
+    def list_namespaced_pod(self, namespace: str, label_selector: str) -> SimpleNamespace:
+        return SimpleNamespace(items=[])
+
+
+def test_keys_in_a_clusters_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key's models and end are in the Secret, gateways read them there, and there is no last use to list."""
+    cluster = Cluster()
+    monkeypatch.setattr("kubernetes.config.load_kube_config", lambda: None)
+    monkeypatch.setattr("kubernetes.client.CoreV1Api", lambda: cluster)
+    created = json.loads(
+        penstock("create", "--name", "shop", "--expires-in", "1h", "--models", "spam", "--kubernetes", "--json").stdout
+    )
+    (listed,) = json.loads(penstock("list", "--kubernetes", "--json").stdout)
+    assert (listed["models"], listed["expires"]) == (["spam"], created["expires"])
+    assert "last_used" not in listed
+    penstock("revoke", created["id"], "--kubernetes")
+    ((name, encoded),) = cluster.data.items()
+    (tmp_path / name).write_bytes(base64.b64decode(encoded))
+    (record,) = open_keys(str(tmp_path)).read() or []
+    assert (record.models, record.expires) == (["spam"], created["expires"])
+    assert answer(tmp_path, created["key"]) == "revoked-key"
 
 
 def test_without_json_the_key_alone_is_printed(home: Path) -> None:

@@ -25,8 +25,11 @@ class Registry:
     def __init__(self, answer: Any) -> None:
         self._answer = answer
         self.calls: list[tuple[str, str]] = []
+        self.roles: list[str] = []
 
-    def ask(self, _settings: LocalSettings, call: Callable[[RegistryClient], Awaitable[Any]]) -> Any:
+    def ask(self, _settings: LocalSettings, role: str, call: Callable[[RegistryClient], Awaitable[Any]]) -> Any:
+        self.roles.append(role)
+
         async def run() -> Any:
             async with RegistryClient("http://registry", transport=httpx.MockTransport(self._respond)) as client:
                 return await call(client)
@@ -67,10 +70,9 @@ def test_fsck_ends_with_status_1_if_something_is_wrong(monkeypatch: pytest.Monke
     [
         (["repair", "m"], ("POST", "/v1/models/m/repair")),
         (["quarantine", "m", "3"], ("POST", "/v1/models/m/versions/3/quarantine")),
-        (["delete", "m", "--why", "a mistake"], ("DELETE", "/v1/models/m")),
     ],
 )
 def test_each_command_is_one_call(monkeypatch: pytest.MonkeyPatch, arguments: list[str], call: tuple[str, str]) -> None:
-    """Of the administrator's calls."""
+    """Of the administrator's calls, with the administrator's token."""
     asked, result = run(monkeypatch, MODEL, *arguments)
-    assert (result.exit_code, asked.calls) == (0, [call]), result.output
+    assert (result.exit_code, asked.calls, asked.roles) == (0, [call], ["admin"]), result.output

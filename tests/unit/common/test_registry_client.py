@@ -31,8 +31,15 @@ def target(path: str, data: bytes, url: str, **more: Any) -> dict[str, Any]:
     return {"path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "url": url, **more}
 
 
-def client(answer: Callable[[httpx.Request], httpx.Response]) -> RegistryClient:
-    return RegistryClient("http://registry.example", "secret", transport=httpx.MockTransport(answer))
+def client(answer: Callable[[httpx.Request], httpx.Response], token_file: Path | None = None) -> RegistryClient:
+    return RegistryClient("http://registry.example", token_file, transport=httpx.MockTransport(answer))
+
+
+@pytest.fixture
+def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokens") / "read"
+    path.write_text("secret\n")
+    return path
 
 
 def serving(blobs: dict[str, httpx.Response], *targets: dict[str, Any]) -> Callable[[httpx.Request], httpx.Response]:
@@ -135,7 +142,7 @@ async def test_a_folder_that_holds_something_else_is_fetched_again(tmp_path: Pat
     assert (tmp_path / "m" / "model.onnx").read_bytes() == MODEL
 
 
-async def test_only_the_registry_gets_the_token(tmp_path: Path) -> None:
+async def test_only_the_registry_gets_the_token(tmp_path: Path, token_file: Path) -> None:
     """A path of the registry is called with the token; a presigned URL, also after a redirect, without it."""
     authorizations: dict[str, str | None] = {}
 
@@ -148,7 +155,7 @@ async def test_only_the_registry_gets_the_token(tmp_path: Path) -> None:
             return httpx.Response(307, headers={"Location": "https://elsewhere.example/b"})
         return httpx.Response(200, content=MODEL)
 
-    async with client(answer) as registry:
+    async with client(answer, token_file) as registry:
         await registry.fetch(VERSION, tmp_path / "m")
     assert authorizations == {
         "http://registry.example/v1/models/m/versions/1/files": "Bearer secret",
@@ -158,7 +165,36 @@ async def test_only_the_registry_gets_the_token(tmp_path: Path) -> None:
     }
 
 
-async def test_only_files_that_the_store_lacks_are_uploaded(tmp_path: Path) -> None:
+async def test_a_token_is_replaced_while_the_client_runs(token_file: Path) -> None:
+    """The next call has the new token; of several in the file it is the first."""
+    authorizations: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        authorizations.append(request.headers.get("authorization"))
+        return httpx.Response(200, json=[])
+
+    async with client(answer, token_file) as registry:
+        await registry.models()
+        token_file.write_text("new\nsecret\n")
+        await registry.models()
+    assert authorizations == ["Bearer secret", "Bearer new"]
+
+
+@pytest.mark.parametrize("content", [None, "\n"])
+async def test_a_file_without_a_token_is_named(token_file: Path, content: str | None) -> None:
+    """The call is not sent; the error names the file, and the call works once the file has a token."""
+    token_file.unlink()
+    if content is not None:
+        token_file.write_text(content)
+    async with client(lambda _: httpx.Response(200, json=[]), token_file) as registry:
+        with pytest.raises(PenstockError, match=str(token_file)) as refused:
+            await registry.models()
+        assert refused.value.code == "no-registry-token"
+        token_file.write_text("secret")
+        assert await registry.models() == []
+
+
+async def test_only_files_that_the_store_lacks_are_uploaded(tmp_path: Path, token_file: Path) -> None:
     """The upload carries the target's own headers but not the token; the version is registered with all files."""
     (tmp_path / "model.onnx").write_bytes(MODEL)
     (tmp_path / "model.yaml").write_bytes(MANIFEST)
@@ -176,7 +212,7 @@ async def test_only_files_that_the_store_lacks_are_uploaded(tmp_path: Path) -> N
         registered.append(request)
         return httpx.Response(409, json={"code": "stop", "detail": "This test ends here."})
 
-    async with client(answer) as registry:
+    async with client(answer, token_file) as registry:
         with pytest.raises(PenstockError, match="ends here"):
             await registry.publish("m", tmp_path, metrics={}, lineage={}, on_progress=sent.append)
     (upload,) = uploads
@@ -185,27 +221,6 @@ async def test_only_files_that_the_store_lacks_are_uploaded(tmp_path: Path) -> N
     assert "authorization" not in upload.headers
     assert sent == [len(MODEL)]
     assert b'"model.onnx"' in registered[0].content and b'"model.yaml"' in registered[0].content
-
-
-@pytest.mark.parametrize("status", [409, 412])
-@pytest.mark.parametrize(("headers", "stored"), [({"If-None-Match": "*"}, True), ({}, False)])
-async def test_a_file_that_another_client_was_first_to_send_is_there(
-    tmp_path: Path, headers: dict[str, str], stored: bool, status: int
-) -> None:
-    """412 or 409 to an upload that must not replace anything means that the bytes are stored; otherwise it is an error."""
-    (tmp_path / "model.yaml").write_bytes(MANIFEST)
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.host == "bucket.example":
-            return httpx.Response(status)
-        if request.url.path.endswith("/uploads"):
-            return httpx.Response(200, json={"files": [target("model.yaml", MANIFEST, STORE + "a", headers=headers)]})
-        return httpx.Response(409, json={"code": "stop", "detail": "This test ends here."})
-
-    async with client(answer) as registry:
-        with pytest.raises(PenstockError) as refused:
-            await registry.publish("m", tmp_path, metrics={}, lineage={})
-    assert refused.value.code == ("stop" if stored else "registry-unreachable")
 
 
 async def test_an_empty_folder_is_not_published(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from penstock_inference.health import NOT_SERVING, SERVING, HealthBoard
+from penstock_common.manifest import is_name
+from penstock_inference.health import LIVE, NOT_SERVING, SERVING, HealthBoard
 
 UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
@@ -57,3 +59,30 @@ async def test_a_leaving_pod_serves_nothing(board: HealthBoard, stub: health_pb2
     await board.show_leaving()
     await board.show(True, {"spam", "digits"})
     assert await statuses(stub, "", "spam") == [NOT_SERVING, NOT_SERVING]
+
+
+async def test_a_pod_is_live_from_its_start_to_its_end(board: HealthBoard, stub: health_pb2_grpc.HealthStub) -> None:
+    """The liveness probe must not end a pod because it loads or leaves; the name cannot be a model's."""
+    request = health_pb2.HealthCheckRequest(service=LIVE)
+    await board.show(False, set())
+    assert (await stub.Check(request)).status == SERVING
+    await board.show_leaving()
+    assert (await stub.Check(request)).status == SERVING
+    assert not is_name(LIVE)
+
+
+async def test_a_loop_that_is_stuck_is_not_live(board: HealthBoard) -> None:
+    """While something holds the event loop, the probe gets no answer; afterwards it does."""
+    await board.show(True, set())
+    server = grpc.aio.server()
+    board.add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    request = health_pb2.HealthCheckRequest(service=LIVE)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        probe = health_pb2_grpc.HealthStub(channel)
+        with pytest.raises(grpc.RpcError) as silent:
+            probe.Check(request, timeout=0.5)  # on this thread, and so on the loop's
+        assert silent.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert (await asyncio.to_thread(probe.Check, request, timeout=30)).status == SERVING
+    await server.stop(None)

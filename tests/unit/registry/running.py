@@ -5,11 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 
 from penstock_registry.app import build_app
 from penstock_registry.settings import RegistrySettings
+
+
+def write_tokens(folder: Path, **tokens: str) -> Path:
+    """Write the registry's tokens by role; return the folder."""
+    folder.mkdir(exist_ok=True)
+    for role, text in tokens.items():
+        (folder / role).write_text(text)
+    return folder
+
+
+def administered(store: Path) -> RegistrySettings:
+    """Settings of a registry whose administrator has the token ``secret``."""
+    return RegistrySettings(store_url=str(store), tokens_dir=write_tokens(store.parent / "tokens", admin="secret"))
 
 
 @contextlib.asynccontextmanager

@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from penstock_registry.settings import RegistrySettings
-from tests.unit.registry.running import running
+from tests.unit.registry.running import administered, running
 
 MANIFEST = b"""
 format: onnx
@@ -33,7 +32,7 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def client(store: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(RegistrySettings(store_url=str(store), token="secret")) as c:
+    async with running(administered(store)) as c:
         yield c
 
 
@@ -74,7 +73,7 @@ async def test_a_lost_entry_is_reported_and_given_up(store: Path, client: httpx.
     await publish(client)
     await publish(client, "other")
     entry(store, 2).write_bytes(b"")
-    async with running(RegistrySettings(store_url=str(store), token="secret")) as anew:
+    async with running(administered(store)) as anew:
         (problem,) = await problems(anew)
         assert (problem["model"], problem["what"]) == ("m", "entry 2")
         assert "penstock registry repair m" in problem["remedy"]
@@ -168,7 +167,7 @@ async def test_a_damaged_model_can_be_deleted(store: Path, client: httpx.AsyncCl
     await promote(client, 1)
     await publish(client)
     entry(store, 3).write_bytes(b"")
-    async with running(RegistrySettings(store_url=str(store), token="secret")) as anew:
+    async with running(administered(store)) as anew:
         assert (await anew.request("DELETE", "/v1/models/m", json={})).status_code == 200
         assert await problems(anew) == []
         assert (await publish(anew)).json()["version"] == 3

@@ -13,7 +13,10 @@ import pytest
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"PENSTOCK_REGISTRY_STORE_URL": "ftp://x", "PENSTOCK_REGISTRY_TOKEN": "t"}, "use a folder, s3://"),
+        (
+            {"PENSTOCK_REGISTRY_STORE_URL": "ftp://x", "PENSTOCK_REGISTRY_ALLOW_ANONYMOUS": "true"},
+            "use a folder, s3://",
+        ),
         ({"PENSTOCK_REGISTRY_STORE_URL": "store", "PENSTOCK_REGISTRY_TOKENS_DIR": "nothing"}, "no token"),
         ({"PENSTOCK_REGISTRY_STORE_URL": "store"}, "PENSTOCK_REGISTRY_TOKENS_DIR"),
     ],

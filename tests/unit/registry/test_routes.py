@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from penstock_registry.folder_store import FolderStore
 from penstock_registry.settings import RegistrySettings
-from tests.unit.registry.running import running, until_ready
+from tests.unit.registry.running import administered, running, until_ready
 
 MANIFEST = b"""
 format: onnx
@@ -37,7 +37,7 @@ BLOB = f"/v1/blobs/sha256/{FILES[1]['sha256']}"
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(RegistrySettings(store_url=str(tmp_path / "store"), token="secret")) as c:
+    async with running(administered(tmp_path / "store")) as c:
         yield c
 
 
@@ -55,7 +55,7 @@ async def registered(client: httpx.AsyncClient) -> None:
 
 def test_it_does_not_start_without_a_token() -> None:
     """With neither a token nor permission to go without one, the settings are refused."""
-    with pytest.raises(ValidationError, match="PENSTOCK_REGISTRY_TOKEN"):
+    with pytest.raises(ValidationError, match="PENSTOCK_REGISTRY_TOKENS_DIR"):
         RegistrySettings(store_url="x")
 
 
@@ -319,7 +319,7 @@ async def test_a_registry_that_starts_does_not_answer_with_an_empty_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A registry that starts says 503 ``registry-starting`` and not that there are no models."""
-    settings = RegistrySettings(store_url=str(tmp_path / "store"), token="secret")
+    settings = administered(tmp_path / "store")
     async with running(settings) as client:
         await registered(client)
     held = asyncio.Event()
@@ -359,7 +359,7 @@ async def test_a_change_that_is_seen_by_a_read_wakes_the_watch(client: httpx.Asy
     await registered(client)
     cursor = (await client.get("/v1/watch")).json()["cursor"]
     waiting = asyncio.create_task(client.get("/v1/watch", params={"cursor": cursor, "wait": 60}))
-    async with running(RegistrySettings(store_url=str(tmp_path / "store"), token="secret")) as other:
+    async with running(administered(tmp_path / "store")) as other:
         await registered(other)
     assert len((await client.get("/v1/models/m")).json()["versions"]) == 2
     snapshot = (await asyncio.wait_for(waiting, 20)).json()

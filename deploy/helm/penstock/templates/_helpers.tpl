@@ -77,16 +77,43 @@ topologySpreadConstraints:
 http://{{ include "penstock.fullname" . }}-registry:8081
 {{- end }}
 
-{{- define "penstock.tokenSecret" -}}
-{{ .Values.auth.existingTokenSecret | default (printf "%s-registry-token" (include "penstock.fullname" .)) }}
+{{- define "penstock.tokensSecret" -}}
+{{ .Values.auth.existingTokensSecret | default (printf "%s-registry-tokens" (include "penstock.fullname" .)) }}
 {{- end }}
 
+{{/* The environment variable, the volume and the mount of a pod that gets one token of the registry. */}}
+{{- define "penstock.tokenFileEnv" -}}
+- {name: {{ . }}, value: /registry-token/token}
+{{- end }}
+
+{{/* (list $ "read") */}}
+{{- define "penstock.tokenVolume" -}}
+- name: registry-token
+  secret: {secretName: {{ include "penstock.tokensSecret" (index . 0) }}, defaultMode: 0440, items: [{key: {{ index . 1 }}, path: token}]}
+{{- end }}
+
+{{- define "penstock.tokenMount" -}}
+- {name: registry-token, mountPath: /registry-token, readOnly: true}
+{{- end }}
+
+{{/* The Secret with the first API key; empty if the keys come from elsewhere and nobody has named a key. */}}
 {{- define "penstock.keySecret" -}}
-{{ .Values.auth.existingKeySecret | default (printf "%s-first-key" (include "penstock.fullname" .)) }}
+{{- if .Values.auth.existingKeySecret -}}
+{{ .Values.auth.existingKeySecret }}
+{{- else if not (or .Values.auth.existingKeysSecret .Values.auth.postgresqlSecret) -}}
+{{ include "penstock.fullname" . }}-first-key
+{{- end -}}
 {{- end }}
 
 {{- define "penstock.keysSecret" -}}
 {{ .Values.auth.existingKeysSecret | default (printf "%s-keys" (include "penstock.fullname" .)) }}
+{{- end }}
+
+{{/* Before the other objects, in the order of the weight; gone afterwards, unless they failed. */}}
+{{- define "penstock.secretsHook" -}}
+helm.sh/hook: pre-install,pre-upgrade
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
 {{- define "penstock.tracingEnv" -}}
@@ -157,15 +184,16 @@ containers:
     args: [{{ . }}, --registry-url, {{ include "penstock.registryUrl" $ }}, --if-missing]
     env:
       - {name: OMP_NUM_THREADS, value: "1"}
-      - name: PENSTOCK_REGISTRY_TOKEN
-        valueFrom: {secretKeyRef: {name: {{ include "penstock.tokenSecret" $ }}, key: token}}
+      {{- include "penstock.tokenFileEnv" "PENSTOCK_REGISTRY_TOKEN_FILE" | nindent 6 }}
     resources: {{- toYaml $.Values.example.resources | nindent 6 }}
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
+      {{- include "penstock.tokenMount" $ | nindent 6 }}
   {{- end }}
 volumes:
   - name: tmp
     emptyDir: {sizeLimit: 1Gi}
+  {{- include "penstock.tokenVolume" (list $ "train") | nindent 2 }}
 {{- end }}
 
 {{/* Names of the pools whose pods are the chart's own, as JSON. */}}

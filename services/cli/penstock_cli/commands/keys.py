@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from penstock_cli.cluster_keys import ClusterKeys
-from penstock_cli.settings import LocalSettings
+from penstock_cli.key_expiry import expiry
+from penstock_cli.key_stores import open_key_store
 from penstock_cli.terminal import AsJson, console, errors_for_the_user, print_table
 from penstock_gateway.auth.key_record import public
-
-if TYPE_CHECKING:
-    from penstock_gateway.auth.key_admin import KeyAdmin
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the gateway.")
 
@@ -33,11 +30,17 @@ SecretName = Annotated[str, typer.Option(help="With --kubernetes: the Secret wit
 _SECRET = "penstock-keys"  # noqa: S105 (a name)
 
 
-@app.command(epilog="Example: penstock keys create --name ci --rate 50")
+@app.command(epilog="Example: penstock keys create --name ci --rate 50 --models 'price-*,!price-beta' --expires-in 90d")
 def create(
     name: Annotated[str, typer.Option(help="Who will use it.")],
     rate: Annotated[float | None, typer.Option(help="Rows per second; without it, the gateway's default.")] = None,
     burst: Annotated[float | None, typer.Option(help="Rows at once; without it, the gateway's default.")] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Globs of the models that it may ask, with commas; !glob excludes. Without it: every model."),
+    ] = None,
+    expires_in: Annotated[str | None, typer.Option(help="Refuse it from then on: 30m, 12h, 90d, 52w.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="The same as a time: 2030-01-31T00:00:00Z.")] = None,
     store: Store = "",
     kubernetes: OnKubernetes = False,
     namespace: InNamespace = "penstock",
@@ -46,8 +49,9 @@ def create(
 ) -> None:
     """Create a key and print it. It is shown only once, because only its hash is kept."""
     with errors_for_the_user() as settings:
-        keys = ClusterKeys(namespace, secret) if kubernetes else _key_admin(settings, store)
-        record, key = keys.create(name, rate, burst)
+        keys = open_key_store(settings.keys_db, store, kubernetes, namespace, secret)
+        globs = None if models is None else [glob.strip() for glob in models.split(",")]
+        record, key = keys.create(name, rate, burst, globs, expiry(expires_in, expires_at))
         print(json.dumps({**public(record), "key": key}) if as_json else key)
 
 
@@ -59,14 +63,17 @@ def list_keys(
     secret: SecretName = _SECRET,
     as_json: AsJson = False,
 ) -> None:
-    """List the keys, without their secrets."""
+    """List the keys, without their secrets. A Secret does not keep when a key was last used."""
     with errors_for_the_user() as settings:
-        keys = ClusterKeys(namespace, secret) if kubernetes else _key_admin(settings, store)
+        keys = open_key_store(settings.keys_db, store, kubernetes, namespace, secret)
         rows = [public(record) for record in keys.records()]
+        if not keys.keeps_last_use:
+            for row in rows:
+                del row["last_used"]
         if as_json:
             print(json.dumps(rows))
         else:
-            print_table("keys", rows)
+            print_table("keys", [row | {"models": ",".join(row["models"] or ["*"])} for row in rows])
 
 
 @app.command(epilog="Example: penstock keys revoke 0123456789ab")
@@ -80,16 +87,9 @@ def revoke(
 ) -> None:
     """Revoke a key; gateways refuse it within seconds."""
     with errors_for_the_user() as settings:
-        keys = ClusterKeys(namespace, secret) if kubernetes else _key_admin(settings, store)
+        keys = open_key_store(settings.keys_db, store, kubernetes, namespace, secret)
         keys.revoke(id)
         if as_json:
             print(json.dumps({"id": id, "revoked": True}))
         else:
             console.print(f"revoked {id}", highlight=False)
-
-
-def _key_admin(settings: LocalSettings, store: str) -> KeyAdmin:
-    # Imports SQLAlchemy, which takes a quarter of a second.
-    from penstock_gateway.auth.key_admin import KeyAdmin
-
-    return KeyAdmin(store or str(settings.keys_db))

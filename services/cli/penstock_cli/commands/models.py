@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from getpass import getuser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from penstock_cli.commands.promotion import describe_targets
+from penstock_cli.gateway import ask_gateway
 from penstock_cli.registry import ask_registry, registry_access
+from penstock_cli.settings import LocalSettings
 from penstock_cli.terminal import AsJson, ModelName, console, errors_for_the_user, print_table
+from penstock_common.errors import PenstockError
 
 app = typer.Typer()
+Why = Annotated[str, typer.Option(help="The reason, for the model's log.")]
 
 
 @app.command(
@@ -26,7 +31,9 @@ app = typer.Typer()
 def train(context: typer.Context, name: Annotated[str, typer.Argument(help="spam, digits or price.")]) -> None:
     """Train an example and register it; options are passed on to the training (--data, --seed, --format, --json)."""
     with errors_for_the_user() as settings:
-        url, os.environ["PENSTOCK_REGISTRY_TOKEN"] = registry_access(settings)
+        url, token_file = registry_access(settings, "train")
+        if token_file is not None:
+            os.environ["PENSTOCK_REGISTRY_TOKEN_FILE"] = str(token_file)
         command = [sys.executable, "-m", "penstock_training", name, "--registry-url", url]
         sys.stdout.flush()
         os.execv(sys.executable, [*command, *context.args])  # noqa: S606 (our own command)
@@ -36,13 +43,13 @@ def train(context: typer.Context, name: Annotated[str, typer.Argument(help="spam
 def push(
     model: ModelName,
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Has model.yaml and its files.")],
-    why: Annotated[str, typer.Option(help="The reason, for the model's log.")] = "",
+    why: Why = "",
     as_json: AsJson = False,
 ) -> None:
     """Register a folder as a new version."""
     with errors_for_the_user() as settings:
         version = ask_registry(
-            settings, lambda c: c.publish(model, folder, metrics={}, lineage={}, by=getuser(), why=why)
+            settings, "publish", lambda c: c.publish(model, folder, metrics={}, lineage={}, by=getuser(), why=why)
         )
         if as_json:
             print(json.dumps({"model": model, "version": version.version}))
@@ -54,12 +61,13 @@ def push(
 
 @app.command(epilog="Example: penstock models")
 def models(as_json: AsJson = False) -> None:
-    """List the registry's models with their aliases and versions."""
+    """List the registry's models with their aliases and versions, and what the gateway says of those it cannot serve."""
     with errors_for_the_user() as settings:
-        found = ask_registry(settings, lambda c: c.models())
+        found = ask_registry(settings, "read", lambda c: c.models())
         if as_json:
             print(msgspec.json.encode(found).decode())
             return
+        states = _states(settings)
         rows = [
             {
                 "model": model.name,
@@ -67,7 +75,43 @@ def models(as_json: AsJson = False) -> None:
                     f"{alias} -> {describe_targets(model.aliases[alias])}" for alias in sorted(model.aliases)
                 ),
                 "versions": len(model.versions),
+                "state": states.get(model.name, "") if states is not None else "the gateway could not be asked",
             }
             for model in found
         ]
         print_table("models", rows)
+
+
+@app.command(epilog="Example: penstock retire spam 3")
+def retire(
+    model: ModelName, version: Annotated[int, typer.Argument(help="The version's number.")], why: Why = ""
+) -> None:
+    """Mark a version that no alias points at, so that none can point at it again."""
+    with errors_for_the_user() as settings:
+        ask_registry(settings, "promote", lambda c: c.retire(model, version, by=getuser(), why=why))
+        console.print(f"{model} version {version} is retired")
+
+
+@app.command(epilog="Example: penstock delete spam")
+def delete(model: ModelName, why: Why = "") -> None:
+    """Delete a model that has no aliases, or whose log is damaged."""
+    with errors_for_the_user() as settings:
+        ask_registry(settings, "admin", lambda c: c.delete(model, by=getuser(), why=why))
+        console.print(f"{model} is deleted; a later version of that name continues its numbers")
+
+
+def _states(settings: LocalSettings) -> dict[str, str] | None:
+    """Return what each model does in the gateway: answers, or what it waits for; None if the gateway cannot be asked."""
+    try:
+        listed = ask_gateway(settings, "GET", "/v1/models").json()["models"]
+    except PenstockError:
+        return None
+    return {model["name"]: "; ".join(_describe_states(model)) for model in listed}
+
+
+def _describe_states(model: dict[str, Any]) -> Iterator[str]:
+    if model["ready"]:
+        yield "ready"
+    for load in model["loading"]:
+        reason = f": {load['reason']}" if load["reason"] else ""
+        yield f"version {load['version']} {load['state']} since {load['since']}{reason}"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 
+from penstock_cli.gateway import ask_gateway
 from penstock_cli.terminal import ModelName, errors_for_the_user
-from penstock_common.errors import PenstockError
 
 app = typer.Typer()
 
@@ -24,16 +22,10 @@ def predict(
 ) -> None:
     """Send a prediction request to a model and print its JSON answer."""
     with errors_for_the_user() as settings:
-        headers = {"API-Key": os.environ.get("PENSTOCK_KEY") or settings.secret("key")}
-        url = f"{os.environ.get('PENSTOCK_URL', settings.gateway_url)}/v1/models/{model}/predict"
-        try:
-            if image is not None:
-                answer = httpx.post(url, headers=headers, files={"image": image.read_bytes()}, timeout=30)
-            else:
-                headers["Content-Type"] = "application/json"
-                answer = httpx.post(url, headers=headers, content=(body or sys.stdin.read()).encode(), timeout=30)
-        except httpx.HTTPError as err:
-            raise PenstockError(503, "unreachable", f"{url}: {err}; start it with penstock up.") from None
-        if answer.is_error:
-            raise PenstockError(answer.status_code, "refused", answer.json().get("detail", answer.text))
+        path = f"/v1/models/{model}/predict"
+        if image is not None:
+            answer = ask_gateway(settings, "POST", path, files={"image": image.read_bytes()})
+        else:
+            content = (body or sys.stdin.read()).encode()
+            answer = ask_gateway(settings, "POST", path, content=content, headers={"Content-Type": "application/json"})
         print(answer.text)

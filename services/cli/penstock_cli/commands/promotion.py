@@ -9,13 +9,19 @@ from typing import Annotated
 import msgspec
 import typer
 
+from penstock_cli.gateway import ask_gateway, wait_until_in_effect
 from penstock_cli.registry import ask_registry
+from penstock_cli.settings import LocalSettings
 from penstock_cli.terminal import AsJson, ModelName, console, errors_for_the_user
 from penstock_common.errors import PenstockError
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION, AliasTarget, Model
 
 app = typer.Typer()
+
+
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait until the gateway answers with it.")]
+Patience = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait.")]
 
 
 @app.command(epilog="Example: penstock promote spam 3 --weight 10")
@@ -26,15 +32,21 @@ def promote(
     weight: Annotated[int | None, typer.Option(min=1, max=99, help="Make it a canary with this share of 100.")] = None,
     expect: Annotated[int | None, typer.Option(help="Fail unless the alias points at this version now.")] = None,
     why: Annotated[str, typer.Option(help="The reason, for the model's log.")] = "",
+    no_wait: NoWait = False,
+    timeout: Patience = 300.0,
     as_json: AsJson = False,
 ) -> None:
-    """Point an alias at a version, or give the version a share of its traffic."""
+    """Point an alias at a version, or give the version a share of its traffic; wait until the gateway answers with it.
 
-    async def move(client: RegistryClient) -> Model:
+    If the pods cannot load the version, the alias points back at what it pointed at before, which has served all along.
+    """
+
+    async def move(client: RegistryClient) -> tuple[Model, Model]:
+        before = await client.model(model)
         targets = [AliasTarget(version)]
         seen = expect
         if weight is not None:
-            present = (await client.model(model)).aliases.get(alias, [])
+            present = before.aliases.get(alias, [])
             if len(present) != 1:
                 raise PenstockError(
                     409,
@@ -43,31 +55,86 @@ def promote(
                 )
             targets = [AliasTarget(present[0].version, 100 - weight), AliasTarget(version, weight)]
             seen = present[0].version if expect is None else expect
-        return await client.set_alias(model, alias, targets, expect=seen, by=getuser(), why=why)
+        return before, await client.set_alias(model, alias, targets, expect=seen, by=getuser(), why=why)
 
     with errors_for_the_user() as settings:
-        _print_alias(ask_registry(settings, move), alias, as_json)
+        if not no_wait:
+            _check_gateway(settings)
+        before, after = ask_registry(settings, "promote", move)
+        if not no_wait:
+            _wait_or_move_back(settings, before, after, alias, timeout)
+        _print_alias(after, alias, as_json)
 
 
 @app.command(epilog="Example: penstock rollback spam")
 def rollback(
     model: ModelName,
     alias: Annotated[str, typer.Option(help="The alias to move back.")] = PRODUCTION,
+    no_wait: NoWait = False,
+    timeout: Patience = 300.0,
     as_json: AsJson = False,
 ) -> None:
     """Point an alias back at its previous target."""
 
-    async def move_back(client: RegistryClient) -> Model:
-        history = [e.targets for e in await client.log_entries(model) if e.kind == "alias-set" and e.alias == alias]
-        current = history[-1] if history else []
-        earlier = next((targets for targets in reversed(history) if targets != current), None)
-        if earlier is None:
+    async def move_back(client: RegistryClient) -> tuple[Model, Model]:
+        before = await client.model(model)
+        current = before.aliases.get(alias, [])
+        earlier = before.earlier.get(alias, [])
+        if not earlier:
             raise PenstockError(409, "nothing-before", f"{model}@{alias} has never pointed at anything else.")
         expect = current[0].version if len(current) == 1 else None
-        return await client.set_alias(model, alias, earlier, expect=expect, by=getuser(), why="rollback")
+        after = await client.set_alias(model, alias, earlier[0], expect=expect, by=getuser(), why="rollback")
+        return before, after
 
     with errors_for_the_user() as settings:
-        _print_alias(ask_registry(settings, move_back), alias, as_json)
+        if not no_wait:
+            _check_gateway(settings)
+        before, after = ask_registry(settings, "promote", move_back)
+        if not no_wait:
+            _wait_or_move_back(settings, before, after, alias, timeout)
+        _print_alias(after, alias, as_json)
+
+
+def _check_gateway(settings: LocalSettings) -> None:
+    """Before an alias is moved, make sure that the gateway can be asked whether the move is in effect.
+
+    Raises:
+        PenstockError: what ``ask_gateway`` raises, with the remedies.
+    """
+    try:
+        ask_gateway(settings, "GET", "/v1/models")
+    except PenstockError as err:
+        err.detail += " Nothing was changed. Set PENSTOCK_URL and PENSTOCK_KEY, or use --no-wait."
+        raise
+
+
+def _wait_or_move_back(settings: LocalSettings, before: Model, after: Model, alias: str, seconds: float) -> None:
+    """Wait until the gateway answers as the alias says; if the pods cannot load a version, undo the move.
+
+    Raises:
+        PenstockError: of ``wait_until_in_effect``.
+    """
+    try:
+        wait_until_in_effect(settings, after.name, alias, after.aliases[alias], seconds)
+    except PenstockError as err:
+        if err.code == "not-loaded":
+            err.detail += " " + ask_registry(
+                settings, "promote", lambda client: _move_back(client, before, after, alias)
+            )
+        raise
+
+
+async def _move_back(client: RegistryClient, before: Model, after: Model, alias: str) -> str:
+    """Undo a move, unless somebody has moved the alias since; return what was done."""
+    present = await client.model(after.name)
+    if present.aliases.get(alias) != after.aliases[alias]:
+        return f"Somebody has moved {alias} since, so it was left alone."
+    earlier = before.aliases.get(alias)
+    if earlier is None:
+        await client.delete_alias(after.name, alias)
+        return f"{alias} was deleted, as it pointed at nothing before."
+    await client.set_alias(after.name, alias, earlier, by=getuser(), why="the version could not be loaded")
+    return f"{alias} points at {describe_targets(earlier)} again, which has served all along."
 
 
 def describe_targets(targets: Sequence[AliasTarget]) -> str:

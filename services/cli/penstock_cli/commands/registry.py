@@ -25,7 +25,7 @@ def fsck(
     Ends with status 1 if there is anything.
     """
     with errors_for_the_user() as settings:
-        report = ask_registry(settings, lambda c: c.fsck(deep=deep))
+        report = ask_registry(settings, "admin", lambda c: c.fsck(deep=deep))
         if as_json:
             print(msgspec.json.encode(report).decode())
         elif report.problems:
@@ -40,7 +40,7 @@ def fsck(
 def repair(model: ModelName, why: Why = "") -> None:
     """Give up the entries that a model's log has lost, so that it can be changed again."""
     with errors_for_the_user() as settings:
-        ask_registry(settings, lambda c: c.repair(model, by=getuser(), why=why))
+        ask_registry(settings, "admin", lambda c: c.repair(model, by=getuser(), why=why))
         console.print(f"{model} can be changed again; what was lost stays lost")
 
 
@@ -50,13 +50,5 @@ def quarantine(
 ) -> None:
     """Take a version away from everybody, and out of all aliases."""
     with errors_for_the_user() as settings:
-        ask_registry(settings, lambda c: c.quarantine(model, version, by=getuser(), why=why))
+        ask_registry(settings, "admin", lambda c: c.quarantine(model, version, by=getuser(), why=why))
         console.print(f"{model} version {version} is in quarantine; no alias points at it")
-
-
-@app.command(epilog="Example: penstock registry delete spam")
-def delete(model: ModelName, why: Why = "") -> None:
-    """Delete a model that has no aliases, or whose log is damaged."""
-    with errors_for_the_user() as settings:
-        ask_registry(settings, lambda c: c.delete(model, by=getuser(), why=why))
-        console.print(f"{model} is deleted; a later version of that name continues its numbers")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,7 +12,7 @@ from penstock_gateway.auth.database import may_not_write, open_database, reason
 from penstock_gateway.auth.key_record import KeyRecord
 from penstock_gateway.auth.key_sources import KeySourceError
 from penstock_gateway.auth.migrate import migrate
-from penstock_gateway.auth.tables import read_keys
+from penstock_gateway.auth.tables import read_keys, write_last_uses
 
 _LOCK_SECONDS = 1
 logger = structlog.get_logger()
@@ -28,11 +30,30 @@ class DatabaseKeys:
     def read(self) -> list[KeyRecord] | None:
         try:
             return self._read()
+        except (OSError, ValueError, SQLAlchemyError) as err:
+            self._close()
+            raise KeySourceError(f"{self._database.name}: {reason(err)}") from err
+
+    def write_last_uses(self, uses: Mapping[str, str]) -> None:
+        try:
+            write_last_uses(self._connected(), uses)
         except (OSError, SQLAlchemyError) as err:
             self._close()
             raise KeySourceError(f"{self._database.name}: {reason(err)}") from err
 
     def _read(self) -> list[KeyRecord] | None:
+        connection = self._connected()
+        if self._database.file is None:
+            return read_keys(connection)
+        # Before the rows: a change made in between is then read again, not missed.
+        data_version = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+        if data_version == self._data_version:
+            return None
+        records = read_keys(connection)
+        self._data_version = data_version
+        return records
+
+    def _connected(self) -> Connection:
         file = self._database.file
         inode = file.stat().st_ino if file else 0
         if self._connection is None or inode != self._inode:
@@ -40,15 +61,7 @@ class DatabaseKeys:
             self._connection = self._database.engine.connect()
             self._inode = inode
             self._migrate(self._connection)
-        if file is None:
-            return read_keys(self._connection)
-        # Before the rows: a change made in between is then read again, not missed.
-        data_version = self._connection.exec_driver_sql("PRAGMA data_version").scalar_one()
-        if data_version == self._data_version:
-            return None
-        records = read_keys(self._connection)
-        self._data_version = data_version
-        return records
+        return self._connection
 
     def _migrate(self, connection: Connection) -> None:
         try:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, func, insert, update
+from sqlalchemy import Connection, func, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from penstock_common.errors import PenstockError
 from penstock_gateway.auth.database import open_database, reason
 from penstock_gateway.auth.key_record import KeyRecord, new_key, timestamp, unknown_key
 from penstock_gateway.auth.migrate import migrate
-from penstock_gateway.auth.tables import keys, read_keys
+from penstock_gateway.auth.tables import insert_key, keys, read_keys
 
 _LOCK_SECONDS = 10
 _LOCK_INTERVAL = 0.05
@@ -32,6 +32,8 @@ class KeyAdmin:
         PenstockError: 422 ``bad-keys-url`` or ``keys-in-a-folder``; of all methods, 503 ``key-store-away``.
     """
 
+    keeps_last_use = True
+
     def __init__(self, url: str) -> None:
         if Path(url).is_dir():
             text = (
@@ -40,13 +42,20 @@ class KeyAdmin:
             raise PenstockError(422, "keys-in-a-folder", text)
         self._database = open_database(url, _LOCK_SECONDS)
 
-    def create(self, name: str, rate: float | None = None, burst: float | None = None) -> tuple[KeyRecord, str]:
+    def create(
+        self,
+        name: str,
+        rate: float | None = None,
+        burst: float | None = None,
+        models: Sequence[str] | None = None,
+        expires: datetime | None = None,
+    ) -> tuple[KeyRecord, str]:
         """A new key: its record, and the key itself, which cannot be recovered later. Creates the store if need be.
 
         Raises:
-            PenstockError: 422 ``bad-limit``.
+            PenstockError: 422 of ``new_key``.
         """
-        record, key = new_key(name, rate, burst)
+        record, key = new_key(name, rate, burst, models, expires)
         with self._errors_named():
             if self._database.file is not None:
                 _create_file(self._database.file)
@@ -54,7 +63,7 @@ class KeyAdmin:
                 if self._database.file is not None:
                     _write_ahead(connection)
                 migrate(connection)
-                connection.execute(insert(keys).values(asdict(record)))
+                insert_key(connection, record)
         return record, key
 
     def records(self) -> list[KeyRecord]:
@@ -91,7 +100,7 @@ class KeyAdmin:
     def _errors_named(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, SQLAlchemyError) as err:
+        except (OSError, ValueError, SQLAlchemyError) as err:
             raise PenstockError(503, "key-store-away", f"{self._database.name}: {reason(err)}") from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,44 +23,90 @@ ID_LENGTH = 12
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key at rest; a ``rate`` or ``burst`` of None is the installation's default."""
+    """A key at rest; times are RFC 3339 in UTC, to the second.
+
+    Raises:
+        ValueError: ``expires`` is not a time.
+    """
 
     id: str
     name: str
     hash: bytes
-    rate: float | None
+    rate: float | None  # None is the installation's default, as for burst
     burst: float | None
     created: str
     revoked: str | None
+    models: list[str] | None = None  # globs of the models that it may call, as pools have them; None is all
+    expires: str | None = None
+    last_used: str | None = None  # None also where the store does not keep it
+
+    def __post_init__(self) -> None:
+        if self.expires is not None:
+            seconds(self.expires)
 
 
 def key_hash(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def new_key(name: str, rate: float | None = None, burst: float | None = None) -> tuple[KeyRecord, str]:
+def new_key(
+    name: str,
+    rate: float | None = None,
+    burst: float | None = None,
+    models: Sequence[str] | None = None,
+    expires: datetime | None = None,
+) -> tuple[KeyRecord, str]:
     """A new key's record, and the key itself, which cannot be recovered later.
 
     Raises:
-        PenstockError: 422 ``bad-limit``.
+        PenstockError: 422 ``bad-limit``, ``bad-models`` or ``bad-expiry``.
     """
     if (rate is not None and not 0 < rate < float("inf")) or (burst is not None and not 1 <= burst < float("inf")):
         raise PenstockError(422, "bad-limit", f"rate {rate} must be above 0 and burst {burst} at least 1.")
+    if models is not None and (all(glob.startswith("!") for glob in models) or not all(map(str.strip, models))):
+        text = f"models {list(models)} must have globs that are not empty, at least one of them without '!'."
+        raise PenstockError(422, "bad-models", text)
+    if expires is not None and expires <= datetime.now(UTC):
+        raise PenstockError(422, "bad-expiry", f"expires {timestamp(expires)} is over; name a time in the future.")
     key_id = secrets.token_hex(ID_LENGTH // 2)
     key = f"{PREFIX}{key_id}_{secrets.token_urlsafe(32)}"
-    return KeyRecord(key_id, name, key_hash(key.encode()), rate, burst, timestamp(), None), key
+    record = KeyRecord(
+        id=key_id,
+        name=name,
+        hash=key_hash(key.encode()),
+        rate=rate,
+        burst=burst,
+        created=timestamp(),
+        revoked=None,
+        models=None if models is None else list(models),
+        expires=None if expires is None else timestamp(expires),
+    )
+    return record, key
 
 
 def unknown_key(key_id: str) -> PenstockError:
     return PenstockError(404, "unknown-key", f"There is no key with id '{key_id}'; list them to see the ids.")
 
 
-def timestamp() -> str:
-    """Now, in UTC, as RFC 3339 to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def timestamp(time: datetime | None = None) -> str:
+    """A time, or now, in UTC, as RFC 3339 to the second."""
+    time = (time or datetime.now(UTC)).astimezone(UTC)
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def public(record: KeyRecord) -> dict[str, str | float | None]:
+def seconds(timestamp: str) -> float:
+    """The reverse of ``timestamp``, in seconds since 1970.
+
+    Raises:
+        ValueError: the text is not a time, or does not name its zone.
+    """
+    time = datetime.fromisoformat(timestamp)
+    if time.tzinfo is None:
+        raise ValueError(f"{timestamp!r} does not name its zone; append Z for UTC")
+    return time.timestamp()
+
+
+def public(record: KeyRecord) -> dict[str, Any]:
     """The parts of a record that may be shown: all but the hash."""
     shown = asdict(record)
     del shown["hash"]
@@ -67,8 +114,12 @@ def public(record: KeyRecord) -> dict[str, str | float | None]:
 
 
 def dump_record(record: KeyRecord) -> bytes:
-    """A record as JSON with its hash in hexadecimal: the form in which a Kubernetes Secret keeps a key."""
-    shown: dict[str, Any] = public(record)
+    """A record as JSON with its hash in hexadecimal: the form in which a Kubernetes Secret keeps a key.
+
+    A Secret does not keep the last use: the gateways that mount it cannot write it.
+    """
+    shown = public(record)
+    del shown["last_used"]
     return msgspec.json.encode(shown | {"hash": record.hash.hex()})
 
 
@@ -80,6 +131,8 @@ class _Stored(msgspec.Struct):
     burst: float | None = None
     created: str = ""
     revoked: str | None = None
+    models: list[str] | None = None
+    expires: str | None = None
 
 
 def load_record(data: bytes) -> KeyRecord:
@@ -88,7 +141,5 @@ def load_record(data: bytes) -> KeyRecord:
     Raises:
         ValueError: ``data`` is not a key's record.
     """
-    stored = msgspec.json.decode(data, type=_Stored)
-    return KeyRecord(
-        stored.id, stored.name, bytes.fromhex(stored.hash), stored.rate, stored.burst, stored.created, stored.revoked
-    )
+    stored = msgspec.structs.asdict(msgspec.json.decode(data, type=_Stored))
+    return KeyRecord(**stored | {"hash": bytes.fromhex(stored["hash"])})

@@ -1,10 +1,11 @@
 """Where a gateway reads the API keys from: a database, or a folder that a Kubernetes Secret is mounted at.
 
-Sources are read in a thread, never on the request path.
+Sources are used in a thread, never on the request path.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,13 @@ class KeySource(Protocol):
 
         Raises:
             KeySourceError: the last keys stay in force.
+        """
+
+    def write_last_uses(self, uses: Mapping[str, str]) -> None:
+        """Note when keys were last used: times as ``key_record.timestamp`` has them, by the keys' ids.
+
+        Raises:
+            KeySourceError: nothing was noted.
         """
 
 
@@ -56,3 +64,6 @@ class FolderKeys:
             raise KeySourceError(f"{self._folder}: {err}") from err
         self._seen = files
         return records
+
+    def write_last_uses(self, uses: Mapping[str, str]) -> None:
+        """Nothing: a mounted Secret cannot be written."""

@@ -15,11 +15,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller, and what it may do. ``models`` are the names it may call; ``None`` is all of them."""
+    """A caller, and what it may do. ``models`` are globs of the models it may call (see ``pools``); ``None`` is all."""
 
     id: str
     name: str
     team: str = ""
     roles: frozenset[str] = frozenset()
-    models: frozenset[str] | None = None
+    models: tuple[str, ...] | None = None
     limits: Limits = Limits()

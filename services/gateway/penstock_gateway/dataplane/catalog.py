@@ -2,28 +2,31 @@
 
 Follows the registry and keeps the last good state when it is away. An alias
 moves only once its new versions are loaded and warm in the pods; until then
-requests go where they went before.
+requests go where they went before. A gateway that has just started and finds that
+a version cannot be loaded sends them where the alias pointed before that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
+import contextlib
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Protocol
 
 import msgspec
 import structlog
 
 from penstock_common.errors import PenstockError
-from penstock_common.registry_models import PRODUCTION, AliasTarget, Model, Snapshot, Version
+from penstock_common.registry_models import PRODUCTION, Snapshot, Version
+from penstock_gateway.dataplane.model_entry import LoadState, ModelEntry, ModelListing, loading_state
 from penstock_gateway.dataplane.servable import Servable
 
 logger = structlog.get_logger()
 
 #: Seconds between two probes of a version that some pod lacks.
 _PROBE_INTERVAL = 0.1
+#: Probes after which the pods are asked why a version is not loaded.
+_PROBES_A_QUESTION = 10
 #: A gateway that starts waits this long for the models to be in effect before it calls itself ready.
 _FIRST_PATIENCE = 15.0
 
@@ -34,47 +37,8 @@ class Readiness(Protocol):
     async def model_ready(self, model: str, version: int) -> bool:
         """Whether the pod that Envoy chooses has this version loaded and warm."""
 
-
-class AliasShare(msgspec.Struct, frozen=True):
-    """A version that an alias points at, with its share of the alias's traffic."""
-
-    version: str
-    weight: int
-
-
-class ModelListing(msgspec.Struct, frozen=True):
-    """A model as ``GET /v1/models`` lists it; the aliases are those in effect in this gateway."""
-
-    name: str
-    ready: bool
-    description: str
-    aliases: dict[str, list[AliasShare]]
-    versions: list[str]
-
-
-class _Alias:
-    """Targets in effect, with what a weighted choice needs."""
-
-    __slots__ = ("cumulative", "servables", "targets")
-
-    def __init__(self, targets: list[AliasTarget], servables: list[Servable]) -> None:
-        self.targets = targets
-        self.servables = servables
-        self.cumulative = list(accumulate(t.weight for t in targets))
-
-    def choose(self) -> Servable:
-        if len(self.servables) == 1:
-            return self.servables[0]
-        return random.choices(self.servables, cum_weights=self.cumulative)[0]  # noqa: S311 (traffic split)
-
-
-class _Entry:
-    """A model: what the registry says of it, and what is in effect here."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.servables: dict[int, Servable] = {}
-        self.aliases: dict[str, _Alias] = {}
+    async def load_failure(self, model: str, version: int) -> str:
+        """Why the pod that Envoy chooses could not load this version; empty if it says nothing of that."""
 
 
 class Catalog:
@@ -90,9 +54,10 @@ class Catalog:
         self._readiness = readiness
         self._make_servable = make_servable
         self._probes_needed = probes
-        self._entries: dict[str, _Entry] = {}
-        self._probes: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._entries: dict[str, ModelEntry] = {}
+        self._probes: dict[tuple[ModelEntry, int], asyncio.Task[None]] = {}
         self._first: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
         self._store = ""
         self.synced = False
         #: The aliases of the first snapshot are in effect, or have had their time. A gateway that took
@@ -111,9 +76,9 @@ class Catalog:
             # Another store's version 1 is not this one's, whatever its name.
             self._entries = {}
             self._store = snapshot.store
-        entries: dict[str, _Entry] = {}
+        entries: dict[str, ModelEntry] = {}
         for model in snapshot.models:
-            entry = self._entries.get(model.name) or _Entry(model)
+            entry = self._entries.get(model.name) or ModelEntry(model)
             entry.model = model
             entries[model.name] = entry
         self._entries = entries
@@ -124,51 +89,51 @@ class Catalog:
             self._first = asyncio.create_task(self._settle_first())
 
     async def _settle_first(self) -> None:
-        if self._probes:
-            await asyncio.wait(self._probes.values(), timeout=_FIRST_PATIENCE)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_PATIENCE):
+                while not all(entry.decided() for entry in self._entries.values()):
+                    self._changed.clear()
+                    await self._changed.wait()
         self.settled = True
 
-    def _settle(self, entry: _Entry) -> None:
+    def _settle(self, entry: ModelEntry) -> None:
         """Put into effect what is ready, and probe for what is not."""
-        model = entry.model
-        wanted = {t.version for targets in model.aliases.values() for t in targets}
-        for number in wanted - entry.servables.keys():
-            key = (model.name, number)
-            if key not in self._probes:
-                self._probes[key] = asyncio.create_task(self._probe(*key))
-        aliases: dict[str, _Alias] = {}
-        for name, targets in model.aliases.items():
-            current = entry.aliases.get(name)
-            if current is not None and current.targets == targets:
-                aliases[name] = current
-            elif all(t.version in entry.servables for t in targets):
-                aliases[name] = _Alias(targets, [entry.servables[t.version] for t in targets])
-                logger.info("alias in effect", model=model.name, alias=name, versions=[t.version for t in targets])
-            elif current is not None:
-                aliases[name] = current
-        entry.aliases = aliases
-        in_effect = {t.version for alias in aliases.values() for t in alias.targets}
-        entry.servables = {n: s for n, s in entry.servables.items() if n in wanted or n in in_effect}
+        entry.put_into_effect()
+        for number in entry.wanted() - entry.servables.keys():
+            if (entry, number) not in self._probes:
+                entry.loading[number] = loading_state(entry.model.versions[number], "")
+                self._probes[entry, number] = asyncio.create_task(self._probe(entry, number))
+        self._changed.set()
 
-    async def _probe(self, name: str, number: int) -> None:
+    async def _probe(self, entry: ModelEntry, number: int) -> None:
         """Wait until the pods have loaded a version, then make it answer requests."""
+        name = entry.model.name
         try:
-            in_a_row = 0
-            while True:
-                entry = self._entries.get(name)
-                if entry is None or number not in {t.version for ts in entry.model.aliases.values() for t in ts}:
-                    return
-                if in_a_row >= self._probes_needed(name):
-                    break
+            questions = in_a_row = 0
+            while in_a_row < self._probes_needed(name):
                 if await self._readiness.model_ready(name, number):
                     in_a_row += 1
                 else:
                     in_a_row = 0
+                    if questions % _PROBES_A_QUESTION == 0:
+                        self._note(entry, number, await self._readiness.load_failure(name, number))
+                    questions += 1
                     await asyncio.sleep(_PROBE_INTERVAL)
+                if self._entries.get(name) is not entry or number not in entry.wanted():
+                    return
             entry.servables[number] = self._make_servable(entry.model.versions[number])
         finally:
-            self._probes.pop((name, number), None)
+            self._probes.pop((entry, number), None)
+            entry.loading.pop(number, None)
         self._settle(entry)
+
+    def _note(self, entry: ModelEntry, number: int, failure: str) -> None:
+        """Remember why a version could not be loaded, also while the pods try again; what came before it may answer."""
+        version = entry.model.versions.get(number)
+        if failure and version is not None and entry.loading[number].reason != failure:
+            logger.warning("version not loaded", model=entry.model.name, version=number, reason=failure)
+            entry.loading[number] = loading_state(version, failure)
+            self._settle(entry)
 
     def resolve(self, name: str, version: str = "") -> Servable:
         """The servable of a request.
@@ -179,7 +144,7 @@ class Catalog:
 
         Raises:
             PenstockError: 404 ``unknown-model``, ``unknown-alias``, ``unknown-version``;
-                409 ``version-not-served``; 503 ``model-loading``.
+                409 ``version-not-served``; 503 ``model-loading`` or ``model-unavailable``.
         """
         model_name, _, alias_name = name.partition("@")
         entry = self._entries.get(model_name)
@@ -191,6 +156,8 @@ class Catalog:
         if alias is not None:
             return alias.choose()
         if (alias_name or PRODUCTION) in entry.model.aliases:
+            for failed in entry.failures(alias_name or PRODUCTION):
+                raise _failed(model_name, failed)
             raise _loading(model_name, "Its first version is still being loaded")
         known = ", ".join(sorted(entry.model.aliases)) or "none"
         raise PenstockError(
@@ -199,7 +166,7 @@ class Catalog:
             f"Model {model_name!r} has no alias {alias_name or PRODUCTION!r}; its aliases: {known}.",
         )
 
-    def _resolve_version(self, entry: _Entry, version: str) -> Servable:
+    def _resolve_version(self, entry: ModelEntry, version: str) -> Servable:
         name = entry.model.name
         number = int(version) if version.isdecimal() and len(version) < 10 else 0
         servable = entry.servables.get(number)
@@ -211,6 +178,9 @@ class Catalog:
                 404, "unknown-version", f"Model {name!r} has no version {version!r}; its newest versions: {known}."
             )
         if any(t.version == number for targets in entry.model.aliases.values() for t in targets):
+            state = entry.loading.get(number)
+            if state is not None and state.state == "failed":
+                raise _failed(name, state)
             raise _loading(name, f"Version {version} is still being loaded")
         raise PenstockError(
             409,
@@ -226,7 +196,7 @@ class Catalog:
         return PenstockError(404, "unknown-model", f"There is no model {name!r}; models here: {known}.")
 
     def models(self) -> list[ModelListing]:
-        return [_listing(entry) for _, entry in sorted(self._entries.items())]
+        return [entry.listing() for _, entry in sorted(self._entries.items())]
 
     def servables(self) -> list[Servable]:
         """Every version that may get traffic; also called by the thread that answers Prometheus."""
@@ -238,21 +208,17 @@ class Catalog:
         return [entry.aliases[PRODUCTION].servables[0] for entry in entries if PRODUCTION in entry.aliases]
 
 
-def _listing(entry: _Entry) -> ModelListing:
-    production = entry.aliases.get(PRODUCTION)
-    return ModelListing(
-        name=entry.model.name,
-        ready=production is not None,
-        description=production.servables[0].signature.manifest.description if production else "",
-        aliases={
-            alias: [AliasShare(str(t.version), t.weight) for t in in_effect.targets]
-            for alias, in_effect in sorted(entry.aliases.items())
-        },
-        versions=[str(number) for number in sorted(entry.model.versions)],
-    )
-
-
 def _loading(name: str, what: str) -> PenstockError:
     return PenstockError(
         503, "model-loading", f"{what}: {name!r} cannot answer yet; try again shortly.", headers={"Retry-After": "1"}
+    )
+
+
+def _failed(name: str, state: LoadState) -> PenstockError:
+    return PenstockError(
+        503,
+        "model-unavailable",
+        f"Version {state.version} of {name!r} could not be loaded: {state.reason}",
+        headers={"Retry-After": "10"},
+        extra={"load": msgspec.to_builtins(state)},
     )

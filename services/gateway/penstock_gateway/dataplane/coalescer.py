@@ -9,7 +9,7 @@ bundles grow.
 
 What the callers may rely on:
 
-* A cancelled item is dropped and harms no other.
+* A cancelled item is dropped, within ``_SWEEP_SECONDS``, and harms no other.
 * An item is answered no later than its deadline (and ``_EXPIRY_PRECISION``). A bundle
   travels with the latest deadline of its items, so an impatient one cannot end it for
   the others. A call that nobody waits for any more is cancelled.
@@ -32,6 +32,7 @@ from typing import Generic, TypeVar
 
 from penstock_common.errors import PenstockError
 from penstock_common.fair_queue import FairQueue, Waiting
+from penstock_gateway.edge.problem import drop_frames
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,8 +42,10 @@ Send = Callable[[Sequence[T], float], Awaitable[Sequence[R]]]
 
 #: Turns of the event loop that a bundle may wait for more to arrive; tens of microseconds each.
 _MOST_TURNS = 16
-#: Seconds between two looks at the deadlines, which walk over all that waits.
+#: Seconds between two looks at the deadlines, which walk over all that waits: at least, and at most while anybody
+#: waits, so that those who left soon free their place. A callback on each future would tax every request.
 _EXPIRY_PRECISION = 0.01
+_SWEEP_SECONDS = 0.25
 
 
 class Coalescer(Generic[T, R]):
@@ -175,6 +178,9 @@ class Coalescer(Generic[T, R]):
             results = await self._send([w.item for w in bundle], max([w.deadline for w in bundle]))
             if len(results) != len(bundle):
                 raise RuntimeError(f"{len(bundle)} items were sent, {len(results)} results came back")
+        except asyncio.CancelledError as err:
+            # Nobody waits any more. The call under way keeps this error, whose frames keep the call and the bundle.
+            drop_frames(err)
         except Exception as err:  # any failure is the callers' to hear
             self._settle_failure(bundle, err)
         else:
@@ -205,12 +211,13 @@ class Coalescer(Generic[T, R]):
     def _set_alarm(self, deadline: float) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm_at = deadline
-        delay = max(_EXPIRY_PRECISION, deadline - self._clock())
+        now = self._clock()
+        self._alarm_at = min(deadline, now + _SWEEP_SECONDS)
+        delay = max(_EXPIRY_PRECISION, self._alarm_at - now)
         self._alarm = asyncio.get_running_loop().call_later(delay, self._expire)
 
     def _expire(self) -> None:
-        """Answer those whose time is up, whether they wait or are under way."""
+        """Answer those whose time is up, whether they wait or are under way, and drop those who left."""
         now = self._clock()
         earliest = self._queue.expire(now)
         for bundle in [*self._halves, *self._calls.values()]:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from penstock_common.errors import PenstockError
+from penstock_common.pools import matches
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.servable import Servable
@@ -51,8 +52,8 @@ class DataPlane:
         Raises:
             PenstockError: 403 ``model-not-allowed``; 404, 409 or 503 of ``Catalog.resolve``.
         """
-        if principal.models is not None and model.partition("@")[0] not in principal.models:
-            allowed = ", ".join(sorted(principal.models)) or "none"
+        if principal.models is not None and not matches(model.partition("@")[0], principal.models):
+            allowed = ", ".join(principal.models)
             text = f"The key '{principal.name}' may not ask the model {model!r}; it may ask: {allowed}."
             raise PenstockError(403, "model-not-allowed", text)
         return self._catalog.resolve(model, version)

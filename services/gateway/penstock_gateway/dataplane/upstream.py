@@ -73,6 +73,16 @@ class Upstream:
             return False
         return bool(answer.ready)
 
+    async def load_failure(self, model: str, version: int) -> str:
+        """Why a pod could not load this version; empty if it says nothing of that."""
+        try:
+            request = pb.RepositoryIndexRequest()
+            answer = await self._stub.RepositoryIndex(request, timeout=_READY_TIMEOUT, metadata=self._metadata(model))
+        except grpc.aio.AioRpcError:
+            return ""
+        entries = [entry for entry in answer.models if (entry.name, entry.version) == (model, str(version))]
+        return next((entry.reason for entry in entries if entry.state == "UNAVAILABLE"), "")
+
     def _metadata(self, model: str) -> list[tuple[str, str]]:
         pool = pool_of(model, self._pools)
         return [(POOL_HEADER, pool)] if pool else []

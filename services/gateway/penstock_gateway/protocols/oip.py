@@ -108,14 +108,14 @@ class OpenInference:
         return _json({"name": "penstock", "version": VERSION, "extensions": _EXTENSIONS})
 
     async def index(self, _: Call) -> Reply:
-        """``POST /v2/repository/index``: the versions that get traffic."""
-        return _json(
-            [
-                {"name": model, "version": version, "state": "READY", "reason": ""}
-                for model, versions in self._served().items()
-                for version in versions
-            ]
-        )
+        """``POST /v2/repository/index``: the versions that get traffic, and those that are to get it once loaded."""
+        served = self._served()
+        entries = [_index_entry(model, version, "READY") for model, versions in served.items() for version in versions]
+        for model in self._catalog.models():
+            for load in model.loading:
+                state = "UNAVAILABLE" if load.state == "failed" else "LOADING"
+                entries.append(_index_entry(model.name, load.version, state, load.reason))
+        return _json(entries)
 
     def _served(self) -> dict[str, list[str]]:
         """The versions of each model that get traffic, in their order."""
@@ -130,3 +130,7 @@ class OpenInference:
 
 def _json(value: object) -> Reply:
     return Reply(orjson.dumps(value))
+
+
+def _index_entry(model: str, version: str, state: str, reason: str = "") -> dict[str, str]:
+    return {"name": model, "version": version, "state": state, "reason": reason}

@@ -6,7 +6,7 @@ from typing import Any
 
 _PROBLEM_STATUSES = {
     "400": "The body, its encoding or a header is not readable, or a parameter is not supported.",
-    "401": "The API key is missing, unknown or revoked.",
+    "401": "The API key is missing, unknown, revoked or expired.",
     "403": "The key may not ask this model.",
     "404": "No such model, alias or version.",
     "409": "The version is registered, but no alias points at it.",

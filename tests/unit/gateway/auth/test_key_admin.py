@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,23 @@ def test_a_key_has_usable_limits(path: Path, rate: float, burst: float) -> None:
     with pytest.raises(PenstockError) as refused:
         KeyAdmin(str(path)).create("shop", rate, burst)
     assert refused.value.code == "bad-limit"
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("models", "expires", "code"),
+    [
+        ([], None, "bad-models"),
+        (["!price"], None, "bad-models"),
+        (["price", " "], None, "bad-models"),
+        (None, datetime(2026, 1, 1, tzinfo=UTC), "bad-expiry"),
+    ],
+)
+def test_a_key_can_be_used(path: Path, models: list[str] | None, expires: datetime | None, code: str) -> None:
+    """A key that may ask no model, or that has expired already, is refused, and no store is created for it."""
+    with pytest.raises(PenstockError) as refused:
+        KeyAdmin(str(path)).create("shop", models=models, expires=expires)
+    assert refused.value.code == code
     assert not path.exists()
 
 

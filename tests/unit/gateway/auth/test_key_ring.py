@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from penstock_common.errors import PenstockError
+from penstock_gateway.auth import key_ring
 from penstock_gateway.auth.key_admin import KeyAdmin
-from penstock_gateway.auth.key_ring import REFRESH_SECONDS, KeyRing
-from penstock_gateway.auth.key_sources import open_keys
+from penstock_gateway.auth.key_record import KeyRecord, new_key, timestamp
+from penstock_gateway.auth.key_ring import REFRESH_SECONDS, WRITE_SECONDS, KeyRing
+from penstock_gateway.auth.key_sources import KeySourceError, open_keys
 from penstock_gateway.auth.principal import Limits, Principal
 
 
@@ -89,6 +96,140 @@ def test_the_last_keys_stay_while_the_store_is_away(admin: KeyAdmin, path: Path)
     ring.load()
     caller(ring, other)
     assert refusal(ring, key).code == "bad-key"
+
+
+class Clock:
+    """Replaces the ring's ``time`` and stands still until it is moved."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = time.time()
+        monkeypatch.setattr(key_ring, "time", SimpleNamespace(time=lambda: self.now, monotonic=lambda: self.now))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_an_expired_key_is_refused_without_its_store(admin: KeyAdmin, path: Path, clock: Clock) -> None:
+    """A key works until it expires and not longer, although no refresh has succeeded since it was read."""
+    _, key = admin.create("shop", expires=datetime.fromtimestamp(clock.now + 100, UTC))
+    ring = loaded_ring(path)
+    path.unlink()
+    ring.load()
+    clock.now += 98
+    assert caller(ring, key).name == "shop"
+    clock.now += 2
+    refused = refusal(ring, key)
+    assert refused.code == "expired-key"
+    assert "'shop' has expired" in refused.detail
+
+
+def test_a_key_carries_its_models(admin: KeyAdmin, path: Path) -> None:
+    """The globs that the key was created with are the principal's."""
+    _, key = admin.create("shop", models=["price-*", "!price-beta"])
+    assert caller(loaded_ring(path), key).models == ("price-*", "!price-beta")
+
+
+def test_keys_are_stale_after_the_time_that_is_set(admin: KeyAdmin, path: Path, clock: Clock) -> None:
+    """With the store away for longer than that, keys are refused with 503, known or not; with it back, they work."""
+    _, key = admin.create("shop")
+    record, revoked = admin.create("gone")
+    admin.revoke(record.id)
+    ring = KeyRing(open_keys(str(path)), stale_seconds=60)
+    ring.load()
+    away = path.rename(path.with_name("away.db"))
+    clock.now += 60
+    ring.load()
+    assert caller(ring, key).name == "shop"
+    clock.now += 1
+    assert REGISTRY.get_sample_value("penstock_gateway_keys_age_seconds") == pytest.approx(61)
+    for presented in (key, "psk_0123456789ab_unknown"):
+        with pytest.raises(PenstockError) as stale:
+            caller(ring, presented)
+        assert (stale.value.status, stale.value.code) == (503, "keys-stale")
+        assert stale.value.headers["Retry-After"]
+        assert stale.value.extra["bound"] == "keys_stale_seconds"
+    assert refusal(ring, revoked).code == "revoked-key"
+    assert refusal(ring, "").code == "missing-key"
+    away.rename(path)
+    ring.load()
+    assert caller(ring, key).name == "shop"
+    assert REGISTRY.get_sample_value("penstock_gateway_keys_age_seconds") == pytest.approx(0)
+
+
+def test_keys_are_never_stale_by_default(admin: KeyAdmin, path: Path, clock: Clock) -> None:
+    """A year without the store changes nothing for keys that are known."""
+    _, key = admin.create("shop")
+    ring = loaded_ring(path)
+    path.unlink()
+    clock.now += 365 * 86400
+    ring.load()
+    assert caller(ring, key).name == "shop"
+
+
+class Source:
+    """A store that counts what is written to it, and can be away."""
+
+    def __init__(self, records: list[KeyRecord]) -> None:
+        self.records = records
+        self.away = False
+        self.reads = 0
+        self.written: list[dict[str, str]] = []
+
+    def read(self) -> list[KeyRecord] | None:
+        self.reads += 1
+        return self.records
+
+    def write_last_uses(self, uses: Mapping[str, str]) -> None:
+        if self.away:
+            raise KeySourceError("away")
+        self.written.append(dict(uses))
+
+
+async def test_uses_are_written_in_batches(clock: Clock) -> None:
+    """However many requests there are, a key is written once, with its last use; what failed is written later."""
+    (used, key), (other, other_key), (unused, _) = new_key("used"), new_key("other"), new_key("unused")
+    source = Source([used, other, unused])
+    ring = KeyRing(source)
+    ring.load()
+    for _ in range(100):
+        clock.now += 1
+        caller(ring, key)
+    source.away = True
+    await ring.write_last_uses()
+    caller(ring, other_key)
+    with pytest.raises(PenstockError):
+        caller(ring, key + "x")
+    assert source.written == []
+    source.away = False
+    await ring.write_last_uses()
+    now = timestamp(datetime.fromtimestamp(clock.now, UTC))
+    assert source.written == [{used.id: now, other.id: now}]
+    await ring.write_last_uses()
+    assert len(source.written) == 1
+
+
+async def test_uses_are_written_once_a_minute(clock: Clock) -> None:
+    """The refresh reads many times for each time that it writes."""
+    record, key = new_key("shop")
+    source = Source([record])
+    ring = KeyRing(source)
+    ring.load()
+    refresh = asyncio.create_task(ring.refresh_periodically(interval=0))
+    try:
+        for wanted in range(1, 4):
+            reads = source.reads
+            async with asyncio.timeout(30):
+                while source.reads < reads + 20:
+                    caller(ring, key)
+                    await asyncio.sleep(0.001)  # the refresh's thread needs the interpreter
+                assert len(source.written) == wanted - 1
+                clock.now += WRITE_SECONDS
+                while len(source.written) < wanted:
+                    await asyncio.sleep(0.001)
+    finally:
+        refresh.cancel()
 
 
 def test_a_ring_never_creates_a_store(path: Path) -> None:

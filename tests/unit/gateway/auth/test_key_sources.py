@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from penstock_common.errors import PenstockError
 from penstock_gateway.auth import database_keys
 from penstock_gateway.auth.database import open_database
 from penstock_gateway.auth.key_admin import KeyAdmin
-from penstock_gateway.auth.key_record import dump_record, new_key
+from penstock_gateway.auth.key_record import dump_record, load_record, new_key
 from penstock_gateway.auth.key_ring import KeyRing
 from penstock_gateway.auth.key_sources import KeySourceError, open_keys
 from penstock_gateway.auth.principal import Principal
@@ -50,12 +52,69 @@ def test_a_mounted_secret_is_followed(tmp_path: Path) -> None:
 
 
 def test_the_form_of_a_record_in_a_secret() -> None:
-    """Secrets that exist hold exactly these members in this order, the hash in hexadecimal."""
+    """It has exactly these members in this order, the hash in hexadecimal; what is written is what is read."""
+    record, _ = new_key("shop", rate=5, models=["a*"], expires=datetime(2999, 1, 1, tzinfo=UTC))
+    written = (
+        f'{{"id":"{record.id}","name":"shop","rate":5,"burst":null,"created":"{record.created}","revoked":null,'
+        f'"models":["a*"],"expires":"2999-01-01T00:00:00Z","hash":"{record.hash.hex()}"}}'
+    )
+    assert dump_record(record).decode() == written
+    assert load_record(written.encode()) == record
+
+
+def test_a_record_of_the_version_before() -> None:
+    """Secrets that exist have no models and no expiry: such a key may ask every model and does not expire."""
     record, _ = new_key("shop", rate=5)
-    assert dump_record(record).decode() == (
+    before = (
         f'{{"id":"{record.id}","name":"shop","rate":5,"burst":null,"created":"{record.created}","revoked":null,'
         f'"hash":"{record.hash.hex()}"}}'
     )
+    assert load_record(before.encode()) == record
+
+
+@pytest.mark.parametrize("expires", ["soon", "2999-01-01", "2999-01-01T00:00:00", ""])
+def test_a_record_with_a_wrong_expiry_is_not_read(expires: str, tmp_path: Path) -> None:
+    """A key whose end cannot be read must not become one without an end, in a Secret or in a database."""
+    record, _ = new_key("shop", expires=datetime(2999, 1, 1, tzinfo=UTC))
+    folder = tmp_path / "secret"
+    folder.mkdir()
+    wrong = dump_record(record).replace(b"2999-01-01T00:00:00Z", expires.encode())
+    (folder / "shop.json").write_bytes(wrong)
+    path = tmp_path / "keys.db"
+    KeyAdmin(str(path)).create("shop")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE penstock_keys SET expires = ?", (expires,))
+    for source in (folder, path):
+        with pytest.raises(KeySourceError, match=str(source)):
+            open_keys(str(source)).read()
+
+
+def test_the_last_use_is_written(database_url: str) -> None:
+    """A later use replaces an earlier one, whichever gateway saw it; others stay as they are."""
+    admin = KeyAdmin(database_url)
+    used, unused = admin.create("used")[0], admin.create("unused")[0]
+    first, second = open_keys(database_url), open_keys(database_url)
+    first.write_last_uses({used.id: "2026-01-01T00:00:02Z", "gone": "2026-01-01T00:00:02Z"})
+    second.write_last_uses({used.id: "2026-01-01T00:00:01Z"})
+    assert {r.id: r.last_used for r in admin.records()} == {used.id: "2026-01-01T00:00:02Z", unused.id: None}
+    second.write_last_uses({used.id: "2026-01-01T00:00:03Z"})
+    assert {r.id: r.last_used for r in admin.records()} == {used.id: "2026-01-01T00:00:03Z", unused.id: None}
+
+
+def test_a_write_that_fails_leaves_nothing_locked(tmp_path: Path) -> None:
+    """A gateway that may not write says so, and keys can be read and created afterwards."""
+    path = str(tmp_path / "keys.db")
+    admin = KeyAdmin(path)
+    record, _ = admin.create("shop")
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "CREATE TRIGGER no BEFORE UPDATE ON penstock_keys BEGIN SELECT raise(ABORT, 'not allowed'); END"
+        )
+    source = open_keys(path)
+    with pytest.raises(KeySourceError, match="not allowed"):
+        source.write_last_uses({record.id: "2026-01-01T00:00:00Z"})
+    admin.create("other")
+    assert len(source.read() or []) == 2
 
 
 def test_keys_in_postgresql(postgres: PostgresServer) -> None:

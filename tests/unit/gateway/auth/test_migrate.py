@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from penstock_gateway.auth.database import open_database
 from penstock_gateway.auth.key_admin import KeyAdmin
 from penstock_gateway.auth.key_record import new_key
 from penstock_gateway.auth.key_ring import KeyRing
-from penstock_gateway.auth.key_sources import open_keys
+from penstock_gateway.auth.key_sources import KeySourceError, open_keys
 from penstock_gateway.auth.tables import metadata
 from tests.postgres import PostgresServer
 
@@ -34,7 +35,7 @@ FIXTURE_KEYS = {
     "ci": "psk_e31cfbeed1b2_8nqWjqwR_wIdkK3FtFeqCfa6IIzPBgFb-D2UukJRsz4",
 }
 
-# The statements of the version without migrations, as it ran them.
+# The statements of the versions before 0002. (0.1.0 did not name the columns when it inserted a key.)
 OLD_CREATE = """CREATE TABLE IF NOT EXISTS penstock_keys (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -45,7 +46,7 @@ OLD_CREATE = """CREATE TABLE IF NOT EXISTS penstock_keys (
     revoked TEXT
 )"""
 OLD_SELECT = "SELECT id, name, hash, rate, burst, created, revoked FROM penstock_keys ORDER BY created, id"
-OLD_INSERT = "INSERT INTO penstock_keys VALUES (?, ?, ?, ?, ?, ?, ?)"
+OLD_INSERT = "INSERT INTO penstock_keys (id, name, hash, rate, burst, created, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)"
 OLD_REVOKE = "UPDATE penstock_keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
 
 
@@ -112,6 +113,19 @@ def test_an_old_database_is_taken_over(database_url: str) -> None:
     assert revision(database_url) == migrate.REVISIONS[-1]
     assert [row for row in plainly(database_url, OLD_SELECT) if row[1] != "new"] == before
     assert answers(database_url, keys) == {"shop": "shop", "café": "café", "gone": "revoked-key", "new": "new"}
+
+
+def test_a_database_of_the_first_revision_is_migrated(database_url: str) -> None:
+    """Its keys may ask every model and do not expire, as before; new keys have what the new columns hold."""
+    keys = old_database(database_url)
+    plainly(database_url, f"CREATE TABLE {migrate.VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    plainly(database_url, f"INSERT INTO {migrate.VERSION_TABLE} VALUES ('0001')")
+    assert answers(database_url, keys) == {"shop": "shop", "café": "café", "gone": "revoked-key"}
+    assert revision(database_url) == "0002"
+    admin = KeyAdmin(database_url)
+    assert {(r.models, r.expires, r.last_used) for r in admin.records() if not r.models} == {(None, None, None)}
+    record, _ = admin.create("new", models=["price-*"], expires=datetime.now(UTC) + timedelta(days=1))
+    assert record in admin.records()
 
 
 def test_the_version_before_runs_on_the_migrated_database(database_url: str) -> None:
@@ -182,6 +196,22 @@ def test_a_role_that_may_only_read(postgres: PostgresServer, migrated: bool) -> 
     assert tables == [(2 if migrated else 1,)]
 
 
+def test_a_role_that_may_also_note_the_last_use(postgres: PostgresServer) -> None:
+    """The right to update that one column is enough."""
+    url = postgres.new_database()
+    admin = KeyAdmin(url)
+    record, _ = admin.create("shop")
+    role = url.rpartition("/")[2] + "_gateway"
+    plainly(url, f"CREATE ROLE {role} LOGIN")
+    plainly(url, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    gateway = open_keys(url.replace("penstock@", f"{role}@"))
+    with pytest.raises(KeySourceError, match="permission denied"):
+        gateway.write_last_uses({record.id: "2026-01-01T00:00:00Z"})
+    plainly(url, f"GRANT UPDATE (last_used) ON penstock_keys TO {role}")
+    gateway.write_last_uses({record.id: "2026-01-01T00:00:00Z"})
+    assert [r.last_used for r in admin.records()] == ["2026-01-01T00:00:00Z"]
+
+
 CREATE_WHEN_TOLD = """
 import sys
 from penstock_gateway.auth.key_admin import KeyAdmin
@@ -225,8 +255,7 @@ def test_migrations_at_once(database_url: str, old: bool) -> None:
 
 def test_a_migration_waits_for_another(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second process cannot begin to migrate before the first has finished."""
-    KeyAdmin(database_url).create("shop")
-    plainly(database_url, f"DELETE FROM {migrate.VERSION_TABLE}")
+    old_database(database_url)
     database = open_database(database_url, lock_seconds=0.1)
     seen: list[str] = []
     upgrade: Callable[[Any], None] = migrate._upgrade

@@ -41,11 +41,15 @@ class Pods:
 
     def __init__(self, *ready: int) -> None:
         self.ready = set(ready)
+        self.failures: dict[int, str] = {}
         self.asked = asyncio.Event()
 
     async def model_ready(self, model: str, version: int) -> bool:
         self.asked.set()
         return version in self.ready
+
+    async def load_failure(self, model: str, version: int) -> str:
+        return self.failures.get(version, "")
 
 
 def version(number: int) -> Version:
@@ -60,9 +64,10 @@ def version(number: int) -> Version:
     return Version("spam", number, manifest, [], "2026-01-01T00:00:00Z")
 
 
-def snapshot(aliases: dict[str, dict[int, int]], versions: int = 3) -> Snapshot:
+def snapshot(aliases: dict[str, dict[int, int]], versions: int = 3, before: tuple[int, ...] = ()) -> Snapshot:
     targets = {name: [AliasTarget(v, w) for v, w in weights.items()] for name, weights in aliases.items()}
-    model = Model("spam", 1, {n: version(n) for n in range(1, versions + 1)}, targets)
+    earlier = {"production": [[AliasTarget(v)] for v in before]} if before else {}
+    model = Model("spam", 1, {n: version(n) for n in range(1, versions + 1)}, targets, earlier=earlier)
     return Snapshot("c", [model])
 
 
@@ -176,6 +181,66 @@ async def test_a_version_still_loading_is_503() -> None:
     await c.update(snapshot({"production": {1: 100}}))
     assert refused(c, "spam") == (503, "model-loading")
     assert refused(c, "spam", "1") == (503, "model-loading")
+    await c.close()
+
+
+async def test_a_version_that_cannot_be_loaded_says_why() -> None:
+    """The refusal and the listing carry the pod's reason, the size, and that it failed; it stays failed while tried."""
+    pods = Pods()
+    pods.failures = {1: "OSError: no such file"}
+    c = make(pods)
+    await c.update(snapshot({"production": {1: 100}}))
+    async with asyncio.timeout(5):
+        while refused(c, "spam") != (503, "model-unavailable"):
+            await asyncio.sleep(0.001)
+    assert refused(c, "spam", "1") == (503, "model-unavailable")
+    with pytest.raises(PenstockError, match="no such file"):
+        c.resolve("spam")
+    [state] = c.models()[0].loading
+    assert (state.version, state.state, state.reason, state.bytes) == ("1", "failed", "OSError: no such file", 0)
+    assert c.models()[0].ready is False
+    pods.failures = {}
+    pods.ready.add(1)
+    await until_served(c, "spam", "1")
+    assert c.models()[0].loading == []
+
+
+async def test_after_a_restart_the_version_before_a_broken_one_answers() -> None:
+    """A gateway that never saw another version in effect goes back to the newest earlier one that is loaded."""
+    pods = Pods(1)
+    pods.failures = {3: "bad file", 2: "bad file too"}
+    c = make(pods)
+    await c.update(snapshot({"production": {3: 100}}, before=(2, 1)))
+    await until_served(c, "spam", "1")
+    async with asyncio.timeout(5):
+        while not c.settled:
+            await asyncio.sleep(0.001)
+    pods.ready.add(3)
+    await until_served(c, "spam", "3")
+    await c.close()
+
+
+async def test_an_earlier_version_does_not_answer_while_the_present_one_loads() -> None:
+    """Only a failure brings an earlier version back: a restarted gateway does not answer with an old version."""
+    pods = Pods(1)
+    c = make(pods)
+    await c.update(snapshot({"production": {2: 100}}, before=(1,)))
+    await asyncio.wait_for(pods.asked.wait(), 5)
+    assert refused(c, "spam") == (503, "model-loading")
+    pods.ready.add(2)
+    await until_served(c, "spam", "2")
+
+
+async def test_a_gateway_is_ready_at_once_if_a_model_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure without an earlier version is known, so there is nothing to wait for."""
+    monkeypatch.setattr(catalog_module, "_FIRST_PATIENCE", 1000.0)
+    pods = Pods()
+    pods.failures = {1: "bad file"}
+    c = make(pods)
+    await c.update(snapshot({"production": {1: 100}}))
+    async with asyncio.timeout(5):
+        while not c.settled:
+            await asyncio.sleep(0.001)
     await c.close()
 
 

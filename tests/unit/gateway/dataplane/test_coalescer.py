@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -276,6 +277,55 @@ async def test_a_call_that_nobody_waits_for_is_cancelled() -> None:
     assert server.gates[0].cancelled()
     server.release_all()
     assert await next_one == 6
+
+
+async def test_who_left_takes_no_room_until_the_deadline() -> None:
+    """With a server that hangs, the rows, bytes and call of callers who left are free long before their deadlines."""
+    server = Server()
+    c = coalescer(server, max_outstanding=lambda: 1, max_queued_rows=3, max_queued_size=30)
+    deadline = time.monotonic() + 3600
+    for _ in range(3):
+        left = [submit(c, 1, deadline, size=10)]
+        await server.calls(1)
+        left += [submit(c, item, deadline, size=10) for item in (2, 3, 4)]
+        with pytest.raises(PenstockError, match="already wait"):
+            submit(c, 5, deadline, size=10)
+        for future in left:
+            future.cancel()
+        async with asyncio.timeout(60):
+            while c.queued or c.outstanding:
+                await asyncio.sleep(0.01)
+        server.bundles.clear()
+
+
+async def test_a_cancelled_call_keeps_no_item() -> None:
+    """gRPC's calls keep the error that ended them; the items are free all the same, without the collector of cycles."""
+
+    class Item: ...
+
+    kept: list[BaseException] = []
+
+    async def send(items: Sequence[Item], deadline: float) -> list[int]:
+        try:
+            return await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError as err:
+            kept.append(err)
+            raise
+
+    c: Coalescer[Item, int] = Coalescer(send, blames_item=blames)
+    item = Item()
+    left = weakref.ref(item)
+    future = c.submit(item, 1, 1, "ann", later())
+    del item
+    async with asyncio.timeout(60):
+        while not c.outstanding:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the call itself begins
+        future.cancel()
+        while c.outstanding:
+            await asyncio.sleep(0.01)
+    assert kept
+    assert left() is None
 
 
 async def test_many_impatient_items_cost_the_patient_nothing() -> None:

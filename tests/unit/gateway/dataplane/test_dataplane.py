@@ -124,12 +124,12 @@ async def test_what_admission_refuses_never_reaches_the_model() -> None:
 
 @pytest.mark.parametrize("model", ["price", "price@candidate"])
 async def test_a_caller_asks_only_the_models_that_it_may(model: str) -> None:
-    """A principal with a list of models is refused for every other with 403, aliases included."""
+    """A principal with globs of models is refused for every other with 403, aliases included; ! excludes."""
     world = World()
     parse = lambda *_: ROWS  # noqa: E731
-    allowed = Principal("ann", "Ann", models=frozenset({"price"}))
+    allowed = Principal("ann", "Ann", models=("pr*", "!prices"))
     assert (await world.dataplane.infer(call(world, allowed), model, "", parse)).rows is ROWS
-    other = Principal("bob", "Bob", models=frozenset({"spam"}))
+    other = Principal("bob", "Bob", models=("*", "!price"))
     with pytest.raises(PenstockError) as refused:
         await world.dataplane.infer(call(world, other), model, "", parse)
     assert (refused.value.status, refused.value.code) == (403, "model-not-allowed")

@@ -8,8 +8,9 @@ from typing import cast
 
 from penstock_common.manifest import Manifest
 from penstock_gateway.auth.principal import Principal
-from penstock_gateway.dataplane.catalog import Catalog, ModelListing
+from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.dataplane.model_entry import ModelListing
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.limits.admission import Usage

@@ -13,8 +13,9 @@ import pytest
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_gateway.auth.principal import Principal
-from penstock_gateway.dataplane.catalog import AliasShare, Catalog, ModelListing
+from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.dataplane.model_entry import AliasShare, ModelListing
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.protocols.oip import OpenInference
@@ -46,7 +47,7 @@ class Model:
 
     def models(self) -> list[ModelListing]:
         aliases = {"production": [AliasShare("10", 90), AliasShare("2", 10)], "candidate": [AliasShare("2", 100)]}
-        return [ModelListing("m", True, "", aliases, ["1", "2", "10"])]
+        return [ModelListing("m", True, "", aliases, ["1", "2", "10"], [])]
 
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
         self.deadlines.append(deadline)

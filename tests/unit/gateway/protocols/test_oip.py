@@ -11,7 +11,7 @@ import pytest
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.version import VERSION
-from penstock_gateway.dataplane.catalog import AliasShare, ModelListing
+from penstock_gateway.dataplane.model_entry import AliasShare, LoadState, ModelListing
 from penstock_gateway.edge.call import Reply
 from penstock_gateway.limits.admission import Usage
 from penstock_gateway.protocols.oip import OpenInference
@@ -150,7 +150,7 @@ async def test_the_server_says_what_it_can() -> None:
 
 def listing(model: str, **aliases: list[str]) -> ModelListing:
     shares = {name: [AliasShare(version, 50) for version in versions] for name, versions in aliases.items()}
-    return ModelListing(model, True, "", shares, ["1", "2", "3", "10"])
+    return ModelListing(model, True, "", shares, ["1", "2", "3", "10"], [])
 
 
 async def test_the_index_has_what_aliases_point_at() -> None:
@@ -161,3 +161,13 @@ async def test_the_index_has_what_aliases_point_at() -> None:
     index = content(await v2.index(call()))
     assert [(entry["name"], entry["version"]) for entry in index] == [("price", "2"), ("price", "10"), ("spam", "1")]
     assert {entry["state"] for entry in index} == {"READY"}
+
+
+async def test_the_index_has_what_is_loading_and_why_it_failed() -> None:
+    """A version that is to get traffic is listed with Triton's state and the pod's reason."""
+    loads = [LoadState("2", "loading", "", "now", 10), LoadState("3", "failed", "OSError: no file", "now", 10)]
+    _, v2 = serving(ModelListing("spam", True, "", {}, ["1", "2", "3"], loads))
+    assert content(await v2.index(call())) == [
+        {"name": "spam", "version": "2", "state": "LOADING", "reason": ""},
+        {"name": "spam", "version": "3", "state": "UNAVAILABLE", "reason": "OSError: no file"},
+    ]
