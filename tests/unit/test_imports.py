@@ -29,6 +29,7 @@ ROOMS = {
         "routes",
         "protocols",
         "dataplane",
+        "decoders",
         "signature",
         "edge",
         "limits",
