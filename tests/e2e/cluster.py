@@ -46,6 +46,9 @@ class Namespace:
         }
         self.apply(document)
 
+    def label(self, label: str) -> None:
+        run("kubectl", "label", "--overwrite", "namespace", self.name, label)
+
     def delete(self) -> None:
         run("kubectl", "delete", "namespace", self.name, "--ignore-not-found", "--wait", "--timeout=180s")
 

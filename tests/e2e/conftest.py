@@ -60,8 +60,8 @@ class Release:
 
 
 @pytest.fixture(scope="session")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
-    """An installation with two gateways, two pods and the trained example model."""
+def cluster() -> None:
+    """Skip what needs a cluster if there is none."""
     for program in ("kubectl", "helm"):
         if shutil.which(program) is None:
             pytest.skip(f"needs {program} on the PATH")
@@ -69,6 +69,11 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
         run("kubectl", "version", "--request-timeout=10s")
     except CommandFailed as err:
         pytest.skip(f"needs a cluster; set KUBECONFIG: {err}")
+
+
+@pytest.fixture(scope="session")
+def release(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """An installation with two gateways, two pods and the trained example model."""
     namespace = Namespace("penstock-e2e")
     namespace.delete()
     namespace.create()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -17,13 +18,16 @@ _PROGRAM = """
 import asyncio, collections, json, os, time
 import httpx
 
-URL, KEY, USERS, PAUSE = os.environ["URL"], os.environ["KEY"], int(os.environ["USERS"]), float(os.environ["PAUSE"])
-sent, failed, versions = 0, collections.Counter(), collections.Counter()
+URL, KEY, BODY = os.environ["URL"], os.environ["KEY"], json.loads(os.environ["BODY"])
+USERS, PAUSE, JOIN = int(os.environ["USERS"]), float(os.environ["PAUSE"]), float(os.environ["JOIN"])
+TLS = httpx.create_ssl_context()  # once, because it costs more than a request
+sent, failed, versions, slowest = 0, collections.Counter(), collections.Counter(), 0.0
 
 async def one(client):
-    global sent
+    global sent, slowest
+    began = time.monotonic()
     try:
-        answer = await client.post(f"{URL}/v1/models/spam/predict", json={"text": "free prize"}, headers={"API-Key": KEY})
+        answer = await client.post(URL, json=BODY, headers={"API-Key": KEY})
         if answer.status_code == 200:
             versions[answer.json()["version"]] += 1
         else:
@@ -31,23 +35,28 @@ async def one(client):
     except httpx.HTTPError as err:
         failed[f"{type(err).__name__}: {err}"] += 1
     sent += 1
+    slowest = max(slowest, time.monotonic() - began)
 
-async def user(keeps):
-    if keeps:
-        async with httpx.AsyncClient(timeout=15) as client:
+async def user(number):
+    await asyncio.sleep(JOIN * number / USERS)
+    if number % 2:
+        async with httpx.AsyncClient(timeout=15, verify=TLS) as client:
             while True:
                 await one(client)
                 await asyncio.sleep(PAUSE)
     while True:
-        async with httpx.AsyncClient(timeout=15) as client:
+        async with httpx.AsyncClient(timeout=15, verify=TLS) as client:
             await one(client)
         await asyncio.sleep(PAUSE)
 
 async def main():
-    users = [asyncio.create_task(user(i % 2)) for i in range(USERS)]
+    global slowest
+    users = [asyncio.create_task(user(i)) for i in range(USERS)]
     while True:
         await asyncio.sleep(0.5)
-        print(json.dumps({"at": time.time(), "sent": sent, "failed": failed, "versions": versions}), flush=True)
+        line = {"at": time.time(), "sent": sent, "failed": failed, "versions": versions, "slowest": slowest}
+        print(json.dumps(line), flush=True)
+        slowest = 0.0
         for task in users:
             if task.done():
                 task.result()
@@ -58,10 +67,24 @@ asyncio.run(main())
 
 @dataclass
 class Count:
+    """What was answered until ``at``, and the seconds of the slowest answer in the half second before."""
+
     at: float = 0.0
     sent: int = 0
     failed: dict[str, int] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
+    slowest: float = 0.0
+
+    def since(self, earlier: Count) -> Count:
+        """What came between the two."""
+        failed = {why: count - earlier.failed.get(why, 0) for why, count in self.failed.items()}
+        return Count(
+            self.at,
+            self.sent - earlier.sent,
+            {why: count for why, count in failed.items() if count},
+            {name: count - earlier.versions.get(name, 0) for name, count in self.versions.items()},
+            self.slowest,
+        )
 
 
 class Load:
@@ -69,6 +92,8 @@ class Load:
 
     Args:
         users: how many there are; each waits for its answer, then for ``pause`` seconds.
+        join: seconds over which they join, one after the other.
+        model: whom they ask, with ``body``.
     """
 
     def __init__(
@@ -80,12 +105,22 @@ class Load:
         *,
         users: int = 8,
         pause: float = 0.2,
+        join: float = 0.0,
+        model: str = "spam",
+        body: dict[str, object] | None = None,
         name: str = "load",
     ) -> None:
         self._namespace = namespace
         self._name = name
         self._last = Count()
-        environment = {"URL": url, "KEY": key, "USERS": str(users), "PAUSE": str(pause)}
+        environment = {
+            "URL": f"{url}/v1/models/{model}/predict",
+            "KEY": key,
+            "BODY": json.dumps(body or {"text": "free prize"}),
+            "USERS": str(users),
+            "PAUSE": str(pause),
+            "JOIN": str(join),
+        }
         self._pod = python_pod(name, image, _PROGRAM, environment, {"app": "load"})
 
     def __enter__(self) -> Self:
@@ -108,6 +143,12 @@ class Load:
         except (CommandFailed, ValueError, TypeError):
             pass  # the pod has not started, or its log is being rotated; the counts only grow
         return self._last
+
+    def history(self) -> list[Count]:
+        """Return what came in each half second so far, oldest first."""
+        lines = self._namespace.kubectl("logs", self._name).splitlines()
+        totals = [Count(), *(Count(**json.loads(line)) for line in lines)]
+        return [later.since(earlier) for earlier, later in pairwise(totals)]
 
     def more(self, requests: int) -> Count:
         """Wait until that many more requests were answered."""

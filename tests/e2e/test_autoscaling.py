@@ -16,20 +16,13 @@ import pytest
 
 from tests.e2e.cluster import CHART, ROOT, CommandFailed, Namespace, python_pod, run, until
 from tests.e2e.conftest import REPOSITORY, TABLE, TAG, Release
+from tests.e2e.custom_metrics import wait_for_pool_metrics
+from tests.e2e.pod_metrics import messages_answered
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 REPORTS = Path(os.environ.get("REPORT_DIR", ROOT / "tests" / "e2e" / "reports"))
 
 _SCALED = ["--set", "monitoring.podMonitors=true", "--set", "poolDefaults.autoscaling.enabled=true"]
-
-
-def custom_metric(namespace: Namespace, name: str) -> bool:
-    """Return whether the adapter has this metric for pods of the namespace."""
-    try:
-        path = f"/apis/custom.metrics.k8s.io/v1beta1/namespaces/{namespace.name}/pods/*/{name}"
-        return bool(json.loads(run("kubectl", "get", "--raw", path))["items"])
-    except CommandFailed:
-        return False
 
 
 def needs_adapter() -> None:
@@ -55,14 +48,7 @@ def scaled(release: Release) -> Iterator[Release]:
         "--set", "poolDefaults.autoscaling.queueMilliseconds=5000",
         "--set", "poolDefaults.autoscaling.scaleDownSeconds=15",
     )  # fmt: skip
-    until(
-        lambda: (
-            custom_metric(release.namespace, "penstock_inference_executor_utilisation")
-            and custom_metric(release.namespace, "penstock_inference_queue_wait_seconds")
-        ),
-        "the adapter to know the pool's metrics; are the rules of deploy/k8s/prometheus-adapter in place?",
-        seconds=180,
-    )
+    wait_for_pool_metrics(release.namespace)
     yield release
     release.upgrade()
 
@@ -127,28 +113,6 @@ def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) 
     assert len(shares) == 3
     assert min(shares.values()) >= sum(shares.values()) / 3 / 2, shares
     until(lambda: len(namespace.pods("inference")) == 1, "the pool to shrink again", seconds=300)
-
-
-def messages_answered(namespace: Namespace, at_least: int) -> dict[str, float]:
-    """Return how many messages each pod of the pool answers from now until there are ``at_least`` so many in total."""
-    pods = namespace.ready_pods("inference")
-    before = {pod: answered(namespace, pod) for pod in pods}
-    since: dict[str, float] = {}
-
-    def enough() -> bool:
-        since.update({pod: answered(namespace, pod) - before[pod] for pod in pods})
-        return sum(since.values()) >= at_least
-
-    until(enough, f"{at_least} answers of {len(pods)} pods", seconds=120)
-    return since
-
-
-def answered(namespace: Namespace, pod: str) -> float:
-    """Return how many messages a pod has answered without an error since it started."""
-    program = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9200/metrics').read().decode())"
-    page = namespace.kubectl("exec", pod, "--", "python", "-c", program)
-    series = [line for line in page.splitlines() if line.startswith("penstock_inference_requests_total{")]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in series if 'code="OK"' in line)
 
 
 def timeline(log: str) -> list[dict[str, str]]:

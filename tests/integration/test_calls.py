@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import tritonclient.http as triton
+from PIL import Image
 
 from tests.installation import ROOT, Installation, until
 
@@ -237,3 +242,32 @@ def test_a_limit_is_refused_and_explained(installation: Installation, client: ht
     assert "r=0" in refusal.headers["ratelimit"]
     assert refusal.json()["code"] == "rate-limited"
     assert client.post("/v1/models/spam/predict", json=SPAM).status_code == 200
+
+
+def test_sixty_large_images_at_once_are_answered(installation: Installation) -> None:
+    """180 MB with one key of the default limits: bodies for which there is no room wait, and nothing is refused.
+
+    The gateway stays within the memory limit that the chart gives it.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
+    png = io.BytesIO()
+    Image.fromarray(noise).save(png, "PNG", compress_level=0)
+    image = png.getvalue()
+    assert 3_000_000 <= len(image) < 3_100_000
+    patient = {f"PENSTOCK_GATEWAY_{name}_SECONDS": "120" for name in ("TIMEOUT", "BODY")}
+    with installation.another_gateway(**patient, PENSTOCK_GATEWAY_ANSWER_SECONDS="130") as gateway:
+        process = psutil.Process(gateway.process.pid)
+        most = 0
+
+        def send(_: int) -> int:
+            nonlocal most
+            headers = {"API-Key": installation.key, "Content-Type": "image/png"}
+            answer = httpx.post(f"{gateway.url}/v1/models/digits/predict", content=image, headers=headers, timeout=120)
+            most = max(most, process.memory_info().rss)
+            return answer.status_code
+
+        with ThreadPoolExecutor(60) as pool:
+            statuses = Counter(pool.map(send, range(60)))
+    print(f"most memory of the gateway: {most / 2**20:.0f} MB")
+    assert statuses == {200: 60}
+    assert most < 512 * 2**20

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -71,7 +73,8 @@ def test_an_interrupted_start_leaves_nothing(tmp_path: Path, started: int) -> No
 
 
 def test_up_twice_changes_nothing_and_down_leaves_no_process(tmp_path: Path) -> None:
-    """A second ``up`` keeps the processes and the key; ``down`` ends all processes, which ``status`` shows."""
+    """A second ``up`` keeps the processes and the key; with ``--tls`` a front is added, which the command line then
+    calls; ``down`` ends all processes, which ``status`` shows."""
     installation = Installation(tmp_path, workers=1)
     try:
         installation.up()
@@ -82,6 +85,18 @@ def test_up_twice_changes_nothing_and_down_leaves_no_process(tmp_path: Path) -> 
         installation.up()
         assert {row["part"]: row["pid"] for row in installation.json("status")} == parts
         assert installation.key == key
+        answer = installation.penstock("predict", "spam", '{"text": "You won a prize"}')
+        assert '"prediction"' in answer.stdout
+        calls = installation.penstock("up", "--workers", "1", "--tls").stdout
+        url = f"https://localhost:{installation.environment['PENSTOCK_TLS_PORT']}"
+        assert f"curl -s --cacert {tmp_path}/tls/ca.crt {url}/v1/models/spam/predict" in calls
+        assert (tmp_path / "tls" / "tls.key").stat().st_mode & 0o777 == 0o600
+        with_front = {row["part"]: row["pid"] for row in installation.json("status")}
+        assert parts == {name: pid for name, pid in with_front.items() if name != "front"}
+        trusted = ssl.create_default_context(cafile=tmp_path / "tls" / "ca.crt")
+        with httpx.Client(base_url=url, http2=True, verify=trusted, headers={"API-Key": key}) as client:
+            listed = client.get("/v1/models")
+            assert (listed.status_code, listed.http_version) == (200, "HTTP/2")
         answer = installation.penstock("predict", "spam", '{"text": "You won a prize"}')
         assert '"prediction"' in answer.stdout
     finally:

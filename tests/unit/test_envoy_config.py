@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from penstock_cli.front import render_front
 from penstock_cli.plan import render_envoy
 from penstock_cli.settings import LocalSettings
+from penstock_gateway.settings import GatewaySettings
 
 COMMITTED = Path(__file__).resolve().parents[2] / "deploy" / "envoy" / "envoy.yaml"
 ENVOY = Path(sys.executable).parent / "envoy"
@@ -49,6 +51,36 @@ def test_rendering_changes_ports_and_endpoints_and_nothing_else(tmp_path: Path, 
     for config in (committed, rendered):
         without_addresses(config)
     assert rendered == committed
+
+
+def test_the_front_of_a_local_installation_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the installation's port, socket and certificate, and waits longer for an answer than the gateway does."""
+    monkeypatch.setenv("PENSTOCK_GATEWAY_ANSWER_SECONDS", "90")
+    path = render_front(LocalSettings(home=tmp_path, tls_port=18443))
+    validate(path)
+    config = yaml.safe_load(path.read_text())
+    listener = config["static_resources"]["listeners"][0]
+    assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 18443}
+    assert listener["filter_chains"][0]["filters"][0]["typed_config"]["stream_idle_timeout"] == "100s"
+    assert str(tmp_path / "front.sock") in path.read_text()
+    assert str(tmp_path / "tls" / "tls.key") in (tmp_path / "front-certificate.yaml").read_text()
+
+
+def test_the_front_has_the_gateways_bounds() -> None:
+    """What both bound is the same; what only the gateway can explain, the front lets a little more of pass."""
+    gateway = GatewaySettings(keys_url="unused")
+    config = yaml.safe_load((COMMITTED.parent / "front.yaml").read_text())
+    (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
+    manager = chain["filters"][0]["typed_config"]
+    assert manager["request_headers_timeout"] == f"{gateway.header_seconds:g}s"
+    assert chain["transport_socket_connect_timeout"] == f"{gateway.header_seconds:g}s"
+    assert manager["common_http_protocol_options"]["idle_timeout"] == f"{gateway.keep_alive_seconds:g}s"
+    assert manager["delayed_close_timeout"] == f"{gateway.linger_seconds:g}s"
+    assert manager["max_request_headers_kb"] * 1024 > gateway.max_header_bytes + gateway.max_url_bytes
+    assert manager["common_http_protocol_options"]["max_headers_count"] > gateway.max_header_fields
+    assert float(manager["stream_idle_timeout"].removesuffix("s")) > gateway.answer_seconds
+    (connections,) = (m for m in config["overload_manager"]["resource_monitors"] if "connections" in m["name"])
+    assert connections["typed_config"]["max_active_downstream_connections"] == gateway.max_connections
 
 
 def addresses(config: dict[str, Any]) -> list[Any]:

@@ -25,6 +25,7 @@ Error = tuple[int, str]  # status, code
 
 #: Functions that give an error whose status or code is not in the sources, and what clients see of it.
 NOT_IN_THE_SOURCES: dict[str, set[Error]] = {
+    "_from_process": set(),  # what a decoder process said, which runs the gateway's own decoding
     "copy": set(),  # the same error for another caller
     "no_such_route": {(404, "unknown-path")},  # the router's status, which is 404 or 405
     "translate": set(),  # what a pod said: the pods' errors

@@ -29,6 +29,7 @@ ROOMS = {
         "routes",
         "protocols",
         "dataplane",
+        "decoders",
         "signature",
         "edge",
         "limits",
@@ -36,6 +37,7 @@ ROOMS = {
     ],
     "inference": [
         "__main__",
+        "runner_program",
         "server",
         "servicer",
         "health",

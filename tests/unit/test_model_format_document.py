@@ -15,7 +15,7 @@ import torch
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Postprocess, Task, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.preprocessing.steps import STEPS, preprocess
-from penstock_inference.versions.fetch_and_load import load_model
+from penstock_inference.versions.load_model import load_model
 from penstock_inference.versions.trial_rows import trial_rows
 from penstock_registry.settings import RegistrySettings
 

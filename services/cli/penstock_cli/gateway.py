@@ -22,10 +22,13 @@ def ask_gateway(settings: LocalSettings, method: str, path: str, **request: Any)
     Raises:
         PenstockError: the gateway's own, or 503 ``unreachable``.
     """
-    url = os.environ.get("PENSTOCK_URL", settings.gateway_url) + path
+    url = os.environ.get("PENSTOCK_URL", settings.client_url) + path
     headers = {"API-Key": os.environ.get("PENSTOCK_KEY") or settings.secret("key")} | request.pop("headers", {})
+    trusted = httpx.create_ssl_context()
+    if settings.authority is not None:
+        trusted.load_verify_locations(settings.authority)
     try:
-        answer = httpx.request(method, url, headers=headers, timeout=30, **request)
+        answer = httpx.request(method, url, headers=headers, timeout=30, verify=trusted, **request)
     except httpx.HTTPError as err:
         raise PenstockError(503, "unreachable", f"{url}: {err}; start it with penstock up.") from None
     if answer.is_error:

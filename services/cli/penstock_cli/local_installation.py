@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from penstock_cli import plan
+from penstock_cli.front import front
+from penstock_cli.local_certificate import ensure_certificate
 from penstock_cli.processes import Processes, port_holder, uninterrupted
 from penstock_cli.settings import LocalSettings
 from penstock_common.errors import PenstockError
@@ -31,13 +34,16 @@ class LocalInstallation:
         self._processes = Processes(settings.home)
         self._started: list[str] = []
 
-    def up(self, workers: int) -> None:
+    def up(self, workers: int, *, tls: bool = False) -> None:
         """Start what is not running, train the examples that the registry lacks, and return when everything answers.
 
         If it fails or is interrupted, it stops what it has started.
 
+        Args:
+            tls: also a front that terminates TLS, with a certificate of its own.
+
         Raises:
-            PenstockError: 409 ``port-taken``; 503 ``did-not-start``.
+            PenstockError: 409 ``port-taken`` or ``path-too-long``; 503 ``did-not-start``.
         """
         home = self._settings.home
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,6 +51,9 @@ class LocalInstallation:
         parts = [plan.registry(self._settings)]
         parts += [plan.worker(self._settings, i) for i in range(workers)]
         parts += [plan.envoy(self._settings, workers), plan.gateway(self._settings)]
+        if tls:
+            ensure_certificate(self._settings.certificates, datetime.datetime.now(datetime.UTC))
+            parts.append(front(self._settings))
         self._check_ports(parts)
         columns = (
             SpinnerColumn(finished_text="[green]ok[/green]"),
@@ -160,10 +169,10 @@ class LocalInstallation:
         return sum(host["health_status"] == {"eds_health_status": "HEALTHY"} for host in hosts)
 
     def down(self) -> list[str]:
-        """Stop everything, beginning with the gateway; return the names of the parts that were running."""
+        """Stop everything, beginning where calls come in; return the names of the parts that were running."""
         names = self._processes.names()
         stopped = []
-        for prefix in ("gateway", "envoy", "worker", "registry"):
+        for prefix in ("front", "gateway", "envoy", "worker", "registry"):
             stopped += self._processes.stop([name for name in names if name.startswith(prefix)])
         return stopped
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,17 +19,25 @@ from penstock_cli.settings import LocalSettings
 
 @dataclass(frozen=True)
 class Part:
-    """A process to start. ``ports`` maps variables to the ports that they set; ``ready_url`` answers 200 when ready."""
+    """A process to start.
+
+    Args:
+        ports: by the variables that set them.
+        ready_url: answers 200 when the part is ready.
+        authority: file with the certificate that ``ready_url`` is checked against, if it is none of the public ones.
+    """
 
     name: str
     command: Sequence[str]
     environment: dict[str, str]
     ports: dict[str, int]
     ready_url: str
+    authority: Path | None = None
 
     def ready(self) -> bool:
+        verify = ssl.create_default_context(cafile=self.authority) if self.authority else True
         try:
-            return httpx.get(self.ready_url, timeout=2).status_code == 200
+            return httpx.get(self.ready_url, timeout=2, verify=verify).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -69,14 +78,11 @@ def envoy(settings: LocalSettings, workers: int) -> Part:
     """Return Envoy with the configuration of deploy/envoy and this installation's addresses."""
     return Part(
         "envoy",
-        [
-            sys.executable, "-m", "penstock_cli.envoy_parent", _envoy_program(), "-c", str(render_envoy(settings, workers)),
-            "--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id", "--drain-time-s", "1",
-        ],
+        envoy_command(render_envoy(settings, workers)),
         {},
         {"PENSTOCK_ENVOY_PORT": settings.envoy_port, "PENSTOCK_ENVOY_ADMIN_PORT": settings.envoy_admin_port},
         f"http://127.0.0.1:{settings.envoy_admin_port}/ready",
-    )  # fmt: skip
+    )
 
 
 def gateway(settings: LocalSettings) -> Part:
@@ -85,6 +91,7 @@ def gateway(settings: LocalSettings) -> Part:
         [sys.executable, "-m", "penstock_gateway"],
         {
             "PENSTOCK_GATEWAY_PORT": str(settings.gateway_port),
+            "PENSTOCK_GATEWAY_FRONT_SOCKET": settings.front_socket,
             "PENSTOCK_GATEWAY_UPSTREAM": f"127.0.0.1:{settings.envoy_port}",
             "PENSTOCK_GATEWAY_ENVOY_ADMIN_URL": f"http://127.0.0.1:{settings.envoy_admin_port}",
             "PENSTOCK_GATEWAY_REGISTRY_URL": settings.registry_url,
@@ -120,6 +127,11 @@ def render_envoy(settings: LocalSettings, workers: int) -> Path:
     return path
 
 
-def _envoy_program() -> str:
+def envoy_command(config: Path) -> list[str]:
+    """Return the command that runs an Envoy with the configuration in a file."""
     beside = Path(sys.executable).parent / "envoy"
-    return str(beside) if beside.exists() else shutil.which("envoy") or "envoy"
+    program = str(beside) if beside.exists() else shutil.which("envoy") or "envoy"
+    return [
+        sys.executable, "-m", "penstock_cli.envoy_parent", program, "-c", str(config),
+        "--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id", "--drain-time-s", "1",
+    ]  # fmt: skip

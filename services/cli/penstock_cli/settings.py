@@ -22,17 +22,30 @@ class LocalSettings(BaseSettings):
     registry_port: int = 8081
     envoy_port: int = 8082
     envoy_admin_port: int = 8083
+    #: port of the front, which is started with ``penstock up --tls``.
+    tls_port: int = 8443
     #: gRPC and metrics ports of the first worker; those of the other workers follow.
     worker_port: int = 9100
     worker_metrics_port: int = 9200
     #: where traces are sent; if empty, there are none.
     collector: str = Field(default="", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    #: the gateway's setting, which the front outlasts.
+    answer_seconds: float = Field(default=60.0, validation_alias="PENSTOCK_GATEWAY_ANSWER_SECONDS")
     #: the source tree, which has Envoy's configuration.
     source: Path = Field(default=Path(__file__).resolve().parents[3])
 
     @property
     def gateway_url(self) -> str:
         return f"http://127.0.0.1:{self.gateway_port}"
+
+    @property
+    def tls_url(self) -> str:
+        return f"https://localhost:{self.tls_port}"
+
+    @property
+    def client_url(self) -> str:
+        """Where clients call: over TLS if the installation was started with it."""
+        return self.tls_url if (self.home / "run" / "front.json").exists() else self.gateway_url
 
     @property
     def registry_url(self) -> str:
@@ -56,6 +69,21 @@ class LocalSettings(BaseSettings):
         for role in ROLES:
             if not self.registry_token_file(role).exists():
                 self.write_secret(f"registry-tokens/{role}", secrets.token_urlsafe(32))
+
+    @property
+    def certificates(self) -> Path:
+        return self.home / "tls"
+
+    @property
+    def authority(self) -> Path | None:
+        """The certificate that calls to ``client_url`` are checked against, if it is none of the public ones."""
+        return self.certificates / "ca.crt" if self.client_url == self.tls_url else None
+
+    @property
+    def front_socket(self) -> str:
+        """Path of the socket between front and gateway; empty if it would be too long for one (unix(7): 107 bytes)."""
+        path = str(self.home.absolute() / "front.sock")
+        return path if len(os.fsencode(path)) <= 107 else ""
 
     def secret(self, name: str) -> str:
         """Return the content of a private file of the home folder, or an empty string if there is no such file."""

@@ -27,7 +27,7 @@ _LOOK_AHEAD = 256
 class Waiting(Generic[T, R]):
     """One request in the queue or under way."""
 
-    __slots__ = ("arrived", "deadline", "future", "item", "kind", "rows", "size")
+    __slots__ = ("arrived", "deadline", "future", "item", "kind", "principal", "rows", "size")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Waiting(Generic[T, R]):
         self.future = future
         self.arrived = arrived
         self.kind = kind  # requests of different kinds never leave together
+        self.principal = ""  # whose turn it takes; set by the queue
 
     def alive(self, now: float) -> bool:
         """Whether its caller still waits; answers 504 if the deadline has passed."""
@@ -91,6 +92,7 @@ class FairQueue(Generic[T, R]):
         if line is None:
             line = self._lines[principal] = _Line(principal, self._quantum)
             self._turns.append(line)
+        waiting.principal = principal
         line.waiting.append(waiting)
         line.rows += waiting.rows
         self.rows += waiting.rows
@@ -188,6 +190,24 @@ class FairQueue(Generic[T, R]):
             self._turns.remove(line)
             del self._lines[line.principal]
 
+    def take_of(self, principal: str, max_rows: int, max_size: int, now: float) -> list[Waiting[T, R]]:
+        """The next live requests of one principal and kind, out of its turn; one that is larger than the bounds travels alone."""
+        bundle: list[Waiting[T, R]] = []
+        rows = size = 0
+        line = self._lines.get(principal)
+        while line is not None and line.waiting:
+            waiting = line.waiting[0]
+            if waiting.alive(now):
+                if bundle and waiting.kind != bundle[0].kind:
+                    break
+                if bundle and (rows + waiting.rows > max_rows or size + waiting.size > max_size):
+                    break
+                bundle.append(waiting)
+                rows += waiting.rows
+                size += waiting.size
+            self._drop_first(line)
+        return bundle
+
     def expire(self, now: float) -> float:
         """Answer those whose time is up.
 
@@ -202,13 +222,13 @@ class FairQueue(Generic[T, R]):
         return earliest
 
     def _drop_first(self, line: _Line[T, R]) -> None:
-        """Remove the first request of the line whose turn it is."""
+        """Remove the first request of a line."""
         waiting = line.waiting.popleft()
         line.rows -= waiting.rows
         self.rows -= waiting.rows
         self.size -= waiting.size
         if not line.waiting:
-            self._turns.popleft()
+            self._turns.remove(line)  # at once if it is the line whose turn it is
             del self._lines[line.principal]
 
 

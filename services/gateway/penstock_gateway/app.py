@@ -31,6 +31,7 @@ from penstock_gateway.dataplane.pod_version import PodVersion
 from penstock_gateway.dataplane.queue_metrics import QUEUE_SECONDS, QueueMetrics
 from penstock_gateway.dataplane.upstream import Upstream
 from penstock_gateway.dataplane.upstream_errors import row_could_be_to_blame
+from penstock_gateway.decoders.pool import DecoderPool
 from penstock_gateway.edge.body_budget import BodyBudget
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.edge.dispatcher import App, Dispatcher
@@ -40,6 +41,7 @@ from penstock_gateway.edge.problem import no_such_route
 from penstock_gateway.limits.local import LocalAdmission
 from penstock_gateway.limits.peers import follow_peers
 from penstock_gateway.limits.token_bucket import TokenBuckets
+from penstock_gateway.protocols.large_json import PROCESS, LargeJson
 from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
 from penstock_gateway.protocols.openapi import OpenApi, document
@@ -56,14 +58,14 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
     keys = KeyRing(open_keys(settings.keys_url), settings.keys_stale_seconds)
     disconnects = DisconnectWatch()
     buckets = TokenBuckets(settings.rate, settings.burst)
-    admission = LocalAdmission(buckets)
+    admission = LocalAdmission(buckets, settings.bytes_per_row)
     pods = HealthyPods(settings.min_outstanding, gateways=lambda: buckets.gateways)
     guard = Guard(
         authenticator=keys,
         admission=admission,
         health=health,
         disconnects=disconnects,
-        bodies=BodyBudget(settings.max_bodies_bytes, settings.max_bodies_bytes_per_key),
+        bodies=BodyBudget(settings.max_bodies_bytes, settings.max_bodies_bytes_per_key, settings.max_waiting_bodies),
         timeout_seconds=settings.timeout_seconds,
         body_seconds=settings.body_seconds,
         max_body_bytes=settings.max_body_bytes,
@@ -78,7 +80,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             lambda version: _in_pods(version, upstream, pods, settings),
             probes=lambda model: pods.probes(_pool(model, settings)),
         )
-        dataplane = DataPlane(catalog, admission, disconnects)
+        dataplane = DataPlane(catalog, disconnects)
         health.components = {
             "keys": lambda: keys.loaded,
             "registry snapshot": lambda: catalog.synced,
@@ -95,8 +97,10 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             ]
             if settings.peers:
                 background.append(asyncio.create_task(follow_peers(settings.peers, buckets)))
-            predict = Predict(dataplane, settings.default_model, settings.max_answer_bytes)
-            v2 = OpenInference(dataplane, catalog, settings.max_answer_bytes)
+            decoders = DecoderPool(PROCESS, settings.decoders)
+            large_json = LargeJson(decoders, settings.min_offloaded_bytes)
+            predict = Predict(dataplane, settings.default_model, settings.max_answer_bytes, large_json)
+            v2 = OpenInference(dataplane, catalog, settings.max_answer_bytes, large_json)
             openapi = OpenApi(catalog, settings.default_model) if settings.docs == "key" else None
             # Before FastAPI's own: routes are tried in turn.
             app.router.routes[:0] = routes(
@@ -115,6 +119,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
+                await decoders.close()
                 await keys.write_last_uses()
                 await catalog.close()
                 await upstream.close()
@@ -166,7 +171,7 @@ def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: 
     coalescer = Coalescer(
         upstream.sender(version.model, version.version, version.manifest),
         blames_item=row_could_be_to_blame,
-        observe_wait=QUEUE_SECONDS.labels(version.model).observe,
+        observe_wait=QUEUE_SECONDS.labels(version.model, pool).observe,
         max_outstanding=lambda: calls * pods.calls(pool) if settings.coalesce else settings.max_queue_rows,
         max_rows=most if settings.coalesce else 1,
         max_size=settings.max_bundle_bytes,

@@ -16,6 +16,8 @@ class GatewaySettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = 8080
+    #: path of a unix socket on which the gateway's own front, which terminates TLS, connects; none if empty.
+    front_socket: str = ""
     #: host:port of the gRPC upstream: Envoy.
     upstream: str = "127.0.0.1:8082"
     #: Envoy's admin interface, which knows the healthy pods.
@@ -33,28 +35,35 @@ class GatewaySettings(BaseSettings):
     peers: str = ""
     #: the model that POST /predict asks.
     default_model: str = "spam"
-    #: requests per second of a key that has no rate of its own, and how many may come at once.
-    rate: float = Field(default=100.0, gt=0)
-    burst: float = Field(default=200.0, ge=1)
+    #: rows a second of a key that has no rate of its own, and how many may come at once.
+    rate: float = Field(default=5000.0, gt=0)
+    burst: float = Field(default=20000.0, ge=1)
+    #: bytes of a body that cost as much as a row, if that is more than its rows do.
+    bytes_per_row: int = Field(default=64 * 1024, ge=1)
     #: false sends every request in a message of its own; for measuring.
     coalesce: bool = True
     #: calls under way for one model version while no healthy pod is known; with more pods there are more.
     min_outstanding: int = Field(default=2, ge=1)
     #: rows and bytes of one message at most; a model's own max_batch_size may be lower. A larger request travels alone.
     max_bundle_rows: int = Field(default=128, ge=1)
-    max_bundle_bytes: int = Field(default=16 * 1024 * 1024, gt=0)
+    max_bundle_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
     #: rows and bytes that may wait for one model version.
     max_queue_rows: int = Field(default=4096, ge=1)
     max_queue_bytes: int = Field(default=64 * 1024 * 1024, gt=0)
     #: time for one request; a client may ask for less with X-Request-Timeout (seconds).
     timeout_seconds: float = Field(default=10.0, gt=0)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
+    #: JSON bodies of more bytes are decoded in so many processes beside the gateway, which are started when first needed.
+    min_offloaded_bytes: int = Field(default=256 * 1024, ge=0)
+    decoders: int = Field(default=1, ge=1)
     #: bytes of one answer, as far as they are known before it is built.
     max_answer_bytes: int = Field(default=MAX_ANSWER_BYTES, gt=0)
     #: whether /openapi.json, which shows the models' examples, needs a key; /docs is then absent.
     docs: Literal["open", "key"] = "open"
     #: a port of its own for /metrics; 0 serves them beside the API.
     metrics_port: int = 0
+    #: the address of that port; if empty, ``host``.
+    metrics_host: str = ""
     #: how long readiness says no before the listener closes.
     drain_seconds: float = Field(default=0.5, ge=0)
     #: which requests are logged.
@@ -82,9 +91,12 @@ class GatewaySettings(BaseSettings):
     #: connections in all and of one address (IPv6: one /64); 503 beyond.
     max_connections: int = Field(default=8192, gt=0)
     max_connections_per_address: int = Field(default=4096, gt=0)
-    #: bytes of the bodies of unanswered requests, in all (503 beyond) and of one key (429 beyond).
+    #: bytes of the bodies of unanswered requests, in all and of one key. A body for which there is no room waits, unread,
+    #: for as long as it may take to arrive; then it is 503 or 429.
     max_bodies_bytes: int = Field(default=128 * 1024 * 1024, gt=0)
     max_bodies_bytes_per_key: int = Field(default=64 * 1024 * 1024, gt=0)
+    #: bodies that may so wait, half of them of one key; more are refused at once.
+    max_waiting_bodies: int = Field(default=256, ge=0)
     #: origins whose pages may call the API from a browser, e.g. ["https://app.example.com"]; none by default.
     cors_origins: list[str] = []
 

@@ -24,6 +24,26 @@ EXECUTE_SECONDS = Histogram(
 QUEUE_ROWS = Gauge("penstock_inference_queue_rows", "Rows that wait for the executor.", ["model", "version"])
 LOADED = Gauge("penstock_inference_models_loaded", "Model versions that are loaded and warm.")
 LOAD_FAILURES = Counter("penstock_inference_load_failures_total", "Loads that failed.", ["model"])
+PROCESS_BYTES = Gauge(
+    "penstock_inference_process_resident_bytes",
+    "Resident memory of a version's process, what it shares with its framework's parent included.",
+    ["model", "version"],
+)
+PARENT_BYTES = Gauge(
+    "penstock_inference_parent_resident_bytes",
+    "Resident memory of the process that has imported a framework and forks those of its versions.",
+    ["framework"],
+)
+RESTARTS = Counter(
+    "penstock_inference_process_restarts_total",
+    "Processes of loaded versions that ended, by cause: a signal's name, exit, silent, hang, memory or protocol.",
+    ["model", "cause"],
+)
+CONFINED = Gauge(
+    "penstock_inference_confinement",
+    "What the kernel has to confine models with; 0 if it lacks it. For Landlock the version of its interface.",
+    ["feature"],
+)
 BUSY = Counter(
     "penstock_inference_executor_busy_seconds_total",
     "Wall time in which any model ran; its rate is the pod's executor utilisation.",
@@ -67,6 +87,10 @@ class VersionMetrics:
         """Let ``QUEUE_ROWS`` be what the function returns whenever it is read."""
         self._queue_rows.set_function(waiting_rows)
 
+    def follow_process(self, resident_bytes: Callable[[], int]) -> None:
+        """Let ``PROCESS_BYTES`` be what the function returns whenever it is read."""
+        PROCESS_BYTES.labels(*self._labels).set_function(resident_bytes)
+
     def count_answer(self, code: str) -> None:
         """Count a message by the gRPC status of its answer."""
         series = self._answered.get(code)
@@ -77,6 +101,7 @@ class VersionMetrics:
     def remove(self) -> None:
         """Remove the series of this version from ``/metrics``; later counts are lost."""
         QUEUE_ROWS.remove(*self._labels)
+        PROCESS_BYTES.remove(*self._labels)
         for code in self._answered:
             REQUESTS.remove(*self._labels, code)
 
@@ -90,3 +115,4 @@ def remove_model_series(model: str) -> None:
     """Remove the series of a model of which no version is here any more."""
     for metric in (BATCH_ROWS, QUEUE_SECONDS, EXECUTE_SECONDS, LOAD_FAILURES):
         metric.remove(model)
+    RESTARTS.remove_by_labels({"model": model})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import signal
 import time
 
@@ -11,21 +12,25 @@ import structlog
 from prometheus_client import start_http_server
 
 from penstock_common.contract import inference_pb2_grpc
+from penstock_common.gc_tuning import freeze_startup_objects
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_follow import follow
 from penstock_common.telemetry import configure_tracing
 from penstock_inference.health import HealthBoard
+from penstock_inference.runners.forker import Forker
 from penstock_inference.servicer import Servicer
 from penstock_inference.settings import InferenceSettings
 from penstock_inference.tracing import server_interceptors
 from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.desired import DesiredVersions
 from penstock_inference.versions.fetch_and_load import VersionLoader
+from penstock_inference.versions.load_gate import LoadGate
 from penstock_inference.versions.lookup import VersionLookup
 from penstock_inference.versions.reconciler import Reconciler
 
 log = structlog.get_logger()
 
+_PR_SET_DUMPABLE = 4
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 GRPC_OPTIONS = [
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -39,6 +44,8 @@ GRPC_OPTIONS = [
 
 async def serve(settings: InferenceSettings) -> None:
     """Run until SIGTERM or SIGINT, then leave without losing a message."""
+    _hide_memory()
+    freeze_startup_objects()
     stop_tracing = configure_tracing("inference")
     leaving = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -51,8 +58,11 @@ async def serve(settings: InferenceSettings) -> None:
     metrics, _ = start_http_server(settings.metrics_port, settings.host)
     async with RegistryClient(settings.registry_url, settings.registry_token_file) as registry:
         cache = ArtifactCache(registry, settings.cache_dir, settings.cache_bytes)
+        forker = Forker(run_seconds=settings.hang_seconds, load_seconds=settings.load_seconds)
         loader = VersionLoader(
             cache,
+            forker,
+            LoadGate(settings.parallel_loads, settings.model_memory_bytes),
             threads=settings.threads,
             max_queue_rows=settings.max_queue_rows,
             max_queue_bytes=settings.max_queue_bytes,
@@ -99,6 +109,12 @@ async def serve(settings: InferenceSettings) -> None:
         await asyncio.sleep(settings.drain_seconds)
         await server.stop(settings.grace_seconds)
         await reconciler.close()
+        await forker.close()
     metrics.shutdown()
     stop_tracing()
     log.info("left", seconds=round(time.monotonic() - started, 2))
+
+
+def _hide_memory() -> None:
+    """Keep other processes of this user, such as the models', from this one's memory and environment: the token."""
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import grpc
 import structlog
@@ -35,6 +35,8 @@ _DEFAULT_SECONDS = 60.0
 
 #: Metadata of a message that names the principal whose turn it takes.
 _PRINCIPAL = "penstock-principal"
+#: Metadata of a message with how many pods Envoy has sent it to, this one included.
+_ATTEMPTS = "x-envoy-attempt-count"
 
 Context = grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]
 
@@ -76,9 +78,9 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         seconds = context.time_remaining()
         try:
             if seconds is not None:  # gRPC cancels this call at its deadline
-                return await self._infer(request, time.monotonic() + seconds, _principal(context))
+                return await self._infer(request, time.monotonic() + seconds, _sender(context))
             deadline = time.monotonic() + _DEFAULT_SECONDS
-            return await _until(deadline, self._infer(request, deadline, _principal(context)))
+            return await _until(deadline, self._infer(request, deadline, _sender(context)))
         except PenstockError as err:
             await _refuse(context, err)
             return pb.ModelInferResponse()
@@ -87,10 +89,10 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Answer one message after the other; an error ends the answer to its own message only."""
-        principal = _principal(context)
+        sender = _sender(context)
         async for request in request_iterator:
             deadline = time.monotonic() + _DEFAULT_SECONDS
-            async with aclosing(self._stream(request, deadline, principal)) as responses:
+            async with aclosing(self._stream(request, deadline, sender)) as responses:
                 try:
                     while (response := await _until(deadline, anext(responses, None))) is not None:
                         yield pb.ModelStreamInferResponse(infer_response=response)
@@ -122,29 +124,43 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         await self._reconciler.unload_model(name)
         return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
 
-    async def _infer(self, request: pb.ModelInferRequest, deadline: float, principal: str) -> pb.ModelInferResponse:
+    async def _infer(self, request: pb.ModelInferRequest, deadline: float, sender: _Sender) -> pb.ModelInferResponse:
         """Return the single answer to a message. Raises only ``PenstockError``."""
         with _counted(request, deadline) as call:
             call.hosted = await self._versions.find(request.model_name, request.model_version)
-            outputs = await call.hosted.engine.submit(Message(input_arrays(request), deadline, principal))
+            outputs = await call.hosted.engine.submit(Message(input_arrays(request), deadline, *sender))
             return infer_response(request, call.hosted.version, outputs)
 
     async def _stream(
-        self, request: pb.ModelInferRequest, deadline: float, principal: str
+        self, request: pb.ModelInferRequest, deadline: float, sender: _Sender
     ) -> AsyncGenerator[pb.ModelInferResponse, None]:
         """Yield the answers to a message as they come. Raises only ``PenstockError``."""
         with _counted(request, deadline) as call:
             call.hosted = await self._versions.find(request.model_name, request.model_version)
-            async for outputs in call.hosted.engine.submit(Message(input_arrays(request), deadline, principal)):
+            async for outputs in call.hosted.engine.submit(Message(input_arrays(request), deadline, *sender)):
                 yield infer_response(request, call.hosted.version, outputs)
 
 
-def _principal(context: Context) -> str:
-    """Return whose message this is; empty if the caller does not say, or bundles those of several."""
+class _Sender(NamedTuple):
+    """What the metadata say of a message's sender.
+
+    Attributes:
+        principal: whose message it is; empty if the caller does not say, or bundles those of several.
+        retried: whether Envoy has sent it to another pod before.
+    """
+
+    principal: str = ""
+    retried: bool = False
+
+
+def _sender(context: Context) -> _Sender:
+    principal, retried = "", False
     for key, value in context.invocation_metadata() or ():
         if key == _PRINCIPAL:
-            return str(value)
-    return ""
+            principal = str(value)
+        elif key == _ATTEMPTS:
+            retried = value != "1"
+    return _Sender(principal, retried)
 
 
 @dataclass(slots=True)

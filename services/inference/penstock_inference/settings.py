@@ -27,6 +27,14 @@ class InferenceSettings(BaseSettings):
     allow_code: bool = False
     #: threads of one operator of a model.
     threads: int = Field(default=1, ge=1)
+    #: loads that may run at the same time.
+    parallel_loads: int = Field(default=2, ge=1)
+    #: bytes of memory that each model may take; 0 for what is available when it is loaded.
+    model_memory_bytes: int = Field(default=0, ge=0)
+    #: seconds without progress after which a model's process is killed; a run may also take ten times the longest so far.
+    hang_seconds: float = Field(default=8.0, gt=1)
+    #: seconds that the load of a model may take.
+    load_seconds: float = Field(default=600.0, gt=0)
     #: rows that may wait for one model version.
     max_queue_rows: int = Field(default=4096, ge=1)
     #: bytes of inputs that may wait for one model version.

@@ -60,11 +60,15 @@ VARIANTS: dict[str, list[str]] = {
         "--set-json",
         'pools.gpu={"models":["big*"],"resources":{"limits":{"nvidia.com/gpu":1}},"autoscaling":{"metric":"gpu"}}',
     ],
-    "executor": ["--set", "poolDefaults.autoscaling.metric=executor"],
+    "executor": [
+        "--set", "poolDefaults.autoscaling.metric=executor", "--set", "gateway.autoscaling.enabled=true",
+        "--set", "gateway.autoscaling.metric=requests",
+    ],
     "doors": [
         "--set", "ingress.enabled=true", "--set", "ingress.tlsSecret=tls", "--set", "httpRoute.enabled=true",
         "--set-json", 'httpRoute.parentRefs=[{"name":"main"}]', "--set", "gateway.autoscaling.enabled=true",
     ],
+    "tls": ["--set", "gateway.tls.enabled=true", "--set", "gateway.tls.secret=penstock-tls"],
     "traces": ["--set", "tracing.endpoint=http://collector.monitoring:4317", "--set", "networkPolicies.enabled=false"],
 }  # fmt: skip
 
@@ -97,6 +101,12 @@ def test_every_pod_fits_pod_security_restricted(variant: str) -> None:
         (["--set-json", 'pools.gateway={"models":["*"]}'], "taken by another part"),
         (["--set", "httpRoute.enabled=true"], "parentRefs"),
         (["--set", "ingress.enabled=true"], "in the clear"),
+        (["--set", "gateway.tls.enabled=true"], "name the Secret"),
+        (
+            ["--set", "gateway.tls.enabled=true,gateway.tls.secret=x,ingress.enabled=true,ingress.tlsSecret=x"],
+            "in one place",
+        ),
+        (["--set", "gateway.tls.minVersion=1.1"], "minVersion"),
         (["--set", "auth.existingKeySecret=mine"], "set auth.existingKeysSecret"),
         (["--set", "tracing.endpoint=http://10.0.0.5"], "names no port"),
         (["--set", "gateway.replica=3"], "replica"),
@@ -131,6 +141,53 @@ def test_an_autoscaled_pool_has_no_replicas_of_its_own() -> None:
     assert fixed["Deployment", "penstock-inference"]["spec"]["replicas"] == 2
 
 
+def metrics(objects: dict[tuple[str, str], dict[str, Any]], part: str) -> list[str]:
+    """The names of what a part's autoscaler scales on."""
+    found = []
+    for metric in objects["HorizontalPodAutoscaler", f"penstock-{part}"]["spec"]["metrics"]:
+        details = metric[metric["type"][0].lower() + metric["type"][1:]]
+        found.append(details["name"] if "name" in details else details["metric"]["name"])
+    return found
+
+
+@pytest.mark.parametrize(("variant", "pool"), [("executor", "inference"), ("gpu", "gpu")])
+def test_a_pool_scales_on_what_waits_for_it_in_the_gateways(variant: str, pool: str) -> None:
+    """Its own messages alone count, and only for metrics that need the adapter anyway."""
+    objects = rendered(*VARIANTS[variant])
+    [waiting] = [
+        metric["object"]
+        for metric in objects["HorizontalPodAutoscaler", f"penstock-{pool}"]["spec"]["metrics"]
+        if metric["type"] == "Object"
+    ]
+    assert waiting["metric"] == {
+        "name": "penstock_gateway_waiting_messages",
+        "selector": {"matchLabels": {"pool": pool}},
+    }
+    assert waiting["describedObject"] == {"apiVersion": "v1", "kind": "Namespace", "name": "default"}
+    assert metrics(rendered(), "inference") == ["cpu"]
+
+
+def test_gateways_scale_on_requests_in_flight_if_asked_to() -> None:
+    """CPU stays one of the reasons for more gateways."""
+    scaled = rendered(*VARIANTS["executor"])
+    assert metrics(scaled, "gateway") == ["cpu", "penstock_gateway_requests_in_flight"]
+    assert metrics(rendered(*VARIANTS["doors"]), "gateway") == ["cpu"]
+
+
+def test_the_adapter_has_a_rule_for_every_metric_that_autoscalers_read() -> None:
+    """A metric without a rule would leave the autoscaler without a decision."""
+    rules = yaml.safe_load((CHART / "files" / "adapter-rules.yaml").read_text())
+    known = {rule.get("name", {}).get("as", rule["seriesQuery"].partition("{")[0]) for rule in rules}
+    read = {
+        name
+        for variant in ("executor", "gpu")
+        for kind, part in rendered(*VARIANTS[variant])
+        if kind == "HorizontalPodAutoscaler"
+        for name in metrics(rendered(*VARIANTS[variant]), part.removeprefix("penstock-"))
+    }
+    assert read - {"cpu"} == known
+
+
 @pytest.mark.parametrize(
     ("variant", "clusters"),
     [("gpu", ["gpu", "inference", "admin"]), ("traces", ["inference", "admin", "collector"])],
@@ -146,6 +203,86 @@ def test_envoy_reads_what_the_chart_renders(tmp_path: Path, variant: str, cluste
     envoy = Path(sys.executable).parent / "envoy"
     done = subprocess.run([envoy, "--mode", "validate", "-c", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def containers(objects: dict[tuple[str, str], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The containers of a gateway's pod, by name."""
+    spec = objects["Deployment", "penstock-gateway"]["spec"]["template"]["spec"]
+    return {container["name"]: container for container in spec["initContainers"] + spec["containers"]}
+
+
+def test_with_tls_nothing_outside_the_pod_speaks_plain_http() -> None:
+    """The Service, its peers and the policy lead to the front's port; the gateway listens on loopback and a socket."""
+    objects = rendered(*VARIANTS["tls"])
+    for name in ("penstock", "penstock-gateway-peers"):
+        assert [port["targetPort"] for port in objects["Service", name]["spec"]["ports"]] == ["https"]
+    assert objects["Service", "penstock"]["spec"]["ports"][0]["port"] == 443
+    ingress = objects["NetworkPolicy", "penstock-gateway"]["spec"]["ingress"]
+    assert [[port["port"] for port in rule["ports"]] for rule in ingress] == [[8443], [9090, 8084, 8085]]
+    gateway, front = containers(objects)["gateway"], containers(objects)["front"]
+    environment = {variable["name"]: variable.get("value") for variable in gateway["env"]}
+    assert environment["PENSTOCK_GATEWAY_HOST"] == "127.0.0.1"
+    assert environment["PENSTOCK_GATEWAY_METRICS_HOST"] == "0.0.0.0"
+    assert [port["name"] for port in gateway["ports"]] == ["metrics"]
+    probed = {gateway[probe]["httpGet"]["port"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert probed == {"front-ops"}
+    assert {port["name"]: port["containerPort"] for port in front["ports"]} == {"https": 8443, "front-ops": 8085}
+    socket = environment["PENSTOCK_GATEWAY_FRONT_SOCKET"]
+    config = objects["ConfigMap", "penstock-front"]["data"]["front.yaml"]
+    assert f"path: {socket}\n" in config
+    for container in (gateway, front):
+        assert {"name": "front-socket", "mountPath": str(Path(socket).parent)} in container["volumeMounts"]
+
+
+def test_without_tls_there_is_no_front() -> None:
+    """The default pod is as it was before."""
+    objects = rendered()
+    assert ("ConfigMap", "penstock-front") not in objects
+    assert set(containers(objects)) == {"envoy", "gateway"}
+
+
+def test_only_the_front_has_the_key_of_the_certificate() -> None:
+    """The helm test compares certificates, and gets no key for that."""
+    objects = rendered(*VARIANTS["tls"])
+    holders = [
+        (spec_name, container["name"])
+        for spec_name, spec in (
+            ("gateway", objects["Deployment", "penstock-gateway"]["spec"]["template"]["spec"]),
+            ("test", objects["Pod", "penstock-test"]["spec"]),
+        )
+        for container in spec["containers"] + spec.get("initContainers", [])
+        for mount in container.get("volumeMounts", [])
+        if mount["name"] == "certificate"
+    ]
+    assert holders == [("gateway", "front"), ("test", "test")]
+    (volume,) = objects["Pod", "penstock-test"]["spec"]["volumes"]
+    assert volume["secret"] == {"secretName": "penstock-tls", "items": [{"key": "tls.crt", "path": "tls.crt"}]}
+
+
+def test_envoy_reads_the_front_that_the_chart_renders(tmp_path: Path) -> None:
+    """With the oldest version, the memory and the times that the values give."""
+    options = [
+        "--set", "gateway.tls.minVersion=1.3", "--set", "gateway.tls.memoryMiB=1024",
+        "--set", "gateway.timeoutSeconds=120",
+    ]  # fmt: skip
+    objects = rendered(*VARIANTS["tls"], *options)
+    data = objects["ConfigMap", "penstock-front"]["data"]
+    (tmp_path / "front-certificate.yaml").write_text(data["front-certificate.yaml"])
+    path = tmp_path / "front.yaml"
+    path.write_text(data["front.yaml"].replace("/etc/envoy/", f"{tmp_path}/"))
+    envoy = Path(sys.executable).parent / "envoy"
+    done = subprocess.run([envoy, "--mode", "validate", "-c", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    config = yaml.safe_load(data["front.yaml"])
+    (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
+    tls = chain["transport_socket"]["typed_config"]["common_tls_context"]
+    assert tls["tls_params"] == {"tls_minimum_protocol_version": "TLSv1_3"}
+    assert chain["filters"][0]["typed_config"]["stream_idle_timeout"] == "140s"  # the gateway's answer_seconds is 130
+    assert config["overload_manager"]["resource_monitors"][1]["typed_config"]["max_heap_size_bytes"] == 768 * 1024**2
+    assert containers(objects)["front"]["resources"]["limits"] == {"memory": "1024Mi"}
+    # The folder of the certificate is the one that the Secret is mounted at, and Envoy watches it.
+    mounts = {mount["name"]: mount["mountPath"] for mount in containers(objects)["front"]["volumeMounts"]}
+    assert f"watched_directory: {{path: {mounts['certificate']}}}" in data["front-certificate.yaml"]
 
 
 def test_only_the_registry_sees_the_stores_credentials() -> None:

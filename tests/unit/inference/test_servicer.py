@@ -7,7 +7,6 @@ import gc
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,12 +25,11 @@ from penstock_common.registry_models import Version
 from penstock_common.tensors import input_arrays
 from penstock_common.version import VERSION
 from penstock_inference import servicer as edge
-from penstock_inference.engine import run_times
 from penstock_inference.engine.engine import Engine
-from penstock_inference.engine.model import LoadedModel
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.metrics import REQUESTS, VersionMetrics
 from tests.unit.inference.fake_runner import FakeRunner
+from tests.unit.inference.in_process import InProcess
 
 REQUEST = pb.ModelInferRequest(
     model_name="m",
@@ -73,33 +71,27 @@ def gate(model: Echo) -> threading.Event:
 @pytest.fixture
 async def stub(regression: Manifest, model: Echo) -> AsyncIterator[Stub]:
     """A client of a pod that serves one version, ``m`` 1."""
-    with ThreadPoolExecutor(1) as executor:
-        metrics = VersionMetrics("m", 1)
-        engine = Engine(
-            LoadedModel(regression, model),
-            executor,
-            max_queue_rows=64,
-            max_queue_bytes=1000,
-            metrics=metrics,
-        )
-        hosted = SimpleNamespace(version=Version("m", 1, regression, [], "now"), engine=engine, metrics=metrics)
+    metrics = VersionMetrics("m", 1)
+    engine = Engine(regression, max_queue_rows=64, max_queue_bytes=1000, metrics=metrics)
+    engine.run_on(InProcess(regression, model))
+    hosted = SimpleNamespace(version=Version("m", 1, regression, [], "now"), engine=engine, metrics=metrics)
 
-        async def find(name: str, version: str) -> Any:
-            if name == "loading":
-                raise PodRefusalError(429, "model-loading", "Version 1 of 'loading' is still being loaded on this pod.")
-            if name != "m":
-                raise PenstockError(404, "unknown-model", f"This pool does not serve a model {name!r}.")
-            return hosted
+    async def find(name: str, version: str) -> Any:
+        if name == "loading":
+            raise PodRefusalError(429, "model-loading", "Version 1 of 'loading' is still being loaded on this pod.")
+        if name != "m":
+            raise PenstockError(404, "unknown-model", f"This pool does not serve a model {name!r}.")
+        return hosted
 
-        server = grpc.aio.server()
-        servicer = edge.Servicer(SimpleNamespace(), SimpleNamespace(find=find))  # type: ignore[arg-type]
-        inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Stub(channel)
-        model.gate.set()
-        await server.stop(None)
+    server = grpc.aio.server()
+    servicer = edge.Servicer(SimpleNamespace(), SimpleNamespace(find=find))  # type: ignore[arg-type]
+    inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Stub(channel)
+    model.gate.set()
+    await server.stop(None)
 
 
 def request(value: float = 1, model: str = "m", **members: Any) -> pb.ModelInferRequest:
@@ -190,7 +182,6 @@ async def test_a_refused_message_is_kept_by_nothing(
         return arrays
 
     monkeypatch.setattr(edge, "input_arrays", watched)
-    monkeypatch.setattr(run_times, "_SHORT_SECONDS", 0.0)  # the model waits at its gate in its own thread
     unknown_output = request(outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name="z")])
     mistyped = request()
     mistyped.inputs[0].datatype = "INT32"

@@ -128,6 +128,11 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- toYaml (mergeOverwrite (deepCopy $root.Values.poolDefaults) (index $root.Values.pools (index . 1) | default dict)) -}}
 {{- end }}
 
+{{/* How long a gateway waits for its own answer: longer than the longest request. */}}
+{{- define "penstock.answerSeconds" -}}
+{{- max 60 (add (ceil .Values.gateway.timeoutSeconds) 10) -}}
+{{- end }}
+
 {{- define "penstock.seconds" -}}
 {{- trimSuffix "s" . | float64 -}}
 {{- end }}

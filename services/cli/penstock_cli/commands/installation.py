@@ -24,18 +24,22 @@ def _installation(settings: LocalSettings) -> LocalInstallation:
 
 
 @app.command(epilog="Example: penstock up --workers 3")
-def up(workers: Annotated[int, typer.Option(min=1, max=16, help="Inference processes.")] = 2) -> None:
+def up(
+    workers: Annotated[int, typer.Option(min=1, max=16, help="Inference processes.")] = 2,
+    tls: Annotated[bool, typer.Option("--tls", help="Also HTTPS and HTTP/2, with a certificate of its own.")] = False,
+) -> None:
     """Start everything on this machine and print the calls; parts that already run are left running."""
     with errors_for_the_user() as settings:
-        _installation(settings).up(workers)
-        key, url = settings.secret("key"), settings.gateway_url
+        _installation(settings).up(workers, tls=tls)
+        key, url = settings.secret("key"), settings.client_url
+        curl = f"curl -s --cacert {settings.authority}" if settings.authority else "curl -s"
         console.print(
             f"\n[bold]Penstock answers at {url}[/bold] (documentation: {url}/docs)\n", highlight=False, soft_wrap=True
         )
         for line in (
             f"export KEY={key}",
-            f"""curl -s {url}/v1/models/spam/predict -H "API-Key: $KEY" -d '{{"text": "WINNER!! Claim your free prize now"}}'""",
-            f'curl -s {url}/v1/models/digits/predict -H "Authorization: Bearer $KEY" -F image=@examples/seven.png',
+            f"""{curl} {url}/v1/models/spam/predict -H "API-Key: $KEY" -d '{{"text": "WINNER!! Claim your free prize now"}}'""",
+            f'{curl} {url}/v1/models/digits/predict -H "Authorization: Bearer $KEY" -F image=@examples/seven.png',
         ):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 

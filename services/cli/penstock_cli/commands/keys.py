@@ -33,8 +33,8 @@ _SECRET = "penstock-keys"  # noqa: S105 (a name)
 @app.command(epilog="Example: penstock keys create --name ci --rate 50 --models 'price-*,!price-beta' --expires-in 90d")
 def create(
     name: Annotated[str, typer.Option(help="Who will use it.")],
-    rate: Annotated[float | None, typer.Option(help="Requests per second; without it, the gateway's default.")] = None,
-    burst: Annotated[float | None, typer.Option(help="Requests at once; without it, the gateway's default.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Rows per second; without it, the gateway's default.")] = None,
+    burst: Annotated[float | None, typer.Option(help="Rows at once; without it, the gateway's default.")] = None,
     models: Annotated[
         str | None,
         typer.Option(help="Globs of the models that it may ask, with commas; !glob excludes. Without it: every model."),

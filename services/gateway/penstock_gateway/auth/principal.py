@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Limits:
     """How much a caller may send; ``None`` is the installation's default."""
 
-    rate: float | None = None  # requests a second
-    burst: float | None = None  # requests at once
+    rate: float | None = None  # rows a second
+    burst: float | None = None  # rows at once
 
 
 @dataclass(frozen=True, slots=True)

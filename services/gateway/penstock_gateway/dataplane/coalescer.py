@@ -16,6 +16,9 @@ What the callers may rely on:
 * A bundle that fails for a reason that could be one item's fault is sent again in two
   halves, and so on, until the item stands alone: none shares another's fate.
 * Items of different kinds never share a call; the first that waits decides whose turn it is.
+* A principal that has nothing under way need not wait for the calls of the others: while all calls are taken,
+  one more is made for it. It then takes its turn in the pod, behind the run of the moment and not behind
+  those that are on their way.
 * The queue is bounded in rows and bytes; a full one refuses at once, except for a
   principal that has less than its share in it. Principals take turns; see ``fair_queue``.
 """
@@ -86,6 +89,8 @@ class Coalescer(Generic[T, R]):
         self._queue: FairQueue[T, R] = FairQueue()
         self._halves: deque[list[Waiting[T, R]]] = deque()
         self._calls: dict[asyncio.Task[None], list[Waiting[T, R]]] = {}
+        self._under_way: dict[str, int] = {}  # calls that hold requests of a principal
+        self._extra_call_due = False
         self._flush_due = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = float("inf")
@@ -125,8 +130,12 @@ class Coalescer(Generic[T, R]):
         queue.push(waiting, principal)
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
-        if len(self._calls) < self._max_outstanding():
+        calls = self._max_outstanding() - len(self._calls)
+        if calls > 0:
             self._flush_soon()
+        elif calls == 0 and principal not in self._under_way and not self._extra_call_due:
+            self._extra_call_due = True
+            loop.call_soon(self._make_extra_call, principal)
         return waiting.future
 
     def _flush_soon(self) -> None:
@@ -146,8 +155,20 @@ class Coalescer(Generic[T, R]):
         while (self._halves or self._queue) and len(self._calls) < self._max_outstanding():
             bundle = self._take()
             if bundle:
-                self._observe_wait(self._clock() - bundle[0].arrived)
-                self._calls[asyncio.create_task(self._call(bundle))] = bundle
+                self._start(bundle)
+
+    def _make_extra_call(self, principal: str) -> None:
+        """Send what one principal has in the queue although all calls are taken."""
+        self._extra_call_due = False
+        bundle = self._queue.take_of(principal, self._max_rows, self._max_size, self._clock())
+        if bundle:
+            self._start(bundle)
+
+    def _start(self, bundle: list[Waiting[T, R]]) -> None:
+        self._observe_wait(self._clock() - bundle[0].arrived)
+        for principal in {waiting.principal for waiting in bundle}:
+            self._under_way[principal] = self._under_way.get(principal, 0) + 1
+        self._calls[asyncio.create_task(self._call(bundle))] = bundle
 
     def _take(self) -> list[Waiting[T, R]]:
         """The next bundle; halves of a failed one have waited longest, so they go first."""
@@ -174,6 +195,10 @@ class Coalescer(Generic[T, R]):
             task = asyncio.current_task()
             assert task is not None
             del self._calls[task]
+            for principal in {waiting.principal for waiting in bundle}:
+                self._under_way[principal] -= 1
+                if not self._under_way[principal]:
+                    del self._under_way[principal]
             if self._queue or self._halves:
                 self._flush_soon()
 

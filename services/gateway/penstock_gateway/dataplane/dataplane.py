@@ -13,7 +13,7 @@ from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import JSON, Call, Reply
 from penstock_gateway.edge.disconnect import DisconnectWatch
-from penstock_gateway.limits.admission import Admission, Cost, Usage
+from penstock_gateway.limits.admission import Usage
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
@@ -39,13 +39,11 @@ class DataPlane:
 
     Args:
         catalog: finds the servable of a request.
-        admission: decides whether its rows may go on.
         disconnects: ends the work for a client that has gone.
     """
 
-    def __init__(self, catalog: Catalog, admission: Admission, disconnects: DisconnectWatch) -> None:
+    def __init__(self, catalog: Catalog, disconnects: DisconnectWatch) -> None:
         self._catalog = catalog
-        self._admission = admission
         self._disconnects = disconnects
 
     def resolve(self, principal: Principal, model: str, version: str = "") -> Servable:
@@ -61,16 +59,17 @@ class DataPlane:
         return self._catalog.resolve(model, version)
 
     async def infer(self, call: Call, model: str, version: str, parse: Parse) -> Answer:
-        """Answer a call; the endpoint settles the lease that admission gives it.
+        """Answer a call.
 
         Raises:
-            PenstockError: of ``resolve``, ``parse``, ``Admission.admit`` and ``Servable.infer``.
+            PenstockError: of ``resolve``, ``parse``, ``Lease.admit`` and ``Servable.infer``.
         """
         servable = self.resolve(call.principal, model, version)
         rows = parse(call, servable.signature)
         if not isinstance(rows, Rows):
             rows = await rows
+        call.body = b""  # the rows have copies of what they need
         rows.principal = call.principal.id
-        call.lease = await self._admission.admit(call.principal, servable.model, Cost(rows.count, len(call.body)))
+        await call.lease.admit(servable.model, rows.count)
         outputs = await self._disconnects.wait(servable.infer(rows, call.deadline), call.receive)
         return Answer(servable, rows, outputs)

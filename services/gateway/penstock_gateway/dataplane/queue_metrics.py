@@ -12,10 +12,12 @@ from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.pod_version import PodVersion
 from penstock_gateway.limits.local import LocalAdmission
 
+#: Its sum grows each second by as many seconds as messages wait, so its rate is the number of messages that wait, on
+#: which the pools' autoscalers scale.
 QUEUE_SECONDS = Histogram(
     "penstock_gateway_queue_seconds",
     "How long the first request of each message to the pods has waited in the gateway.",
-    ["model"],
+    ["model", "pool"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 

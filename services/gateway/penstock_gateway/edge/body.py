@@ -11,8 +11,19 @@ from penstock_common.errors import PenstockError
 from penstock_gateway.edge.bounds import over_bound
 from penstock_gateway.edge.call import Receive
 
+#: Of a length; ``int`` takes quadratic time for more than it needs.
+_MOST_DIGITS = 18
+
 
 def _nothing(_: int) -> None: ...
+
+
+def declared_length(headers: Mapping[bytes, bytes]) -> int:
+    """The bytes that a request declares for its body; 0 if it does not say, or not as a number."""
+    declared = headers.get(b"content-length", b"")
+    if not declared.isdigit():
+        return 0
+    return int(declared) if len(declared) <= _MOST_DIGITS else 10**_MOST_DIGITS
 
 
 async def read_body(
@@ -22,6 +33,7 @@ async def read_body(
     deadline: float,
     *,
     body_deadline: float = math.inf,
+    room: int = 0,
     take: Callable[[int], None] = _nothing,
     arrived: bool = False,
 ) -> bytes:
@@ -31,20 +43,16 @@ async def read_body(
         limit: bytes.
         deadline: of the whole request, on ``time.monotonic``'s clock.
         body_deadline: the same of the body.
-        take: asked for room before bytes are read: once for the declared length, else for each piece; it may refuse.
+        room: bytes that are held for the body already.
+        take: asked for room for each piece beyond that; it may refuse.
         arrived: that the server already has the whole body, which saves a timer, a tenth of the gateway's time (5 of 46 us).
 
     Raises:
         PenstockError: 408 ``body-timeout``, 413 ``body-too-large``, 499 ``client-gone``, 504 ``deadline-exceeded``, and
             what ``take`` raises.
     """
-    declared = headers.get(b"content-length", b"")
-    room = 0
-    if declared.isdigit():
-        if len(declared) > 18 or int(declared) > limit:
-            raise _too_large(limit)
-        room = int(declared)
-        take(room)
+    if declared_length(headers) > limit:
+        raise _too_large(limit)
     if arrived:
         return await _read(receive, limit, room, take)
     try:

@@ -28,6 +28,7 @@ class Bounds:
     max_connections_per_address: int
     max_bodies_bytes: int
     max_bodies_bytes_per_key: int
+    max_waiting_bodies: int
 
 
 def over_bound(status: int, code: str, bound: str, limit: float, detail: str) -> PenstockError:

@@ -25,8 +25,7 @@ JSON = b"application/json"
 class Call(msgspec.Struct):
     """One authenticated request.
 
-    ``deadline`` is on ``time.monotonic``'s clock. ``lease`` is set when the request
-    is admitted; the endpoint settles it.
+    ``deadline`` is on ``time.monotonic``'s clock. The endpoint settles ``lease``.
     """
 
     path: Mapping[str, str]
@@ -35,7 +34,7 @@ class Call(msgspec.Struct):
     principal: Principal
     deadline: float
     receive: Receive
-    lease: Lease | None = None
+    lease: Lease
 
 
 class Reply(msgspec.Struct):

@@ -20,14 +20,14 @@ from prometheus_client import Histogram
 from penstock_common.errors import PenstockError
 from penstock_gateway.auth.authenticator import Authenticator
 from penstock_gateway.auth.principal import Principal
-from penstock_gateway.edge.body import read_body
+from penstock_gateway.edge.body import declared_length, read_body
 from penstock_gateway.edge.body_budget import BodyBudget, Hold
 from penstock_gateway.edge.call import Call, Handler, Receive, Reply, Scope, Send
 from penstock_gateway.edge.content_encoding import decode_body, encode_body
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.edge.health import Health
 from penstock_gateway.edge.problem import REQUESTS, drop_frames, problem_reply, request_id_of
-from penstock_gateway.limits.admission import Admission, Usage
+from penstock_gateway.limits.admission import Admission, Lease, Usage
 
 logger = structlog.get_logger()
 
@@ -75,9 +75,8 @@ class Endpoint:
         headers = dict(raw_headers)
         request_id = request_id_of(headers.get(b"x-request-id"))
         guard = self._guard
-        extra: list[tuple[bytes, bytes]] = []
         code: str | None = None
-        call: Call | None = None
+        lease: Lease | None = None
         hold: Hold | None = None
         usage: Usage | None = None
         try:
@@ -85,15 +84,21 @@ class Endpoint:
                 principal = guard.authenticator.authenticate(raw_headers)
                 if not isinstance(principal, Principal):
                     principal = await principal
-                extra = guard.admission.arrive(principal)
+                declared = declared_length(headers)
+                if declared > guard.max_body_bytes:
+                    declared = 0  # it is not read
+                lease = guard.admission.arrive(principal, declared)
                 deadline = started + _timeout(headers.get(b"x-request-timeout"), guard.timeout_seconds)
                 hold = guard.bodies.hold(principal.id)
+                if declared:
+                    await hold.wait(declared, min(deadline, started + guard.body_seconds) - time.monotonic())
                 body = await read_body(
                     headers,
                     receive,
                     guard.max_body_bytes,
                     deadline,
                     body_deadline=started + guard.body_seconds,
+                    room=declared,
                     take=hold.take,
                     arrived="penstock.whole" in scope,
                 )
@@ -101,7 +106,10 @@ class Endpoint:
                     sent = len(body)
                     body = await decode_body(body, encoding, guard.max_body_bytes)
                     hold.take(max(0, len(body) - sent))
-                call = Call(scope.get("path_params", {}), headers, body, principal, deadline, receive)
+                if len(body) > declared:
+                    lease.grow(len(body))
+                call = Call(scope.get("path_params", {}), headers, body, principal, deadline, receive, lease)
+                del body  # the call's alone, which drops it once it is parsed
                 reply = await self._handler(call)
             except PenstockError as err:
                 code = err.code
@@ -112,6 +120,7 @@ class Endpoint:
                 code = "internal"
                 reply = problem_reply(_INTERNAL, request_id, scope["path"])
                 drop_frames(err)
+            extra = lease.headers() if lease is not None else []
             if code is not None:
                 # A refusal's own Retry-After replaces the one of the rate limit.
                 own = {name for name, _ in reply.headers}
@@ -130,8 +139,8 @@ class Endpoint:
                 raise
             return
         finally:
-            if call is not None and call.lease is not None:
-                call.lease.settle(usage or Usage())
+            if lease is not None:
+                lease.settle(usage or Usage())
             if hold is not None:
                 hold.release()
         elapsed = time.monotonic() - started

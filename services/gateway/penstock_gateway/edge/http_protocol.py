@@ -6,7 +6,7 @@ A request over a bound gets a problem document that names the setting; then the 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -57,11 +57,17 @@ class FrontDoorProtocol(BoundedReader):
     # Connection.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.open(transport, get_remote_addr(transport), "http")
+
+    def open(
+        self, transport: asyncio.Transport, client: tuple[str, int] | None, scheme: Literal["http", "https"]
+    ) -> None:
+        """Begin to serve ``client``, who may have reached this connection through a front."""
         self.transport = transport
         self.flow = FlowControl(transport)
-        self.client = get_remote_addr(transport)
+        self.client = client
         self.server = get_local_addr(transport)
-        self.scheme = "http"
+        self.scheme = scheme
         self.since = self.loop.time()
         self._address = address_of(self.client)
         refusal = self._door.admit(self, self._address)

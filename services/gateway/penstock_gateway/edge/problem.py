@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from penstock_common.errors import PenstockError, no_such_call
 from penstock_gateway.edge.call import Reply
+from penstock_gateway.limits.admission import Usage
 
 REQUESTS = Counter("penstock_gateway_requests_total", "Requests, by route and status.", ["route", "status"])
 
@@ -43,7 +44,8 @@ def drop_frames(err: BaseException) -> None:
 
 def problem_reply(err: PenstockError, request_id: bytes, path: str) -> Reply:
     """The answer that an error becomes, on the route of this path."""
-    return Reply(_document(err, request_id, path), _PROBLEM, err.status, _headers(err))
+    usage = Usage(refused=err.status == 503)
+    return Reply(_document(err, request_id, path), _PROBLEM, err.status, _headers(err), usage)
 
 
 def closing_answer(err: PenstockError) -> bytes:

@@ -9,40 +9,45 @@ import msgspec
 from penstock_gateway.auth.principal import Principal
 
 
-class Cost(msgspec.Struct):
-    """What a decoded request is expected to take."""
-
-    rows: int
-    bytes: int  # of its body
-
-
 class Usage(msgspec.Struct):
     """What a request did take; a stream adds to it as it goes."""
 
     rows: int = 0  # answered
+    #: The service had no room for it, or nobody to answer it (503): nothing was done for it.
+    refused: bool = False
 
 
 class Lease(Protocol):
-    """What one admitted request holds."""
+    """What one request holds, from its arrival to its end."""
+
+    def grow(self, size: int) -> None:
+        """Count a body of ``size`` bytes, more than its request had declared.
+
+        Raises:
+            PenstockError: 429 ``rate-limited``.
+        """
+
+    async def admit(self, model: str, rows: int) -> None:
+        """Reserve what a decoded request will cost.
+
+        Raises:
+            PenstockError: 429 or 503 if the principal or the model cannot have more now.
+        """
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Header fields for the answer: how the principal's limit stands."""
 
     def settle(self, usage: Usage) -> None:
         """Give back what was reserved and account for what was used; called exactly once, however the request ends."""
 
 
 class Admission(Protocol):
-    def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
-        """Count a request whose body has not been read yet.
+    def arrive(self, principal: Principal, size: int) -> Lease:
+        """Count a request of which only the headers were read.
 
-        Returns:
-            Header fields for its answer.
-
-        Raises:
-            PenstockError: 429 ``rate-limited``, with the same header fields.
-        """
-
-    async def admit(self, principal: Principal, model: str, cost: Cost) -> Lease:
-        """Reserve what a decoded request will cost.
+        Args:
+            size: bytes that it declares for its body; 0 if it does not say.
 
         Raises:
-            PenstockError: 429 or 503 if the principal or the model cannot have more now.
+            PenstockError: 429 ``rate-limited``, with header fields that say how the limit stands.
         """

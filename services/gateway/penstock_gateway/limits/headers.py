@@ -1,6 +1,7 @@
 """The RateLimit header fields and the refusal that explains them.
 
-The fields follow draft-ietf-httpapi-ratelimit-headers.
+The fields follow draft-ietf-httpapi-ratelimit-headers. Its quota unit (``qu``) is by default the request;
+here it is the row.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ POLICY = "default"
 
 
 class RateState(msgspec.Struct):
-    """A token bucket after a request was counted."""
+    """A token bucket after a request was counted; tokens are rows."""
 
     limit: int  # the burst
     remaining: int
@@ -28,7 +29,7 @@ class RateState(msgspec.Struct):
 def ratelimit_headers(state: RateState) -> list[tuple[bytes, bytes]]:
     """``RateLimit-Policy`` and ``RateLimit``, and ``Retry-After`` on a refusal."""
     fields = [
-        (b"ratelimit-policy", f'"{POLICY}";q={state.limit};w={math.ceil(state.window_seconds)}'.encode()),
+        (b"ratelimit-policy", f'"{POLICY}";q={state.limit};qu="rows";w={math.ceil(state.window_seconds)}'.encode()),
         (b"ratelimit", f'"{POLICY}";r={state.remaining};t={math.ceil(state.reset_seconds)}'.encode()),
     ]
     if not state.allowed:
@@ -36,13 +37,14 @@ def ratelimit_headers(state: RateState) -> list[tuple[bytes, bytes]]:
     return fields
 
 
-def rate_limited(state: RateState) -> PenstockError:
-    """The 429 ``rate-limited`` for a state that is not allowed."""
+def rate_limited(state: RateState, cost: int, bytes_per_row: int) -> PenstockError:
+    """The 429 ``rate-limited`` for a request of ``cost`` rows and a state that is not allowed."""
     window = math.ceil(state.window_seconds)
     wait = max(1, math.ceil(state.retry_after))
     text = (
-        f"Policy '{POLICY}' allows {state.limit} requests at once, refilled within {window} s; "
-        f"none is left. Try again in {wait} s."
+        f"Policy '{POLICY}' allows {state.limit} rows at once, refilled within {window} s; {state.remaining} are left, "
+        f"and this request costs {cost}: its rows, or one for each started {bytes_per_row} bytes of its body if that "
+        f"is more. Try again in {wait} s, or ask for a key with a higher rate."
     )
     return PenstockError(
         429,
@@ -53,6 +55,7 @@ def rate_limited(state: RateState) -> PenstockError:
             "policy": POLICY,
             "limit": state.limit,
             "remaining": state.remaining,
+            "cost": cost,
             "reset": math.ceil(state.reset_seconds),
         },
     )

@@ -1,7 +1,8 @@
-"""Token buckets: how many requests each principal may send.
+"""Token buckets: how many rows each principal may send.
 
-A bucket holds ``burst`` tokens and gains ``rate`` a second. A request costs one,
-however many rows it has, so that a refusal needs no look at the body.
+A bucket holds ``burst`` tokens and gains ``rate`` a second. A request that costs more than
+a whole burst is let in when the bucket is full, and leaves it in debt: over time nobody gets
+more than the rate, and no request is impossible, however many gateways share the limit.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class TokenBuckets:
     """One bucket in this process for each principal.
 
     Args:
-        rate: tokens a second of a principal without a rate of its own.
-        burst: tokens of a full bucket of a principal without a burst of its own.
+        rate: rows a second of a principal without a rate of its own.
+        burst: rows of a full bucket of a principal without a burst of its own.
         clock: seconds, monotonic.
     """
 
@@ -46,31 +47,52 @@ class TokenBuckets:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, principal: Principal) -> RateState:
-        """Take one token; a refused request takes none."""
+    def take(self, principal: Principal, cost: int = 1, taken: int = 0) -> RateState:
+        """Take what a request costs; what it is refused for is not taken.
+
+        Args:
+            cost: tokens that the request costs in all.
+            taken: tokens that were taken for it before.
+        """
         now = self._clock()
-        limits = principal.limits
-        rate = self._rate if limits.rate is None else limits.rate
-        burst = self._burst if limits.burst is None else limits.burst
-        if self.gateways > 1:
-            rate, burst = rate / self.gateways, max(1.0, burst / self.gateways)
+        rate, burst = self._limits(principal)
         bucket = self._buckets.get(principal.id)
         if bucket is None:
             bucket = self._add(principal.id, burst, now)
         tokens = bucket.tokens + (now - bucket.at) * rate
         if tokens > burst:
             tokens = burst
-        allowed = tokens >= 1
+        needed = (cost if cost < burst else burst) - taken
+        allowed = tokens >= needed
         retry_after = 0.0
         if allowed:
-            tokens -= 1
+            tokens -= cost - taken
         else:
-            retry_after = (1 - tokens) / rate
+            # The next try pays for its arrival again.
+            retry_after = (needed + taken - tokens) / rate
         reset = (burst - tokens) / rate
         bucket.tokens = tokens
         bucket.at = now
         bucket.full_at = now + reset
-        return RateState(int(burst), int(tokens), reset, burst / rate, allowed, retry_after)
+        remaining = int(tokens) if tokens > 0 else 0
+        return RateState(int(burst), remaining, reset, burst / rate, allowed, retry_after)
+
+    def give_back(self, principal: Principal, tokens: int) -> None:
+        """Return tokens that were taken for nothing."""
+        bucket = self._buckets.get(principal.id)
+        if bucket is not None:  # else it was full, and has been forgotten
+            rate, _ = self._limits(principal)
+            bucket.tokens += tokens
+            bucket.full_at -= tokens / rate
+
+    def _limits(self, principal: Principal) -> tuple[float, float]:
+        """This gateway's share of a principal's rate and burst."""
+        limits = principal.limits
+        rate = self._rate if limits.rate is None else limits.rate
+        burst = self._burst if limits.burst is None else limits.burst
+        if self.gateways > 1:
+            return rate / self.gateways, max(1.0, burst / self.gateways)
+        return rate, burst
 
     def _add(self, principal_id: str, burst: float, now: float) -> _Bucket:
         if len(self._buckets) >= self._sweep_at:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 
 import orjson
 
@@ -15,6 +16,7 @@ from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.edge.integer_header import integer_header
 from penstock_gateway.protocols import oip_answer, oip_request
+from penstock_gateway.protocols.large_json import LargeJson
 from penstock_gateway.protocols.oip_request import OipRequest
 from penstock_gateway.protocols.triton_config import model_config
 from penstock_gateway.signature.answer_size import MAX_ANSWER_BYTES
@@ -30,25 +32,45 @@ class OpenInference:
 
     Args:
         max_answer_bytes: the largest answer that is built.
+        large_json: decodes large bodies; without it all are decoded here.
     """
 
-    def __init__(self, dataplane: DataPlane, catalog: Catalog, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(
+        self,
+        dataplane: DataPlane,
+        catalog: Catalog,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        large_json: LargeJson | None = None,
+    ) -> None:
         self._dataplane = dataplane
         self._catalog = catalog
         self._max_answer_bytes = max_answer_bytes
+        self._large_json = large_json
 
     async def infer(self, call: Call) -> Reply:
         """``POST /v2/models/{model}[/versions/{version}]/infer``."""
         request: OipRequest | None = None
 
-        def rows(call: Call, signature: Signature) -> Rows:
-            nonlocal request
+        def rows(call: Call, signature: Signature) -> Rows | Awaitable[Rows]:
             length = integer_header(call.headers, _LENGTH_HEADER, len(call.body), "bad-inference-header")
-            request = oip_request.decode(call.body, length)
+            large = self._large_json
+            if large is not None and (len(call.body) if length is None else length) > large.min_bytes:
+                return rows_of_large(large, signature, length)
+            described = oip_request.decode(call.body, length)
+            take(described, signature)
+            return signature.decoder.decode_tensors(described.tensors)
+
+        async def rows_of_large(large: LargeJson, signature: Signature, length: int | None) -> Rows:
+            described, rows = await large.tensors(call, signature, length)
+            take(described, signature)
+            return rows
+
+        def take(described: OipRequest, signature: Signature) -> None:
+            nonlocal request
+            request = described
             request.requested(signature.manifest.outputs)  # refuses what the model does not have
             if request.timeout:
                 call.deadline = min(call.deadline, time.monotonic() + request.timeout)
-            return signature.decoder.decode_tensors(request.tensors)
 
         answer = await self._dataplane.infer(call, call.path["model"], call.path.get("version", ""), rows)
         assert request is not None

@@ -8,6 +8,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import FieldKind
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.edge.call import Call, Reply
+from penstock_gateway.protocols.large_json import LargeJson
 from penstock_gateway.protocols.multipart import read_form
 from penstock_gateway.signature.answer_size import MAX_ANSWER_BYTES, check_answer_size, fits_as_json, json_size
 from penstock_gateway.signature.rows import Rows
@@ -19,16 +20,24 @@ class Predict:
 
     Args:
         max_answer_bytes: the largest answer that is built.
+        large_json: decodes large bodies; without it all are decoded here.
     """
 
-    def __init__(self, dataplane: DataPlane, default_model: str, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(
+        self,
+        dataplane: DataPlane,
+        default_model: str,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        large_json: LargeJson | None = None,
+    ) -> None:
         self._dataplane = dataplane
         self._default_model = default_model
         self._max_answer_bytes = max_answer_bytes
+        self._large_json = large_json
 
     async def __call__(self, call: Call) -> Reply:
         model = call.path.get("model") or self._default_model
-        answer = await self._dataplane.infer(call, model, call.path.get("version", ""), _rows)
+        answer = await self._dataplane.infer(call, model, call.path.get("version", ""), self._rows)
         servable = answer.servable
         if not fits_as_json(answer.outputs.tensors, self._max_answer_bytes):
             specs = servable.signature.manifest.outputs
@@ -36,22 +45,23 @@ class Predict:
             check_answer_size(sum(sizes), self._max_answer_bytes)
         return answer.reply(servable.signature.presenter.present(answer.outputs, answer.rows, servable.version))
 
-
-def _rows(call: Call, signature: Signature) -> Rows | Awaitable[Rows]:
-    content_type = call.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    # curl -d says x-www-form-urlencoded of whatever it sends; what arrives is JSON.
-    if content_type in (b"application/json", b"application/x-www-form-urlencoded", b""):
-        return signature.decoder.decode_json(call.body)
-    if content_type == b"multipart/form-data":
-        return _form_row(call, signature)
-    if content_type.startswith(b"image/"):
-        return signature.decoder.decode_form({_only_image_field(signature): call.body})
-    raise PenstockError(
-        415,
-        "unsupported-media-type",
-        f"Content-Type {content_type[:80].decode('latin-1')!r} is not understood here; "
-        "send application/json, multipart/form-data or, to an image model, image/png.",
-    )
+    def _rows(self, call: Call, signature: Signature) -> Rows | Awaitable[Rows]:
+        content_type = call.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        # curl -d says x-www-form-urlencoded of whatever it sends; what arrives is JSON.
+        if content_type in (b"application/json", b"application/x-www-form-urlencoded", b""):
+            if self._large_json is not None and len(call.body) > self._large_json.min_bytes:
+                return self._large_json.rows(call, signature)
+            return signature.decoder.decode_json(call.body)
+        if content_type == b"multipart/form-data":
+            return _form_row(call, signature)
+        if content_type.startswith(b"image/"):
+            return signature.decoder.decode_form({_only_image_field(signature): call.body})
+        raise PenstockError(
+            415,
+            "unsupported-media-type",
+            f"Content-Type {content_type[:80].decode('latin-1')!r} is not understood here; "
+            "send application/json, multipart/form-data or, to an image model, image/png.",
+        )
 
 
 async def _form_row(call: Call, signature: Signature) -> Rows:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from penstock_common.manifest import Manifest
 from penstock_gateway.signature.presenter import Presenter
 from penstock_gateway.signature.row_decoder import RowDecoder
@@ -15,10 +17,11 @@ class Signature:
         model: the model's name, for its answers.
     """
 
-    __slots__ = ("decoder", "manifest", "model", "presenter")
+    __slots__ = ("decoder", "encoded", "manifest", "model", "presenter")
 
     def __init__(self, manifest: Manifest, model: str) -> None:
         self.model = model
         self.manifest = manifest
+        self.encoded = msgspec.msgpack.encode(manifest)
         self.decoder = RowDecoder(manifest)
         self.presenter = Presenter(manifest, model)

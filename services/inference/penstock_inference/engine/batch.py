@@ -1,4 +1,4 @@
-"""Merges the inputs of messages into one batch, and splits its outputs again. Batches are along the first axis."""
+"""Splits the outputs of a batch among its messages, and a message that is too large into batches, by the first axis."""
 
 from __future__ import annotations
 
@@ -7,13 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from penstock_inference.engine.message import Arrays, Outputs
-
-
-def merge_inputs(messages: Sequence[Arrays]) -> Arrays:
-    """Return the rows of all messages, in order; the messages have the same names, types and shapes of a row."""
-    if len(messages) == 1:
-        return messages[0]
-    return {name: np.concatenate([inputs[name] for inputs in messages]) for name in messages[0]}
 
 
 def split_outputs(outputs: Outputs, rows: Sequence[int]) -> Iterator[Outputs]:

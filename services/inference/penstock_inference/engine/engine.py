@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
-
+from penstock_common.manifest import Manifest
 from penstock_inference.engine.input_checks import check_inputs
 from penstock_inference.engine.message import Answer, Message
-from penstock_inference.engine.model import LoadedModel
 from penstock_inference.engine.queue import MessageQueue
 from penstock_inference.engine.run_times import RunTimes
-from penstock_inference.engine.scheduler import Scheduler
+from penstock_inference.engine.scheduler import BatchRunner, Scheduler
 from penstock_inference.metrics import VersionMetrics
 
 
 class Engine:
     """Answers the messages of one version; all its methods are called on one event loop.
 
+    It outlives the process that runs its model: ``run_on`` gives it the next one.
+
     Args:
-        executor: the one thread for the model's runs.
         max_queue_rows: the rows that may wait.
         max_queue_bytes: the bytes of inputs that may wait.
     """
 
     def __init__(
-        self,
-        model: LoadedModel,
-        executor: Executor,
-        *,
-        max_queue_rows: int,
-        max_queue_bytes: int,
-        metrics: VersionMetrics,
+        self, manifest: Manifest, *, max_queue_rows: int, max_queue_bytes: int, metrics: VersionMetrics
     ) -> None:
-        self._manifest = model.manifest
-        run_times = RunTimes(model.manifest.batching.max_batch_size)
+        self._manifest = manifest
+        run_times = RunTimes(manifest.batching.max_batch_size)
         self._queue = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics)
-        self._scheduler = Scheduler(model, executor, self._queue, run_times, metrics)
+        self._scheduler = Scheduler(manifest.batching.max_batch_size, self._queue, run_times, metrics)
+
+    def run_on(self, runner: BatchRunner) -> None:
+        """Run what waits, and what comes, on a process that has just loaded the model."""
+        self._scheduler.run_on(runner)
 
     def submit(self, message: Message) -> Answer:
-        """Queue a message; its answer raises what the model raised for it, or 504 ``deadline-exceeded``.
+        """Queue a message; its answer raises what the model raised for it, or one of these.
+
+        504 ``deadline-exceeded``; if the model's process ended, 429 ``model-restarting``, or 500 ``model-crashed`` if
+        it ended because of a message that had ended another pod's before.
 
         Raises:
             PenstockError: 422 ``invalid-input`` if the inputs do not fit the signature.
             PodRefusalError: 429 ``queue-full`` if the message could not be answered in time.
         """
         inputs, rows = check_inputs(self._manifest, message.inputs)
-        outputs = self._queue.put(inputs, rows, message.deadline, message.principal)
+        outputs = self._queue.put(inputs, rows, message.deadline, message.principal, retried=message.retried)
         self._scheduler.wake()
         return Answer(outputs)
+
+    def refuse_waiting(self, reason: str) -> None:
+        """Send every message that waits to another pod: no process will run it soon."""
+        self._scheduler.refuse_waiting(reason)
 
     async def drain(self) -> None:
         """Wait until every message that was submitted is answered."""

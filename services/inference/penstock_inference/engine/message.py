@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -20,11 +20,20 @@ class Message:
     """The inputs of one request by name, not yet checked; ``deadline`` is in seconds of ``time.monotonic()``.
 
     Between messages of different principals, a model takes turns; those of several in one message are none's.
+    ``retried`` if another pod had the message before.
     """
 
     inputs: Mapping[str, NDArray[Any]]
     deadline: float
     principal: str = ""
+    retried: bool = False
+
+
+class CheckedInputs(NamedTuple):
+    """The inputs of a message, which fit the signature."""
+
+    arrays: Arrays
+    retried: bool
 
 
 class Answer:

@@ -11,13 +11,13 @@ import sys
 import time
 
 from penstock_common.fair_queue import FairQueue, Waiting
-from penstock_inference.engine.message import Arrays, Outputs
+from penstock_inference.engine.message import Arrays, CheckedInputs, Outputs
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.metrics import VersionMetrics
 
 #: A message whose inputs were checked; its times are in seconds of ``time.monotonic()``.
-QueuedMessage = Waiting[Arrays, Outputs]
+QueuedMessage = Waiting[CheckedInputs, Outputs]
 
 
 class MessageQueue:
@@ -34,10 +34,12 @@ class MessageQueue:
         self._max_bytes = max_bytes
         self._run_times = run_times
         self._metrics = metrics
-        self._queue: FairQueue[Arrays, Outputs] = FairQueue()
+        self._queue: FairQueue[CheckedInputs, Outputs] = FairQueue()
         metrics.follow_queue(lambda: self._queue.rows)
 
-    def put(self, inputs: Arrays, rows: int, deadline: float, principal: str = "") -> asyncio.Future[Outputs]:
+    def put(
+        self, inputs: Arrays, rows: int, deadline: float, principal: str = "", *, retried: bool = False
+    ) -> asyncio.Future[Outputs]:
         """Queue a message; return the future of its outputs. Cancelling that future takes the message back.
 
         Raises:
@@ -49,7 +51,7 @@ class MessageQueue:
         if queue.rows:
             self._check_room(rows, size, principal, deadline - now)
         outputs: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        queue.push(Waiting(inputs, rows, size, deadline, outputs, now), principal)
+        queue.push(Waiting(CheckedInputs(inputs, retried), rows, size, deadline, outputs, now), principal)
         return outputs
 
     def _check_room(self, rows: int, size: int, principal: str, seconds: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 #: The weight of the newest run in the moving average of its size.
 _WEIGHT = 0.2
-_SHORT_SECONDS = 0.001
 
 
 class RunTimes:
@@ -22,7 +21,6 @@ class RunTimes:
         self._max_rows = max_rows
         #: By size; 0 if no run of that size has been seen.
         self._seconds = [0.0] * ((max_rows - 1).bit_length() + 1)
-        self._last_seconds = 0.0
 
     def add(self, rows: int, seconds: float) -> None:
         """Take a run into account; more than ``max_rows`` rows were run in parts."""
@@ -33,24 +31,12 @@ class RunTimes:
         size = (rows - 1).bit_length()
         known = self._seconds[size]
         self._seconds[size] = known + _WEIGHT * (seconds - known) if known else seconds
-        self._last_seconds = seconds
 
     def estimate(self, rows: int) -> float:
         """Return the seconds that ``rows`` will take in batches as large as possible; 0 before the first run."""
         batches, rest = divmod(rows, self._max_rows)
         seconds = batches * self._expected(self._max_rows) if batches else 0.0
         return seconds + self._expected(rest) if rest else seconds
-
-    def is_short(self, rows: int) -> bool:
-        """Return whether a run of ``rows`` takes less than a millisecond, as the run before it did.
-
-        A size that has not run yet counts as proportional to the next smaller one. False before the first run.
-        """
-        if not 0.0 < self._last_seconds < _SHORT_SECONDS:
-            return False
-        size = (rows - 1).bit_length()
-        nearest = self._nearest(size)
-        return self._seconds[nearest] * (1 << max(0, size - nearest)) < _SHORT_SECONDS
 
     def _expected(self, rows: int) -> float:
         return self._seconds[self._nearest((rows - 1).bit_length())]

@@ -1,80 +1,103 @@
-"""Decides when the messages of one model run, and where.
+"""Decides when the messages of one model run, and which of them together.
 
 This is natural batching: while the model runs, messages queue; when it is free,
 those that fit leave together. There is no timer. A batch that fails is run again in
 two halves, and so on until a message runs alone, so that a message never fails because
 of its neighbour; and no failure ends the worker.
+
+If the model's process ends during a batch, its messages go to another pod. One that comes
+from another pod already may be the cause, or only its neighbour: it waits for the next
+process and runs there alone. If it ends that one too, it is answered with an error, so
+that a message that kills processes kills a few and not all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import Executor
+from collections.abc import Sequence
+from typing import Protocol
 
-from penstock_inference.engine.batch import merge_inputs, merge_outputs, split_inputs, split_outputs
+from penstock_common.errors import PenstockError
+from penstock_inference.engine.batch import merge_outputs, split_inputs, split_outputs
 from penstock_inference.engine.message import Arrays, Outputs
-from penstock_inference.engine.model import LoadedModel
+from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.engine.queue import MessageQueue, QueuedMessage
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.metrics import VersionMetrics
+from penstock_inference.runners.process import ProcessEndedError
+
+
+class BatchRunner(Protocol):
+    """What runs a model's batches, one at a time."""
+
+    async def run(self, batch: Sequence[Arrays], rows: int) -> Outputs:
+        """Run the rows of several messages as one batch. Raises ``ProcessEndedError`` if it can run no more."""
+        ...
 
 
 class Scheduler:
-    """Runs what waits in ``queue``, one batch at a time.
+    """Runs what waits in ``queue``, one batch at a time, once it has a runner.
 
     Args:
-        executor: one thread, for all but the shortest runs. The frameworks release the interpreter's lock while
-            they compute. A run shorter than a millisecond happens on the event loop, because a thread that
-            contends for that lock would delay the loop by more.
+        max_rows: the rows that the model takes at a time.
         run_times: the scheduler records each run there.
     """
 
-    def __init__(
-        self,
-        model: LoadedModel,
-        executor: Executor,
-        queue: MessageQueue,
-        run_times: RunTimes,
-        metrics: VersionMetrics,
-    ) -> None:
-        self._model = model
-        self._executor = executor
+    def __init__(self, max_rows: int, queue: MessageQueue, run_times: RunTimes, metrics: VersionMetrics) -> None:
+        self._max_rows = max_rows
         self._queue = queue
         self._run_times = run_times
         self._metrics = metrics
-        self._max_rows = model.manifest.batching.max_batch_size
+        self._runner: BatchRunner | None = None
+        self._again: list[list[QueuedMessage]] = []  # batches that run again before others leave, the next one last
         self._worker: asyncio.Task[None] | None = None
 
+    def run_on(self, runner: BatchRunner) -> None:
+        self._runner = runner
+        self.wake()
+
     def wake(self) -> None:
-        """Run what waits, unless the worker is already at it."""
-        if self._worker is None:
+        """Run what waits, unless the worker is already at it or there is nothing to run it on."""
+        if self._worker is None and self._runner is not None:
             self._worker = asyncio.create_task(self._work())
 
+    def refuse_waiting(self, reason: str) -> None:
+        """Send all messages that wait to another pod."""
+        for message in self._take_waiting():
+            _refuse(message, reason)
+
     async def drain(self) -> None:
-        """Wait until no message waits or runs."""
+        """Wait until no message waits or runs. What waits without a runner is refused."""
         while self._worker is not None:
             await asyncio.wait([self._worker])
+        self.refuse_waiting("The model leaves this pod")
 
     async def _work(self) -> None:
         try:
-            while messages := self._queue.take(self._max_rows):
-                await self._run(messages)
+            while self._runner is not None and (messages := self._next()):
+                await self._run(self._runner, messages)
         finally:
             self._worker = None
 
-    async def _run(self, messages: list[QueuedMessage]) -> None:
+    def _next(self) -> list[QueuedMessage]:
+        """Return the next batch, without messages that nobody waits for any more."""
+        while self._again:
+            now = time.monotonic()
+            if alive := [message for message in self._again.pop() if message.alive(now)]:
+                return alive
+        return self._queue.take(self._max_rows)
+
+    async def _run(self, runner: BatchRunner, messages: list[QueuedMessage]) -> None:
         """Run messages as one batch and answer each; an exception is the answer of a message that ran alone."""
-        started = time.monotonic()
         rows = [message.rows for message in messages]
         total = sum(rows)
-        inputs = [message.item for message in messages]
+        started = time.perf_counter()
         try:
-            if self._run_times.is_short(total):
-                outputs = self._execute(inputs, total)
-            else:
-                loop = asyncio.get_running_loop()
-                outputs = await loop.run_in_executor(self._executor, self._execute, inputs, total)
+            outputs = await self._execute(runner, [message.item.arrays for message in messages], total)
+        except ProcessEndedError as err:
+            self._runner = None
+            self._blame(messages, str(err))
         except Exception as err:
             if len(messages) == 1:
                 if not messages[0].future.done():
@@ -83,33 +106,55 @@ class Scheduler:
                         err.with_traceback(err.__traceback__ and err.__traceback__.tb_next)
                     )
                 return
+            middle = (len(messages) + 1) // 2
+            self._again += [messages[middle:], messages[:middle]]
         else:
-            self._run_times.add(total, time.monotonic() - started)
+            self._run_times.add(total, time.perf_counter() - started)
             self._metrics.batch_rows.observe(total)
             for message, own in zip(messages, split_outputs(outputs, rows), strict=True):
                 if not message.future.done():
                     message.future.set_result(own)
-            return
-        await self._run_halves(messages)
 
-    async def _run_halves(self, messages: list[QueuedMessage]) -> None:
-        """Run the messages of a batch that failed again, without those that nobody waits for any more."""
-        now = time.monotonic()
-        alive = [message for message in messages if message.alive(now)]
-        middle = (len(alive) + 1) // 2
-        for half in (alive[:middle], alive[middle:]):
-            if half:
-                await self._run(half)
-
-    def _execute(self, messages: list[Arrays], rows: int) -> Outputs:
-        """Call the model with the rows of all messages, in parts if one message has more than the model takes."""
+    async def _execute(self, runner: BatchRunner, batch: list[Arrays], rows: int) -> Outputs:
+        """Run the rows of all messages, in parts if one message has more than the model takes."""
         started = time.perf_counter()
         try:
-            inputs = merge_inputs(messages)
             if rows <= self._max_rows:
-                return self._model.run(inputs)
-            return merge_outputs([self._model.run(part) for part in split_inputs(inputs, rows, self._max_rows)])
+                return await runner.run(batch, rows)
+            parts = split_inputs(batch[0], rows, self._max_rows)
+            return merge_outputs([await runner.run([part], len(next(iter(part.values())))) for part in parts])
         finally:
             seconds = time.perf_counter() - started
             self._metrics.execute_seconds.observe(seconds)
             self._metrics.busy.add(started, seconds)
+
+    def _blame(self, messages: list[QueuedMessage], reason: str) -> None:
+        """Answer the messages with which the process ended, and those that wait, or keep them for the next process."""
+        kept = []
+        for message in [*messages, *self._take_waiting()]:
+            if not message.item.retried:
+                _refuse(message, reason)
+            elif messages == [message]:
+                _answer_crashed(message, reason)
+            else:
+                kept.append([message])
+        self._again = kept[::-1]
+
+    def _take_waiting(self) -> list[QueuedMessage]:
+        waiting = [message for batch in reversed(self._again) for message in batch]
+        self._again = []
+        while taken := self._queue.take(self._max_rows):
+            waiting += taken
+        return waiting
+
+
+def _refuse(message: QueuedMessage, reason: str) -> None:
+    if not message.future.done():
+        detail = f"{reason}; another pod may answer, and this one will again shortly."
+        message.future.set_exception(PodRefusalError(429, "model-restarting", detail))
+
+
+def _answer_crashed(message: QueuedMessage, reason: str) -> None:
+    if not message.future.done():
+        detail = f"On two pods the model's process ended with this request: {reason}. Do not send it again."
+        message.future.set_exception(PenstockError(500, "model-crashed", detail))

@@ -11,6 +11,7 @@ import hashlib
 import shutil
 from collections.abc import Set
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -38,6 +39,7 @@ class ArtifactCache:
         self._registry = registry
         self._root = root
         self._max_unused_bytes = max_unused_bytes
+        self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         for partial in root.glob(".*"):  # of a fetch in which the process was killed
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -47,7 +49,11 @@ class ArtifactCache:
         Raises:
             PenstockError: what ``RegistryClient.fetch`` raises.
         """
-        folder = self._root / artifact_digest(version)
+        digest = artifact_digest(version)
+        async with self._fetching.setdefault(digest, asyncio.Lock()):  # two versions can be one artifact
+            return await self._fetch(version, self._root / digest)
+
+    async def _fetch(self, version: Version, folder: Path) -> Path:
         if await asyncio.to_thread(folder.exists):
             damaged = await asyncio.to_thread(_first_damaged, folder, version.files)
             if damaged is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
 from penstock_common.registry_models import Version
 from penstock_inference.engine.engine import Engine
 from penstock_inference.metrics import VersionMetrics
+from penstock_inference.runners.process import LoadFailedError, ModelProcess
 from penstock_inference.versions.artifact_cache import artifact_digest
 
 
@@ -21,15 +21,14 @@ class State(StrEnum):
 
 
 class HostedVersion:
-    """A version's state and, once it is READY, its engine.
+    """A version's state and, once it is READY, its engine and its process.
 
     Attributes:
         digest: of its artifact.
-        reason: why the newest load failed; empty unless UNAVAILABLE.
+        reason: why the newest load failed, or why its process ended; empty if READY.
         settled: set when the version is READY, when its first load has failed, or when it is closed.
         unnamed_since: the ``time.monotonic()`` since which no alias names the version; None while one does.
-        executor: the one thread in which the version is loaded and runs.
-        loading: the task that loads it.
+        loading: the task that loads it, and again whenever its process ends.
         metrics: its series; whoever hosts it removes them.
     """
 
@@ -40,10 +39,15 @@ class HostedVersion:
         self.reason = ""
         self.settled = asyncio.Event()
         self.unnamed_since: float | None = None
-        self.executor = ThreadPoolExecutor(1, thread_name_prefix=f"{version.model}-{version.version}")
         self.loading: asyncio.Task[None] | None = None
         self.metrics = VersionMetrics(version.model, version.version)
         self._engine: Engine | None = None
+        self._process: ModelProcess | None = None
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether the version has been READY since it is hosted."""
+        return self._engine is not None
 
     @property
     def engine(self) -> Engine:
@@ -51,22 +55,36 @@ class HostedVersion:
         assert self._engine is not None
         return self._engine
 
-    def succeeded(self, engine: Engine) -> None:
+    def succeeded(self, process: ModelProcess, engine: Engine) -> None:
         """Become READY."""
-        self._engine = engine
+        self._process, self._engine = process, engine
+        self.metrics.follow_process(process.resident_bytes)
         self.state, self.reason = State.READY, ""
+        engine.run_on(process)
         self.settled.set()
 
-    def failed(self, err: Exception) -> None:
-        """Become UNAVAILABLE."""
-        self.state, self.reason = State.UNAVAILABLE, f"{type(err).__name__}: {err}"[:500]
+    def restarting(self, reason: str) -> None:
+        """Become LOADING again, because the process ended."""
+        self._process = None
+        self.state, self.reason = State.LOADING, reason
+
+    def failed(self, reason: Exception | str) -> None:
+        """Become UNAVAILABLE; messages that wait go to another pod."""
+        if isinstance(reason, LoadFailedError):
+            reason = str(reason)
+        elif isinstance(reason, Exception):
+            reason = f"{type(reason).__name__}: {reason}"
+        self.state, self.reason = State.UNAVAILABLE, reason[:500]
+        if self._engine is not None:
+            self._engine.refuse_waiting(reason)
         self.settled.set()
 
     async def close(self) -> None:
-        """Stop loading, or wait until every message that was accepted is answered; then end the thread."""
+        """Stop loading, or wait until every message that was accepted is answered; then end the process."""
         if self.loading is not None:
             self.loading.cancel()
         self.settled.set()
         if self._engine is not None:
             await self._engine.drain()
-        self.executor.shutdown(wait=False)
+        if self._process is not None:
+            await self._process.stop()

@@ -22,7 +22,8 @@ class VersionLookup:
         """Return the READY version of a request. What is not READY is refused at once, for another pod may have it.
 
         Raises:
-            PodRefusalError: 404 ``unknown-model`` or ``unknown-version``; 429 ``model-loading`` or ``model-unavailable``.
+            PodRefusalError: 404 ``unknown-model`` or ``unknown-version``; 429 ``model-loading``, ``model-restarting``
+                or ``model-unavailable``.
         """
         hosted = self._look_up(model, version)
         if hosted is None:
@@ -75,6 +76,8 @@ class VersionLookup:
 
 def _not_ready(hosted: HostedVersion) -> PodRefusalError:
     name = f"Version {hosted.version.version} of {hosted.version.model!r}"
+    if hosted.state is State.LOADING and hosted.reason:
+        return PodRefusalError(429, "model-restarting", f"{name} is being started again: {hosted.reason}.")
     if hosted.state is State.LOADING:
         return PodRefusalError(429, "model-loading", f"{name} is still being loaded on this pod; try again shortly.")
     detail = f"{name} could not be loaded on this pod, which tries again; RepositoryIndex has the reason."

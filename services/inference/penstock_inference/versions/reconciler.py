@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -110,7 +109,7 @@ class Reconciler:
         await self._unload([key for key in self.hosted if key[0] == name])
 
     async def close(self) -> None:
-        """Wait until every message that was accepted is answered; end all loads and threads."""
+        """Wait until every message that was accepted is answered; end all loads and processes."""
         if self._reading is not None:
             self._reading.cancel()
         await asyncio.gather(*self._closing, *[hosted.close() for hosted in self.hosted.values()])
@@ -129,15 +128,11 @@ class Reconciler:
                 task.add_done_callback(self._closing.discard)
             if key not in self.hosted:
                 hosted = self.hosted[key] = HostedVersion(self.desired.version(key))
-                hosted.loading = asyncio.create_task(self._load(hosted))
+                hosted.loading = asyncio.create_task(self._loader.keep_loaded(hosted, self._changed))
             self.hosted[key].unnamed_since = None
         for key, hosted in self.hosted.items():
             if key not in wanted and hosted.unnamed_since is None:
                 hosted.unnamed_since = time.monotonic()
-
-    async def _load(self, hosted: HostedVersion) -> None:
-        await self._loader.load(hosted)
-        self._changed()
 
     async def _unload(self, keys: Sequence[VersionKey]) -> None:
         if keys:
@@ -153,7 +148,6 @@ class Reconciler:
             log.info("unloaded", model=hosted.version.model, version=hosted.version.version)
             del hosted
         await self._cache.trim({hosted.digest for hosted in self.hosted.values()})
-        gc.collect()  # frameworks tie their models into cycles, and by itself collection is rare
 
     def _remove_series(self, closed: HostedVersion) -> None:
         """Remove the series that no version on the pod has any more."""

@@ -384,17 +384,51 @@ async def test_a_flood_does_not_starve_a_small_caller() -> None:
     """With a hundred times the requests in the queue, one principal leaves the other its turn in the next bundle."""
     server = Server()
     c = coalescer(server, max_outstanding=lambda: 1, max_rows=32)
-    first = submit(c, 0, later())
+    first = [submit(c, 0, later())]
     await server.calls(1)
+    first.append(submit(c, 2000, later(), principal="other"))  # gets the extra call
+    await server.calls(2)
     flood = [submit(c, n, later(), principal="flood") for n in range(1, 201)]
     small = [submit(c, n, later(), principal="small") for n in (1001, 1002)]
     server.release(0)
-    await server.calls(2)
-    assert {1001, 1002} < set(server.bundles[1])
+    server.release(1)
+    await server.calls(3)
+    assert {1001, 1002} < set(server.bundles[2])
     server.release_all()
-    await asyncio.gather(first, *flood, *small)
-    sent = [n for bundle in server.bundles[1:] for n in bundle if n < 1000]
+    await asyncio.gather(*first, *flood, *small)
+    sent = [n for bundle in server.bundles[2:] for n in bundle if n < 1000]
     assert sent == sorted(sent)
+
+
+async def test_who_has_nothing_under_way_does_not_wait_for_the_others() -> None:
+    """While all calls are taken, one more is made for such a principal; then all take their turns."""
+    server, deadline = Server(), time.monotonic() + SOON
+    c = coalescer(server, max_outstanding=lambda: 1, max_rows=2)
+    futures = [submit(c, 1, deadline, principal="flood")]
+    await server.calls(1)
+    futures += [submit(c, item, deadline, principal="flood") for item in (2, 3, 4)]
+    futures += [submit(c, item, deadline, principal="small") for item in (5, 6, 7)]
+    await server.calls(2)
+    assert server.bundles == [[1], [5, 6]]
+    futures.append(submit(c, 8, deadline, principal="other"))
+    futures.append(submit(c, 9, deadline, principal="small"))
+    await asyncio.sleep(0)
+    assert c.outstanding == 2
+    server.release_all()
+    assert await asyncio.gather(*futures) == [2 * item for item in range(1, 10)]
+
+
+async def test_an_extra_call_is_not_made_for_whom_has_left() -> None:
+    """A request that is cancelled at once makes no call."""
+    server, deadline = Server(), time.monotonic() + SOON
+    c = coalescer(server, max_outstanding=lambda: 1)
+    first = submit(c, 1, deadline, principal="flood")
+    await server.calls(1)
+    submit(c, 2, deadline, principal="small").cancel()
+    await asyncio.sleep(0)
+    server.release_all()
+    assert await first == 2
+    assert server.bundles == [[1]]
 
 
 async def test_the_bound_follows_the_servers() -> None:

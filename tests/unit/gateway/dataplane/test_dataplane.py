@@ -15,7 +15,7 @@ from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
-from penstock_gateway.limits.admission import Cost, Usage
+from penstock_gateway.limits.admission import Usage
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
@@ -34,20 +34,22 @@ class World:
         self.signature = Signature(MANIFEST, "price")
         self.steps: list[object] = []
         self._refusal = refusal
-        self.dataplane = DataPlane(cast(Catalog, self), self, DisconnectWatch())
+        self.dataplane = DataPlane(cast(Catalog, self), DisconnectWatch())
 
     def resolve(self, model: str, version: str) -> World:
         self.steps.append(("resolve", model, version))
         return self
 
-    def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
-        return []
+    def grow(self, size: int) -> None:
+        self.steps.append(("grow", size))
 
-    async def admit(self, principal: Principal, model: str, cost: Cost) -> World:
+    async def admit(self, model: str, rows: int) -> None:
         if self._refusal is not None:
             raise self._refusal
-        self.steps.append(("admit", principal.id, model, cost))
-        return self
+        self.steps.append(("admit", model, rows))
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return []
 
     def settle(self, usage: Usage) -> None:
         self.steps.append(("settle", usage))
@@ -62,13 +64,16 @@ class World:
         return future
 
 
-def call(principal: Principal | None = None) -> Call:
-    return Call({}, {}, b"body", principal or Principal("ann", "Ann"), time.monotonic() + 5, cast(Receive, None))
+def call(world: World, principal: Principal | None = None) -> Call:
+    """An authenticated request that ``world`` has let in."""
+    deadline = time.monotonic() + 5
+    return Call({}, {}, b"body", principal or Principal("ann", "Ann"), deadline, cast(Receive, None), world)
 
 
 async def test_the_order_of_the_way() -> None:
-    """A request is resolved, validated, admitted for its rows and bytes, and answered; the call holds its lease."""
-    world, request = World(), call()
+    """A request is resolved, validated, admitted for its rows, and answered."""
+    world = World()
+    request = call(world)
 
     def parse(call: Call, signature: Signature) -> Rows:
         world.steps.append("parse")
@@ -78,10 +83,9 @@ async def test_the_order_of_the_way() -> None:
     assert world.steps == [
         ("resolve", "price@candidate", ""),
         "parse",
-        ("admit", "ann", "price", Cost(rows=2, bytes=4)),
+        ("admit", "price", 2),
         ("infer", 2),
     ]
-    assert request.lease is world
     assert answer.outputs == RawOutputs([b"\0\0\0\0" * 2])
 
 
@@ -93,12 +97,13 @@ async def test_a_protocol_may_take_its_time_to_parse() -> None:
         await asyncio.sleep(0)
         return ROWS
 
-    assert (await world.dataplane.infer(call(), "price", "", parse)).rows is ROWS
+    assert (await world.dataplane.infer(call(world), "price", "", parse)).rows is ROWS
 
 
 async def test_rows_that_do_not_fit_are_never_admitted() -> None:
     """A request that fails its check reserves nothing."""
-    world, request = World(), call()
+    world = World()
+    request = call(world)
 
     def parse(call: Call, signature: Signature) -> Rows:
         raise PenstockError(422, "invalid-input", "Field 'x' is missing.")
@@ -106,16 +111,15 @@ async def test_rows_that_do_not_fit_are_never_admitted() -> None:
     with pytest.raises(PenstockError, match="missing"):
         await world.dataplane.infer(request, "price", "", parse)
     assert world.steps == [("resolve", "price", "")]
-    assert request.lease is None
 
 
 async def test_what_admission_refuses_never_reaches_the_model() -> None:
-    """The refusal is the caller's answer, and there is no lease to settle."""
-    world, request = World(PenstockError(429, "quota", "The quota is used up.")), call()
+    """The refusal is the caller's answer."""
+    world = World(PenstockError(429, "quota", "The quota is used up."))
+    request = call(world)
     with pytest.raises(PenstockError, match="quota"):
         await world.dataplane.infer(request, "price", "", lambda *_: ROWS)
     assert not [step for step in world.steps if step[0] == "infer"]  # type: ignore[index]
-    assert request.lease is None
 
 
 @pytest.mark.parametrize("model", ["price", "price@candidate"])
@@ -124,16 +128,17 @@ async def test_a_caller_asks_only_the_models_that_it_may(model: str) -> None:
     world = World()
     parse = lambda *_: ROWS  # noqa: E731
     allowed = Principal("ann", "Ann", models=("pr*", "!prices"))
-    assert (await world.dataplane.infer(call(allowed), model, "", parse)).rows is ROWS
+    assert (await world.dataplane.infer(call(world, allowed), model, "", parse)).rows is ROWS
     other = Principal("bob", "Bob", models=("*", "!price"))
     with pytest.raises(PenstockError) as refused:
-        await world.dataplane.infer(call(other), model, "", parse)
+        await world.dataplane.infer(call(world, other), model, "", parse)
     assert (refused.value.status, refused.value.code) == (403, "model-not-allowed")
 
 
 async def test_a_reply_has_the_version_and_the_usage() -> None:
     """Every protocol's answer names the version that gave it and reports its rows."""
-    answer = await World().dataplane.infer(call(), "price", "", lambda *_: ROWS)
+    world = World()
+    answer = await world.dataplane.infer(call(world), "price", "", lambda *_: ROWS)
     reply = answer.reply(b"{}", headers=((b"x", b"y"),))
     assert reply.headers == [(b"x-model-version", b"1"), (b"x", b"y")]
     assert reply.usage == Usage(rows=2)

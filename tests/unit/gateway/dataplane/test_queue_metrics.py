@@ -14,7 +14,7 @@ from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.pod_version import PodVersion
 from penstock_gateway.dataplane.queue_metrics import QueueMetrics
-from penstock_gateway.limits.admission import Cost, Usage
+from penstock_gateway.limits.admission import Usage
 from penstock_gateway.limits.local import LocalAdmission
 from penstock_gateway.limits.token_bucket import TokenBuckets
 from penstock_gateway.signature.rows import RawOutputs, Rows
@@ -57,9 +57,10 @@ async def test_rows_that_wait_calls_under_way_and_rows_in_flight() -> None:
 
     coalescer: Coalescer[Rows, RawOutputs] = Coalescer(send, blames_item=lambda _: False, max_outstanding=lambda: 1)
     servable = PodVersion(Version("spam", 3, MANIFEST, [], "2026-01-01T00:00:00Z"), coalescer, ready)
-    admission = LocalAdmission(TokenBuckets(1, 1))
+    admission = LocalAdmission(TokenBuckets(100, 100))
     metrics = QueueMetrics(cast(Catalog, OneVersion(servable)), admission)
-    lease = await admission.admit(Principal("ann", "Ann"), "spam", Cost(rows=5, bytes=100))
+    lease = admission.arrive(Principal("ann", "Ann"), 100)
+    await lease.admit("spam", 5)
     first = servable.infer(Rows([], 1), time.monotonic() + 30)
     while not coalescer.outstanding:
         await asyncio.sleep(0)

@@ -117,13 +117,13 @@ async def test_a_client_that_leaves_at_once() -> None:
     assert await refused(Client({"type": "http.disconnect"})) == (499, "client-gone")
 
 
-async def test_room_is_taken_before_bytes_are_read() -> None:
-    """Once for a declared length, else for each piece; what refuses ends the reading."""
+async def test_room_is_taken_for_what_is_read() -> None:
+    """For each piece beyond the room that there is; what refuses ends the reading."""
     taken: list[int] = []
-    for headers, expected in (({b"content-length": b"5"}, [5]), ({}, [2, 3])):
+    for room, expected in ((5, []), (3, [2]), (0, [2, 3])):
         client = Client(*pieces(b"he", b"llo"))
         async with asyncio.timeout(5):
-            await read_body(headers, client.receive, LIMIT, time.monotonic() + LATER, take=taken.append)
+            await read_body({}, client.receive, LIMIT, time.monotonic() + LATER, room=room, take=taken.append)
         assert taken == expected
         taken.clear()
 
@@ -132,5 +132,5 @@ async def test_room_is_taken_before_bytes_are_read() -> None:
 
     client = Client(*pieces(b"he", b"llo"))
     with pytest.raises(PenstockError, match="Full"):
-        await read_body({b"content-length": b"5"}, client.receive, LIMIT, time.monotonic() + LATER, take=full)
-    assert client.asked == 0
+        await read_body({}, client.receive, LIMIT, time.monotonic() + LATER, take=full)
+    assert client.asked == 1

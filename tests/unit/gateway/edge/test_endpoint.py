@@ -19,7 +19,7 @@ from penstock_gateway.edge.call import Call, Handler, Reply
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.edge.endpoint import Endpoint, Guard
 from penstock_gateway.edge.health import Health
-from penstock_gateway.limits.admission import Cost, Usage
+from penstock_gateway.limits.admission import Usage
 
 ANN = Principal("ann", "Ann")
 LIMIT_HEADER = (b"ratelimit", b'"default";r=1;t=1')
@@ -33,16 +33,23 @@ class Anyone:
 
 
 class Ledger:
-    """Admits everything and keeps what was settled."""
+    """Admits everything and keeps what it was told."""
 
     def __init__(self) -> None:
+        self.sizes: list[int] = []
         self.settled: list[Usage] = []
 
-    def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
-        return [LIMIT_HEADER]
-
-    async def admit(self, principal: Principal, model: str, cost: Cost) -> Ledger:
+    def arrive(self, principal: Principal, size: int) -> Ledger:
+        self.sizes.append(size)
         return self
+
+    def grow(self, size: int) -> None:
+        self.sizes.append(size)
+
+    async def admit(self, model: str, rows: int) -> None: ...
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [LIMIT_HEADER]
 
     def settle(self, usage: Usage) -> None:
         self.settled.append(usage)
@@ -54,7 +61,7 @@ def guard(**changes: Any) -> Guard:
         "admission": Ledger(),
         "health": Health(),
         "disconnects": DisconnectWatch(),
-        "bodies": BodyBudget(1000, 1000),
+        "bodies": BodyBudget(1000, 1000, 0),
         "timeout_seconds": 10.0,
         "body_seconds": 10.0,
         "max_body_bytes": 100,
@@ -110,7 +117,7 @@ async def test_a_refusals_own_header_replaces_the_limits() -> None:
     """No header field comes twice."""
 
     class Strict(Ledger):
-        def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
+        def headers(self) -> list[tuple[bytes, bytes]]:
             return [(b"retry-after", b"1")]
 
     async def refuse(_: Call) -> Reply:
@@ -157,12 +164,24 @@ async def test_who_is_refused_for_its_rate_costs_nothing_more() -> None:
         yield b"x"
 
     class Strict(Ledger):
-        def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
+        def arrive(self, principal: Principal, size: int) -> Ledger:
             raise PenstockError(429, "rate-limited", "Too many.")
 
     answer = await ask(of=guard(admission=Strict()), body=body())
     assert answer.status_code == 429
     assert not read
+
+
+async def test_admission_is_told_the_bytes() -> None:
+    """What a body declares before it is read, what it holds if that is more, and nothing for one that is not read."""
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield b"x" * 30
+
+    for body, sizes in ((b"x" * 50, [50]), (chunks(), [0, 30]), (b"x" * 101, [0])):
+        ledger = Ledger()
+        await ask(of=guard(admission=ledger), body=body)
+        assert ledger.sizes == sizes
 
 
 @pytest.mark.parametrize("body", [b"x" * 101, (b"x" * 60, b"x" * 60)])
@@ -183,7 +202,7 @@ async def test_a_body_over_the_limit_is_413(body: bytes | tuple[bytes, ...]) -> 
 async def test_a_body_that_does_not_come_is_not_awaited(asked: bytes, allowed: float, status: int) -> None:
     """Neither longer than the caller's timeout nor than the gateway's time for a body, also if nothing of it comes."""
     client = Stream()
-    budget = BodyBudget(1000, 1000)
+    budget = BodyBudget(1000, 1000, 0)
 
     async def never() -> dict[str, Any]:
         assert budget.held == 50
@@ -200,7 +219,7 @@ async def test_a_body_that_does_not_come_is_not_awaited(asked: bytes, allowed: f
 
 async def test_a_body_is_in_flight_until_its_answer() -> None:
     """With the length it declares, or with what has come of it."""
-    budget = BodyBudget(1000, 60)
+    budget = BodyBudget(1000, 60, 0)
 
     async def chunks() -> AsyncGenerator[bytes, None]:
         yield b"x" * 30
@@ -281,7 +300,6 @@ def streaming(
     """An endpoint that answers with chunks, and runs it for a client."""
 
     async def handler(call: Call) -> Reply:
-        call.lease = ledger
         usage = Usage()
         return Reply(chunks(usage), usage=usage)
 
@@ -344,21 +362,21 @@ async def test_an_error_in_the_middle_of_a_stream_breaks_the_answer() -> None:
 
 
 async def test_a_lease_is_settled_once_however_the_request_ends() -> None:
-    """An answer settles what it used; an error and a defect settle nothing used."""
+    """An answer settles what it used; an error and a defect settle nothing used, and a 503 says so."""
     for end, used in (
         (None, Usage(rows=3)),
+        (PenstockError(503, "overloaded", "Full."), Usage(refused=True)),
         (PenstockError(504, "deadline-exceeded", "Late."), Usage()),
         (RuntimeError("defect"), Usage()),
     ):
         ledger = Ledger()
 
-        async def handler(call: Call, ledger: Ledger = ledger, end: Exception | None = end) -> Reply:
-            call.lease = ledger
+        async def handler(call: Call, end: Exception | None = end) -> Reply:
             if end is not None:
                 raise end
             return Reply(b"", usage=Usage(rows=3))
 
-        await ask(handler)
+        await ask(handler, guard(admission=ledger))
         assert ledger.settled == [used]
 
 
@@ -375,7 +393,6 @@ async def test_a_client_that_leaves_settles_its_lease() -> None:
     watch = DisconnectWatch(after=0)
 
     async def handler(call: Call) -> Reply:
-        call.lease = ledger
         client._gone.set()
         await watch.wait(work, call.receive)
         raise AssertionError("never answered")

@@ -52,7 +52,7 @@ def guard(**changes: Any) -> Guard:
         "admission": LocalAdmission(TokenBuckets(1e6, 1e6)),
         "health": Health(),
         "disconnects": DisconnectWatch(),
-        "bodies": BodyBudget(10_000, 10_000),
+        "bodies": BodyBudget(10_000, 10_000, 0),
         "timeout_seconds": 10.0,
         "body_seconds": 10.0,
         "max_body_bytes": 5_000,
@@ -136,7 +136,7 @@ async def test_an_error_does_not_keep_the_body(handler: Handler, status: int) ->
 
 async def test_a_refused_body_is_not_kept() -> None:
     """A body over its bound or the budget's is not held by the refusal, and the budget is as before."""
-    for size, budget, status in ((6000, BodyBudget(10_000, 10_000), 413), (4000, BodyBudget(9_000, 3_000), 429)):
+    for size, budget, status in ((6000, BodyBudget(10_000, 10_000, 0), 413), (4000, BodyBudget(9_000, 3_000, 0), 429)):
         body = bytes(size)
         before = sys.getrefcount(body)
         assert await ask(kept_in_its_frame, body, guard(bodies=budget)) == status
@@ -167,7 +167,7 @@ def predict(send: Callable[[Any, float], Awaitable[list[Any]]]) -> Predict:
             return version
 
     watch = DisconnectWatch()
-    return Predict(DataPlane(One(), LocalAdmission(TokenBuckets(1e6, 1e6)), watch), "m")  # type: ignore[arg-type]
+    return Predict(DataPlane(One(), watch), "m")  # type: ignore[arg-type]
 
 
 async def unreachable(_: Any, __: float) -> list[Any]:
@@ -192,7 +192,7 @@ async def test_a_prediction_that_fails_does_not_keep_its_body(value: bytes, stat
     handler = predict(unreachable)
     await ask(handler, b"{}")  # what is made once stays
     before = sys.getrefcount(value)
-    assert await ask(handler, value, guard(max_body_bytes=100_000, bodies=BodyBudget(10**6, 10**6))) == status
+    assert await ask(handler, value, guard(max_body_bytes=100_000, bodies=BodyBudget(10**6, 10**6, 0))) == status
     await asyncio.sleep(0)
     assert sys.getrefcount(value) == before
 

@@ -1,4 +1,4 @@
-"""Token buckets count requests and say how they stand."""
+"""Token buckets count rows and say how they stand."""
 
 import pytest
 from hypothesis import given
@@ -56,7 +56,7 @@ def test_headers_follow_the_draft(clock: Clock) -> None:
     buckets = TokenBuckets(2, 4, clock)
     buckets.take(ANN)
     assert ratelimit_headers(buckets.take(ANN)) == [
-        (b"ratelimit-policy", b'"default";q=4;w=2'),
+        (b"ratelimit-policy", b'"default";q=4;qu="rows";w=2'),
         (b"ratelimit", b'"default";r=2;t=1'),
     ]
     buckets.take(ANN)
@@ -69,11 +69,61 @@ def test_the_refusal_explains_itself(clock: Clock) -> None:
     buckets = TokenBuckets(1, 2, clock)
     buckets.take(ANN)
     buckets.take(ANN)
-    error = rate_limited(buckets.take(ANN))
+    error = rate_limited(buckets.take(ANN), 1, 65536)
     assert (error.status, error.code) == (429, "rate-limited")
-    assert error.extra == {"policy": "default", "limit": 2, "remaining": 0, "reset": 2}
+    assert error.extra == {"policy": "default", "limit": 2, "remaining": 0, "cost": 1, "reset": 2}
     assert error.headers["retry-after"] == "1"
+    assert "this request costs 1" in error.detail
     assert "Try again in 1 s" in error.detail
+
+
+def test_a_request_costs_what_it_costs(clock: Clock) -> None:
+    """Four requests of 1,024 rows take 4,096 tokens; a fifth waits until there are enough again."""
+    buckets = TokenBuckets(100, 4500, clock)
+    assert [buckets.take(ANN, 1024).remaining for _ in range(4)] == [3476, 2452, 1428, 404]
+    refused = buckets.take(ANN, 1024)
+    assert (refused.allowed, refused.remaining, refused.retry_after) == (False, 404, pytest.approx(6.2))
+    assert buckets.take(ANN, 400).allowed
+
+
+def test_what_costs_more_than_a_burst_leaves_a_debt(clock: Clock) -> None:
+    """It is let in when the bucket is full, and the rate pays for all of it before anything else is."""
+    buckets = TokenBuckets(10, 100, clock)
+    buckets.take(ANN)
+    refused = buckets.take(ANN, 300)
+    assert (refused.allowed, refused.retry_after) == (False, pytest.approx(0.1))
+    clock.now += 1
+    paid = buckets.take(ANN, 300)
+    assert (paid.allowed, paid.remaining, paid.reset_seconds) == (True, 0, pytest.approx(30))
+    refused = buckets.take(ANN)
+    assert (refused.allowed, refused.retry_after) == (False, pytest.approx(20.1))
+    clock.now += 21
+    assert buckets.take(ANN).allowed
+
+
+def test_the_rest_of_a_cost_is_taken_once_it_is_known(clock: Clock) -> None:
+    """A cost is told in parts; what was refused is told the time after which all of it is there."""
+    buckets = TokenBuckets(10, 100, clock)
+    assert buckets.take(ANN, 2).remaining == 98
+    assert buckets.take(ANN, 100, taken=2).remaining == 0
+    clock.now += 5
+    buckets.take(ANN, 2)
+    refused = buckets.take(ANN, 100, taken=2)
+    assert (refused.allowed, refused.retry_after) == (False, pytest.approx(5.2))
+    clock.now += 5.3
+    buckets.take(ANN, 2)
+    assert buckets.take(ANN, 100, taken=2).allowed
+
+
+def test_what_is_given_back_can_be_taken_again(clock: Clock) -> None:
+    """And never makes more than a burst."""
+    buckets = TokenBuckets(1, 10, clock)
+    buckets.take(ANN, 10)
+    buckets.give_back(ANN, 9)
+    assert buckets.take(ANN).remaining == 8
+    buckets.give_back(ANN, 100)
+    assert buckets.take(ANN).remaining == 9
+    buckets.give_back(Principal("bob", "Bob"), 5)
 
 
 def test_idle_buckets_are_forgotten(clock: Clock) -> None:
@@ -97,13 +147,13 @@ def test_defaults_must_make_sense(rate: float, burst: float) -> None:
         TokenBuckets(rate, burst)
 
 
-@given(st.lists(st.floats(0, 5), max_size=60))
-def test_no_more_than_burst_plus_rate(waits: list[float]) -> None:
-    """Over any time, what is allowed is at most the burst and what the rate refilled."""
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 12)), max_size=60))
+def test_no_more_than_burst_plus_rate(asked: list[tuple[float, int]]) -> None:
+    """Over any time, what is allowed is at most the burst, what the rate refilled, and one request in debt."""
     clock = Clock()
     buckets = TokenBuckets(2, 5, clock)
     taken = 0
-    for wait in waits:
+    for wait, cost in asked:
         clock.now += wait
-        taken += sum(buckets.take(ANN).allowed for _ in range(4))
-    assert taken <= 5 + 2 * (clock.now - 100) + 1e-6
+        taken += sum(cost for _ in range(4) if buckets.take(ANN, cost).allowed)
+    assert taken <= 5 + 2 * (clock.now - 100) + (12 - 5) + 1e-6

@@ -13,13 +13,13 @@ from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.model_entry import ModelListing
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
-from penstock_gateway.limits.admission import Cost, Usage
+from penstock_gateway.limits.admission import Usage
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
 
 class OneServable:
-    """Catalog, admission and servable at once.
+    """Catalog and servable at once.
 
     Args:
         outputs: the raw tensors of every answer.
@@ -45,7 +45,7 @@ class OneServable:
         self._shapes = shapes
         self._listings = list(listings)
         self.catalog = cast(Catalog, self)
-        self.dataplane = DataPlane(self.catalog, self, DisconnectWatch())
+        self.dataplane = DataPlane(self.catalog, DisconnectWatch())
 
     def models(self) -> list[ModelListing]:
         return self._listings
@@ -57,14 +57,6 @@ class OneServable:
         self.resolved.append((model, version))
         return self
 
-    def arrive(self, principal: Principal) -> list[tuple[bytes, bytes]]:
-        return []
-
-    async def admit(self, principal: Principal, model: str, cost: Cost) -> OneServable:
-        return self
-
-    def settle(self, usage: Usage) -> None: ...
-
     async def ready(self) -> bool:
         return True
 
@@ -75,11 +67,24 @@ class OneServable:
         return future
 
 
+class FreeLease:
+    """Costs nothing."""
+
+    def grow(self, size: int) -> None: ...
+
+    async def admit(self, model: str, rows: int) -> None: ...
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return []
+
+    def settle(self, usage: Usage) -> None: ...
+
+
 def call(body: bytes = b"", headers: dict[bytes, bytes] | None = None, *, model: str = "", version: str = "") -> Call:
     """An authenticated request, as the endpoint hands it to a protocol."""
     path = {name: value for name, value in (("model", model), ("version", version)) if value}
     principal = Principal("ann", "Ann")
-    return Call(path, headers or {}, body, principal, time.monotonic() + 5, cast(Receive, None))
+    return Call(path, headers or {}, body, principal, time.monotonic() + 5, cast(Receive, None), FreeLease())
 
 
 def multipart(*parts: tuple[str, str | None, bytes]) -> tuple[bytes, dict[bytes, bytes]]:

@@ -18,13 +18,12 @@ from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.model_entry import AliasShare, ModelListing
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
-from penstock_gateway.limits.local import LocalAdmission
-from penstock_gateway.limits.token_bucket import TokenBuckets
 from penstock_gateway.protocols.oip import OpenInference
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.signature.answer_size import json_size
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
+from tests.unit.gateway.protocols.one_servable import FreeLease
 
 MANIFEST = Manifest(
     Format.ONNX, "m.onnx", Task.TENSOR, [Field("x", FieldKind.NUMBER, "FP32")], [Output("y", "FP32", [100])]
@@ -41,8 +40,7 @@ class Model:
 
     def __init__(self) -> None:
         self.deadlines: list[float] = []
-        admission = LocalAdmission(TokenBuckets(1e6, 1e6))
-        self.dataplane = DataPlane(cast(Catalog, self), admission, DisconnectWatch())
+        self.dataplane = DataPlane(cast(Catalog, self), DisconnectWatch())
 
     def resolve(self, model: str, version: str) -> Model:
         return self
@@ -60,7 +58,9 @@ class Model:
 
 def call(body: Any) -> Call:
     content = json.dumps(body).encode()
-    return Call({"model": "m"}, {}, content, Principal("ann", "Ann"), time.monotonic() + 10, cast(Receive, None))
+    return Call(
+        {"model": "m"}, {}, content, Principal("ann", "Ann"), time.monotonic() + 10, cast(Receive, None), FreeLease()
+    )
 
 
 async def test_a_row_too_many_is_refused_before_the_answer_is_built() -> None:

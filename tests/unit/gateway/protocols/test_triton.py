@@ -15,6 +15,7 @@ from penstock_gateway.auth.principal import Principal
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.protocols.triton_absent import ABSENT, absent
 from penstock_gateway.protocols.triton_config import model_config
+from tests.unit.gateway.protocols.one_servable import FreeLease
 
 
 def test_the_model_configuration() -> None:
@@ -42,7 +43,9 @@ def test_the_model_configuration() -> None:
 
 async def test_what_is_absent_says_what_does_its_job() -> None:
     """404, which no alert takes for a failure, with the way to do it here."""
-    call = Call(MappingProxyType({}), {}, b"", Principal("ann", "Ann"), time.monotonic() + 5, cast(Receive, None))
+    call = Call(
+        MappingProxyType({}), {}, b"", Principal("ann", "Ann"), time.monotonic() + 5, cast(Receive, None), FreeLease()
+    )
     with pytest.raises(PenstockError, match=r"not exist here\. Use the other\.") as caught:
         await absent("Use the other.")(call)
     assert (caught.value.status, caught.value.code) == (404, "not-supported")

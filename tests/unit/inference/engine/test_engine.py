@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,13 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
-from penstock_inference.engine import run_times
 from penstock_inference.engine.engine import Engine
-from penstock_inference.engine.message import Message, Outputs
-from penstock_inference.engine.model import LoadedModel
+from penstock_inference.engine.message import Arrays, Message, Outputs
+from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.metrics import VersionMetrics
+from penstock_inference.runners.process import ProcessEndedError
 from tests.unit.inference.fake_runner import FakeRunner
+from tests.unit.inference.in_process import InProcess
 
 
 class Doubler(FakeRunner):
@@ -28,14 +28,12 @@ class Doubler(FakeRunner):
 
     def __init__(self) -> None:
         self.batches: list[list[float]] = []
-        self.threads: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
 
     def run(self, batch: list[NDArray[Any]]) -> list[NDArray[Any]]:
         self.batches.append(batch[0].tolist())
-        self.threads.append(threading.get_ident())
         self.entered.set()
         assert self.gate.wait(10)
         if (batch[0] < 0).any():
@@ -49,16 +47,17 @@ def runner() -> Doubler:
 
 
 @pytest.fixture
-def engine(regression: Manifest, runner: Doubler) -> Iterator[Engine]:
-    with ThreadPoolExecutor(1) as executor:
-        model, metrics = LoadedModel(regression, runner), VersionMetrics("m", 1)
-        yield Engine(model, executor, max_queue_rows=8, max_queue_bytes=1000, metrics=metrics)
-        runner.gate.set()
+async def engine(regression: Manifest, runner: Doubler) -> AsyncIterator[Engine]:
+    engine = Engine(regression, max_queue_rows=8, max_queue_bytes=1000, metrics=VersionMetrics("m", 1))
+    engine.run_on(InProcess(regression, runner))
+    yield engine
+    runner.gate.set()
 
 
-def submit(engine: Engine, *values: float, seconds: float = 30.0) -> asyncio.Task[Outputs]:
+def submit(engine: Engine, *values: float, seconds: float = 30.0, retried: bool = False) -> asyncio.Task[Outputs]:
     """A caller that waits for the answer to a message of these rows."""
-    message = Message({"x": np.array(values, dtype=np.float32)}, time.monotonic() + seconds)
+    inputs = {"x": np.array(values, dtype=np.float32)}
+    message = Message(inputs, time.monotonic() + seconds, retried=retried)
     answer = engine.submit(message)
 
     async def wait() -> Outputs:
@@ -163,25 +162,80 @@ async def test_an_answer_is_also_a_stream_of_one_element(engine: Engine) -> None
     assert [outputs[0].tolist() async for outputs in answer] == [[6]]
 
 
-@pytest.mark.parametrize(("short", "here"), [(3600.0, [False, True, True]), (0.0, [False, False, False])])
-async def test_short_runs_need_no_thread(
-    engine: Engine, runner: Doubler, monkeypatch: pytest.MonkeyPatch, short: float, here: list[bool]
-) -> None:
-    """Once a run has been short, the next ones happen on the event loop; longer ones never do."""
-    monkeypatch.setattr(run_times, "_SHORT_SECONDS", short)
-    for n in range(3):
-        assert (await submit(engine, n))[0].tolist() == [2 * n]
-    assert [thread == threading.get_ident() for thread in runner.threads] == here
+class Mortal:
+    """A model whose process ends with a negative value."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[float]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def run(self, batch: Sequence[Arrays], rows: int) -> Outputs:
+        values = np.concatenate([inputs["x"] for inputs in batch])
+        self.batches.append(values.tolist())
+        await self.gate.wait()
+        if (values < 0).any():
+            raise ProcessEndedError("its process was ended by SIGSEGV")
+        return [values * 2]
 
 
-async def test_a_bad_message_fails_alone_in_a_short_run(
-    engine: Engine, runner: Doubler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Runs on the event loop are repeated in halves just as those in the executor are."""
-    monkeypatch.setattr(run_times, "_SHORT_SECONDS", 3600.0)
-    await submit(engine, 1)
-    waiting = [submit(engine, n) for n in (2, -3, 4)]
-    answers = await asyncio.gather(*waiting, return_exceptions=True)
-    assert isinstance(answers[1], PenstockError)
-    assert [a[0].tolist() for a in (answers[0], answers[2])] == [[4], [8]]  # type: ignore[index]
-    assert runner.batches == [[1], [2, -3, 4], [2, -3], [2], [-3], [4]]
+@pytest.fixture
+async def mortal(regression: Manifest) -> tuple[Engine, Mortal]:
+    engine = Engine(regression, max_queue_rows=8, max_queue_bytes=1000, metrics=VersionMetrics("m", 1))
+    runner = Mortal()
+    engine.run_on(runner)
+    return engine, runner
+
+
+async def test_what_a_process_had_when_it_ended_goes_to_another_pod(mortal: tuple[Engine, Mortal]) -> None:
+    """So does what waited behind it; on the next process, new messages are answered."""
+    engine, runner = mortal
+    runner.gate.clear()
+    callers = [submit(engine, -1)]
+    await asyncio.sleep(0)
+    callers += [submit(engine, 1, 2, 3, 4), submit(engine, 5)]
+    await asyncio.sleep(0)
+    runner.gate.set()
+    answers = await asyncio.gather(*callers, return_exceptions=True)
+    assert [(type(answer), getattr(answer, "code", "")) for answer in answers] == [
+        (PodRefusalError, "model-restarting")
+    ] * 3
+    later = submit(engine, 6)
+    await asyncio.sleep(0)
+    assert runner.batches == [[-1]]
+    engine.run_on(Mortal())
+    assert (await later)[0].tolist() == [12]
+
+
+async def test_a_message_that_ends_processes_is_found_among_its_neighbours(mortal: tuple[Engine, Mortal]) -> None:
+    """Of those that another pod had before, each runs alone on the next process; only the cause is answered with 500."""
+    engine, runner = mortal
+    callers = [submit(engine, 1, retried=True), submit(engine, -2, retried=True), submit(engine, 3)]
+    with pytest.raises(PodRefusalError):
+        await callers[2]
+    assert runner.batches == [[1, -2, 3]]
+    second = Mortal()
+    engine.run_on(second)
+    with pytest.raises(PenstockError) as caught:
+        await callers[1]
+    assert (caught.value.status, caught.value.code) == (500, "model-crashed")
+    assert (await callers[0])[0].tolist() == [2]
+    assert second.batches == [[1], [-2]]
+    await asyncio.wait_for(engine.drain(), 10)
+
+
+async def test_what_waits_for_a_process_that_does_not_come_is_refused(mortal: tuple[Engine, Mortal]) -> None:
+    """With a refusal of this pod, whether the pod gave up or leaves."""
+    engine, _ = mortal
+    with pytest.raises(PodRefusalError):
+        await submit(engine, -1)
+    waiting = submit(engine, 1, retried=True)
+    await asyncio.sleep(0)
+    engine.refuse_waiting("could not be loaded")
+    with pytest.raises(PodRefusalError, match="could not be loaded"):
+        await waiting
+    waiting = submit(engine, 1)
+    await asyncio.sleep(0)
+    await asyncio.wait_for(engine.drain(), 10)
+    with pytest.raises(PodRefusalError, match="leaves this pod"):
+        await waiting

@@ -40,24 +40,3 @@ def test_the_parts_of_a_large_message_are_runs() -> None:
     times = RunTimes(4)
     times.add(10, 0.3)
     assert times.estimate(4) == pytest.approx(0.1)
-
-
-def test_short_is_decided_by_the_last_run_and_by_the_estimate() -> None:
-    """A model's first run is not short, nor is one of many rows, nor the one after a long one."""
-    times = RunTimes(1000)
-    assert not times.is_short(1)
-    times.add(1, 0.0001)
-    assert times.is_short(1)
-    assert not times.is_short(1000)
-    times.add(1, 0.002)
-    assert not times.is_short(1)
-    times.add(1, 0.0001)
-    assert times.is_short(1)
-
-
-def test_a_message_of_several_runs_is_not_short() -> None:
-    """Each of its parts may be short, but they run one after the other."""
-    times = RunTimes(4)
-    times.add(4, 0.0004)
-    assert times.is_short(4)
-    assert not times.is_short(40)

@@ -16,7 +16,7 @@ from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output,
 from penstock_inference.runners import onnx as onnx_runner
 from penstock_inference.runners import torch_export, torchscript
 from penstock_inference.runners.runner import FileTensor, ModelMismatchError
-from penstock_inference.versions.fetch_and_load import load_model
+from penstock_inference.versions.load_model import load_model
 
 A, B, C = (np.array([value, value + 1], np.float32) for value in (1.0, 20.0, 300.0))
 
@@ -51,10 +51,12 @@ def test_onnx_inputs_are_bound_by_name(tmp_path: Path) -> None:
     assert answers(tmp_path, m, a=A, b=B, c=C) == [(A - B * C).tolist()]
 
 
-def test_an_onnx_file_tells_names_types_and_shapes(tmp_path: Path) -> None:
+def test_an_onnx_file_tells_names_types_and_shapes(tmp_path: Path, regression: Manifest) -> None:
     """A symbol is a dimension that varies."""
     onnx_file(tmp_path / "m.onnx")
-    assert onnx_runner.load(tmp_path / "m.onnx", 1).inputs == [FileTensor(name, "FP32", (-1,)) for name in "cab"]
+    assert onnx_runner.load(tmp_path / "m.onnx", regression, 1).inputs == [
+        FileTensor(name, "FP32", (-1,)) for name in "cab"
+    ]
 
 
 class Keyed(nn.Module):
@@ -86,10 +88,10 @@ def test_a_programs_arguments_and_answer_are_bound_by_name(tmp_path: Path) -> No
         assert (twice.tolist(), y.tolist()) == ((A * 2).tolist(), (A - B * C).tolist())
 
 
-def test_a_program_tells_names_types_and_shapes(tmp_path: Path) -> None:
+def test_a_program_tells_names_types_and_shapes(tmp_path: Path, regression: Manifest) -> None:
     """In the order of its graph."""
     program(tmp_path / "m.pt2")
-    tensors = torch_export.load(tmp_path / "m.pt2", 1).inputs
+    tensors = torch_export.load(tmp_path / "m.pt2", regression, 1).inputs
     assert list(tensors) == [FileTensor(name, "FP32", (-1,)) for name in ("c", "batch.a", "b")]
 
 
@@ -146,8 +148,8 @@ class Numbered(nn.Module):
         return x * times
 
 
-def test_a_script_that_needs_a_number_is_refused(tmp_path: Path) -> None:
+def test_a_script_that_needs_a_number_is_refused(tmp_path: Path, regression: Manifest) -> None:
     """The reason names the argument."""
     torch.jit.script(Numbered()).save(tmp_path / "m.pt")
     with pytest.raises(ModelMismatchError, match="times: int"):
-        torchscript.load(tmp_path / "m.pt", 1)
+        torchscript.load(tmp_path / "m.pt", regression, 1)

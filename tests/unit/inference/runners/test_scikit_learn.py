@@ -15,7 +15,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_inference.engine.model import LoadedModel
-from penstock_inference.versions.fetch_and_load import load_model
+from penstock_inference.versions.load_model import load_model
 
 CITIES = ["Wien", "Köln", "Zürich", "Graz"]
 

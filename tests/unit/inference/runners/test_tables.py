@@ -23,7 +23,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.runners.runner import ModelMismatchError
-from penstock_inference.versions.fetch_and_load import load_model
+from penstock_inference.versions.load_model import load_model
 
 ROWS = 20
 

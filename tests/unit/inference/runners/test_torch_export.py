@@ -45,7 +45,7 @@ def runner(module: Named, tmp_path: Path) -> Runner:
         outputs=[Output("twice", "FP32", [2]), Output("runs", "FP32")],
     )
     save(tmp_path, module, manifest, (torch.zeros(2, 3),), ({0: torch.export.Dim("batch", min=1, max=8)},))
-    return load(tmp_path / manifest.file, threads=1)
+    return load(tmp_path / manifest.file, manifest, threads=1)
 
 
 def test_runs_with_and_without_guards_answer_alike(runner: Runner, module: Named) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.runners.runner import ModelMismatchError
-from penstock_inference.versions.fetch_and_load import load_model
+from penstock_inference.versions.load_model import load_model
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "anna", "lives", "in", "graz", "and", "works", "there", "."]
 TEXTS = ["anna lives in graz", "graz", "anna works there and lives in graz .", ""]

@@ -4,40 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
 
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.registry_models import AliasTarget, FileRef, Model, Snapshot, Version
+from penstock_inference.engine.message import Message
 from penstock_inference.engine.pod_refusal import PodRefusalError
-from penstock_inference.metrics import LOADED
+from penstock_inference.metrics import LOADED, RESTARTS
 from penstock_inference.versions import fetch_and_load
 from penstock_inference.versions import reconciler as reconciler_module
 from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.desired import DesiredVersions
 from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.hosted import State
+from penstock_inference.versions.load_gate import LoadGate
 from penstock_inference.versions.lookup import VersionLookup
 from penstock_inference.versions.reconciler import Reconciler
-from penstock_training.artifact import FILES, save
+from tests.unit.inference.versions.fake_forker import FakeForker
 
 MANIFEST = Manifest(
     format=Format.TORCHSCRIPT,
-    file=FILES[Format.TORCHSCRIPT],
+    file="model.pt",
     task=Task.REGRESSION,
     inputs=[Field("x", FieldKind.TENSOR, "FP32", shape=[3])],
     outputs=[Output("y", "FP32")],
 )
-
-
-class Sum(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.sum(dim=1)
 
 
 class Registry:
@@ -56,7 +53,7 @@ class Registry:
         self.fetched.append((version.model, version.version))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "label").write_bytes(label(version.model, version.version, self.built))
-        save(folder, Sum(), MANIFEST, (torch.zeros(2, 3),), ({0: torch.export.Dim("batch", min=1, max=4096)},))
+        (folder / MANIFEST.file).write_bytes(b"a model")
         if (version.model, version.version) in self.broken:
             (folder / MANIFEST.file).write_bytes(b"no model")
             (folder / "label").unlink()  # so that the cache fetches it again
@@ -86,11 +83,18 @@ async def registry() -> Registry:
 
 
 @pytest.fixture
-async def reconciler(registry: Registry, tmp_path: Path) -> AsyncIterator[Reconciler]:
+def forker() -> FakeForker:
+    return FakeForker()
+
+
+@pytest.fixture
+async def reconciler(registry: Registry, forker: FakeForker, tmp_path: Path) -> AsyncIterator[Reconciler]:
     cache = ArtifactCache(registry, tmp_path, 0)  # type: ignore[arg-type]
     reconciler = Reconciler(
         registry,  # type: ignore[arg-type]
-        VersionLoader(cache, threads=1, max_queue_rows=100, max_queue_bytes=1000, allow_code=False),
+        VersionLoader(
+            cache, forker, LoadGate(2, 0), threads=1, max_queue_rows=100, max_queue_bytes=1000, allow_code=False
+        ),  # type: ignore[arg-type]
         cache,
         DesiredVersions(["s*", "other"]),
         retain_seconds=0.0,
@@ -157,6 +161,48 @@ async def test_a_broken_model_harms_no_other_and_is_tried_again(
     (row,) = [row for row in versions.index() if row[0] == "spam"]
     assert row[2] == State.UNAVAILABLE and row[3]
     registry.broken.clear()
+    await until(lambda: versions.model_ready("spam"))
+
+
+async def test_a_version_whose_process_ends_is_started_again(
+    reconciler: Reconciler, versions: VersionLookup, forker: FakeForker
+) -> None:
+    """Until it is, its requests are this pod's refusal; the restart is counted, and nothing is fetched again."""
+    await reconciler.update(snapshot(spam=1, other=1))
+    before = RESTARTS.labels("spam", "sigkill")._value.get()
+    hosted = await versions.find("spam")
+    forker.processes[0].end()
+    await until(lambda: len(forker.processes) == 3)
+    await until(lambda: versions.model_ready("spam"))
+    assert await versions.find("spam") is hosted
+    assert RESTARTS.labels("spam", "sigkill")._value.get() == before + 1
+    outputs = await hosted.engine.submit(Message({"x": np.ones((1, 3), np.float32)}, time.monotonic() + 10))
+    assert outputs[0].tolist() == [3]
+
+
+async def test_a_version_that_crashes_again_and_again_is_given_a_rest(
+    reconciler: Reconciler, versions: VersionLookup, forker: FakeForker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the third crash in a row it is unavailable for a pause, with the reason; then it is tried again."""
+    pauses: list[int] = []
+    goes_on = asyncio.Event()
+
+    async def pause(failures: int) -> None:
+        pauses.append(failures)
+        await goes_on.wait()
+
+    monkeypatch.setattr(fetch_and_load, "_pause", pause)
+    await reconciler.update(snapshot(spam=1))
+    for number in range(3):
+        await until(lambda number=number: len(forker.processes) == number + 1 and versions.model_ready("spam"))
+        forker.processes[number].end()
+    await until(lambda: pauses == [1])
+    with pytest.raises(PodRefusalError) as caught:
+        await versions.find("spam")
+    assert caught.value.code == "model-unavailable"
+    ((_, _, state, reason),) = versions.index()
+    assert (state, reason) == (State.UNAVAILABLE, "its process was ended by SIGKILL, 3 times in a row")
+    goes_on.set()
     await until(lambda: versions.model_ready("spam"))
 
 

@@ -26,7 +26,7 @@ from penstock_common.manifest import (
 )
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.runners.runner import ModelMismatchError
-from penstock_inference.versions.fetch_and_load import load_model
+from penstock_inference.versions.load_model import load_model
 from penstock_inference.versions.warm_up import warm_up
 from tests.unit.inference.fake_runner import FakeRunner
 

@@ -1,0 +1,52 @@
+"""A forker that forks nothing: its processes answer in this one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from penstock_common.manifest import Manifest
+from penstock_inference.engine.message import Arrays, Outputs
+from penstock_inference.runners.process import LoadFailedError, ProcessEndedError
+
+
+class FakeProcess:
+    """A model that sums each row; it ends when it is stopped or ``end`` is called."""
+
+    pid = 0
+
+    def __init__(self) -> None:
+        self.cause = self.reason = ""
+        self.ended = asyncio.Event()
+
+    async def run(self, batch: Sequence[Arrays], rows: int) -> Outputs:
+        if self.ended.is_set():
+            raise ProcessEndedError(self.reason)
+        values = np.concatenate([inputs["x"] for inputs in batch])
+        return [values.reshape(rows, -1).sum(axis=1)]
+
+    def resident_bytes(self) -> int:
+        return 0
+
+    def end(self, cause: str = "sigkill") -> None:
+        self.cause, self.reason = cause, f"its process was ended by {cause.upper()}"
+        self.ended.set()
+
+    async def stop(self) -> None:
+        self.end("stopped")
+
+
+class FakeForker:
+    """Starts a process for each folder whose model file is not ``no model``."""
+
+    def __init__(self) -> None:
+        self.processes: list[FakeProcess] = []
+
+    async def start(self, manifest: Manifest, folder: Path, *, threads: int, memory_bytes: int) -> FakeProcess:
+        if (folder / manifest.file).read_bytes() == b"no model":
+            raise LoadFailedError("RuntimeError: no model")
+        self.processes.append(FakeProcess())
+        return self.processes[-1]
