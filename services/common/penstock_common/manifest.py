@@ -87,19 +87,19 @@ class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     kind: FieldKind
     datatype: str  # OIP: BOOL INT8..INT64 UINT8..UINT64 FP16 FP32 FP64 BYTES
     shape: list[Dimension] = []  # of one row; [] is a scalar
-    max_elements: Annotated[int, msgspec.Meta(ge=1)] | None = None  # of one row, if its shape varies
     minimum: float | None = None
     maximum: float | None = None
     max_length: int | None = None  # characters of a text; bytes of an image
     categories: list[str] | None = None
     required: bool = True
     default: Any = None  # used if not required and absent
+    description: str = ""
+    source: SourceName = ""  # its name in the model's file, if that differs
+    max_elements: Annotated[int, msgspec.Meta(ge=1)] | None = None  # of one row, if its shape varies
     constant: Any = None  # what the file always gets; clients neither send nor see the input
     batch_axis: int | None = 0  # of the file's tensor; null if that has no rows
     pad: Pad | None = None
     mask: SourceName = ""  # the file's input that is 1 for what was sent and 0 for padding
-    description: str = ""
-    source: SourceName = ""  # its name in the model's file, if that differs
 
     @property
     def varies(self) -> bool:
@@ -118,9 +118,9 @@ class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     name: FieldName
     datatype: str
     shape: list[Dimension] = []  # of one row
-    batch_axis: int = 0  # of the file's tensor
     description: str = ""
     source: SourceName = ""  # its name in the model's file, if that differs
+    batch_axis: int = 0  # of the file's tensor
 
 
 def is_varying(shape: Sequence[Dimension]) -> bool:

@@ -113,6 +113,14 @@ def _check_pad(manifest: Manifest, field: Field, where: str) -> None:
         raise ValueError(f"{where}.pad.axis: {pad.axis} is not a dimension of {field.shape} with a name; name it")
     if pad.sizes != sorted(set(pad.sizes)):
         raise ValueError(f"{where}.pad.sizes: {pad.sizes} do not grow; list them from the smallest to the largest")
+    for other in manifest.client_inputs:
+        if field.shape[pad.axis] not in other.shape:
+            continue
+        same = other.pad is not None and other.shape[other.pad.axis] == field.shape[pad.axis]
+        if not same or (other.pad is not None and other.pad.sizes != pad.sizes):
+            raise ValueError(
+                f"{where}.pad: {other.name!r} has the size {field.shape[pad.axis]!r} too; pad it to the same sizes"
+            )
     value_fits = isinstance(pad.value, str) if field.datatype == "BYTES" else not isinstance(pad.value, str)
     if not value_fits:
         raise ValueError(f"{where}.pad.value: {pad.value!r} is not a value of {field.datatype}")

@@ -35,6 +35,13 @@ class ModelTensor:
     batch_axis: int | None = 0
     is_mask: bool = False
 
+    @property
+    def file_shape(self) -> tuple[int, ...]:
+        """The shape of the file's tensor: the rows, -1, are where the batch axis says."""
+        if self.batch_axis is None:
+            return self.shape
+        return (*self.shape[: self.batch_axis], -1, *self.shape[self.batch_axis :])
+
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[P]):

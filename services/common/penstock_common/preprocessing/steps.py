@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -40,6 +41,11 @@ def model_tensors(manifest: Manifest) -> list[ModelTensor]:
     Raises:
         PenstockError: 422 ``bad-manifest`` if the step, its parameters or the fields for it are wrong.
     """
+    tensors = _tensors(manifest)
+    return tensors if manifest.batch else [replace(tensor, batch_axis=None) for tensor in tensors]
+
+
+def _tensors(manifest: Manifest) -> list[ModelTensor]:
     constants = [_tensor_of(field) for field in manifest.inputs if field.constant is not None]
     if manifest.preprocess is None:
         masks = [ModelTensor(field.mask, "INT64", (-1,), is_mask=True) for field in manifest.inputs if field.mask]
