@@ -176,7 +176,7 @@ def test_an_unknown_parameter_of_a_step_is_refused(name: str) -> None:
 
 def test_an_unknown_step_is_refused() -> None:
     """The refusal names the known ones."""
-    assert "preprocess.name: 'nosuch' is none of image, tabular, utf8-bytes" in refusal(
+    assert "preprocess.name: 'nosuch' is none of image, tabular, tokenizer, utf8-bytes" in refusal(
         text(preprocess={"name": "nosuch"})
     )
 
@@ -188,7 +188,7 @@ def test_an_unknown_step_is_refused() -> None:
         ("image", {"size": [8]}, "size"),
         ("image", {"size": [8, 0]}, "size"),
         ("image", {"size": [8, 100_000]}, "size"),
-        ("image", {"mode": "BGR"}, "mode"),
+        ("image", {"mode": "CMYK"}, "mode"),
         ("image", {"invert": "yes"}, "invert"),
         ("image", {"mean": [0.5, 0.5]}, "mean has 2 numbers, mode RGB has 3"),
         ("image", {"mean": "0.5"}, "mean"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ class ModelTensor:
         optional: true if the file need not take it, because it has no elements.
         may_be_absent: true if a request may lack it, so that the file must do without.
         batch_axis: of the file's tensor; None if that has no rows.
-        is_mask: true if it says what is padding, in whatever datatype the file takes.
+        any_datatype: true if the file gets it in whatever numbers it takes, such as a mask.
     """
 
     name: str
@@ -33,7 +34,7 @@ class ModelTensor:
     optional: bool = False
     may_be_absent: bool = False
     batch_axis: int | None = 0
-    is_mask: bool = False
+    any_datatype: bool = False
 
     @property
     def file_shape(self) -> tuple[int, ...]:
@@ -50,12 +51,12 @@ class Step(Generic[P]):
     Attributes:
         params: the ``msgspec.Struct`` of its parameters, which refuses keys that it does not have.
         tensors: what it gives, in order; raises ValueError if the manifest's fields are not those it takes.
-        run: returns these tensors for a batch ``[N, ...]`` of the fields.
+        run: returns these tensors for a batch ``[N, ...]`` of the fields; its last argument is the artifact's folder.
     """
 
     params: type[P]
     tensors: Callable[[Manifest, P], list[ModelTensor]]
-    run: Callable[[Manifest, Mapping[str, NDArray[Any]], P], list[NDArray[Any]]]
+    run: Callable[[Manifest, Mapping[str, NDArray[Any]], P, Path], list[NDArray[Any]]]
 
 
 def only_field(manifest: Manifest, kind: FieldKind) -> Field:

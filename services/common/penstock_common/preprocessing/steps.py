@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,16 +15,20 @@ from penstock_common.preprocessing.image import IMAGE
 from penstock_common.preprocessing.step import ModelTensor, Step
 from penstock_common.preprocessing.tabular import TABULAR
 from penstock_common.preprocessing.text import UTF8_BYTES
+from penstock_common.preprocessing.tokens import TOKENIZER
 
-STEPS: dict[str, Step[Any]] = {"image": IMAGE, "tabular": TABULAR, "utf8-bytes": UTF8_BYTES}
+STEPS: dict[str, Step[Any]] = {"image": IMAGE, "tabular": TABULAR, "tokenizer": TOKENIZER, "utf8-bytes": UTF8_BYTES}
+
+_NO_FOLDER = Path()
 
 
-def preprocess(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+def preprocess(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], folder: Path = _NO_FOLDER) -> list[NDArray[Any]]:
     """Return the tensors that the clients' fields become, in the order of ``model_tensors``.
 
     Args:
         manifest: names the step; without a step, the inputs are returned as they are, in order.
         inputs: an array ``[N, *shape]`` for each field; BYTES are object arrays of ``bytes``.
+        folder: of the artifact, for a step that reads a file of it.
 
     Raises:
         PenstockError: 422 ``invalid-input`` if a row cannot be read; 422 ``bad-manifest`` for an unknown step or
@@ -32,7 +37,7 @@ def preprocess(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> list[N
     if manifest.preprocess is None:
         return [inputs[field.name] for field in manifest.client_inputs]
     step, params = _step(manifest.preprocess)
-    return step.run(manifest, inputs, params)
+    return step.run(manifest, inputs, params, folder)
 
 
 def model_tensors(manifest: Manifest) -> list[ModelTensor]:
@@ -48,7 +53,7 @@ def model_tensors(manifest: Manifest) -> list[ModelTensor]:
 def _tensors(manifest: Manifest) -> list[ModelTensor]:
     constants = [_tensor_of(field) for field in manifest.inputs if field.constant is not None]
     if manifest.preprocess is None:
-        masks = [ModelTensor(field.mask, "INT64", (-1,), is_mask=True) for field in manifest.inputs if field.mask]
+        masks = [ModelTensor(field.mask, "INT64", (-1,), any_datatype=True) for field in manifest.inputs if field.mask]
         return [*[_tensor_of(field) for field in manifest.client_inputs], *masks, *constants]
     step, params = _step(manifest.preprocess)
     try:

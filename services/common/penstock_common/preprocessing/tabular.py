@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,7 +24,9 @@ class TabularParams(msgspec.Struct, forbid_unknown_fields=True):
     indices: str = "indices"
 
 
-def _tabular(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: TabularParams) -> list[NDArray[Any]]:
+def _tabular(
+    manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: TabularParams, folder: Path
+) -> list[NDArray[Any]]:
     """Return the fields as ``float32 [N, numeric]`` and ``int64 [N, categorical]`` (index in ``categories``).
 
     Raises:

@@ -133,7 +133,7 @@ def _as_column(array: NDArray[Any]) -> NDArray[Any]:
 def _arrangement(given: ModelTensor, taken: FileTensor) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Return what makes of ``[rows, *shape]`` the tensor that the file takes."""
     axis = given.batch_axis
-    if given.is_mask and taken.datatype in NUMPY_DTYPES:
+    if given.any_datatype and taken.datatype in NUMPY_DTYPES:
         dtype = NUMPY_DTYPES[taken.datatype]
         return lambda array: array.astype(dtype)
     if axis is None:
@@ -153,7 +153,7 @@ def _rows_first(output: NDArray[Any], axis: int | None) -> NDArray[Any]:
 def _check_fit(given: ModelTensor, taken: FileTensor) -> None:
     """Raise ModelMismatchError if the file takes another type or shape than it is given, as far as it says."""
     shape = given.file_shape
-    fits = (taken.datatype in (None, given.datatype) or given.is_mask) and (
+    fits = (taken.datatype in (None, given.datatype) or given.any_datatype) and (
         taken.shape is None
         or (
             len(taken.shape) == len(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,16 @@ class LoadedModel:
     Args:
         manifest: its signature, pre- and post-processing.
         runner: its file, loaded.
+        folder: of its artifact.
 
     Raises:
         ModelMismatchError: if the inputs of the file are not those of the manifest.
     """
 
-    def __init__(self, manifest: Manifest, runner: Runner) -> None:
+    def __init__(self, manifest: Manifest, runner: Runner, folder: Path = Path()) -> None:
         self.manifest = manifest
         self._runner = runner
+        self._folder = folder
         self._inputs = InputBinding(manifest, runner.inputs)
         masks = [field.mask for field in manifest.client_inputs if field.mask]
         self._names = [*[field.name for field in manifest.client_inputs], *masks]
@@ -53,7 +56,7 @@ class LoadedModel:
         if self.manifest.preprocess is None:
             given = [inputs.get(name) for name in self._names]
         else:
-            given = [*preprocess(self.manifest, inputs)]
+            given = [*preprocess(self.manifest, inputs, self._folder)]
         # Copies, since a model may write to what it is given.
         constants = [np.repeat(array[np.newaxis], rows, axis=0) for array in self._constants]
         tensors = self._inputs.bind([*given, *constants])

@@ -10,6 +10,9 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor, nn
 
 from penstock_common.manifest import Manifest, parse_manifest
@@ -208,3 +211,31 @@ def test_half_precision_and_names_of_converters(tmp_path: Path) -> None:
     model = load_model(manifest, tmp_path, 1)
     (output,) = asked(model, **{"serving/x:0": np.array([[1, -2]], np.float16)})
     assert (output.dtype, output.tolist()) == (np.float16, [[-1, 2]])
+
+
+class Counter(nn.Module):
+    """The number of tokens of each text, by the mask."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        return {"count": attention_mask.sum(dim=1), "first": input_ids[:, 0]}
+
+
+def test_a_tokenizer_of_the_artifact_feeds_the_file(tmp_path: Path) -> None:
+    """What the file takes of it, in its datatypes; texts of different lengths share a batch."""
+    tokenizer = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, "good": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    rows, length = torch.export.Dim("rows", min=1, max=64), torch.export.Dim("length", min=1, max=512)
+    shapes = ({0: rows, 1: length}, {0: rows, 1: length})
+    arguments = (torch.ones(2, 3, dtype=torch.int32), torch.ones(2, 3, dtype=torch.int64))
+    torch.export.save(torch.export.export(Counter(), arguments, dynamic_shapes=shapes), tmp_path / "m.pt2")
+    manifest = read(
+        """
+        {format: torch-export, file: m.pt2, task: tensor, preprocess: {name: tokenizer},
+         inputs: [{name: text, kind: text, datatype: BYTES}],
+         outputs: [{name: count, datatype: INT64}, {name: first, datatype: INT32}]}
+        """
+    )
+    model = load_model(manifest, tmp_path, 1)
+    texts = np.array([b"good", b"good film good"], dtype=object)
+    assert [output.tolist() for output in asked(model, text=texts)] == [[1, 3], [2, 2]]
