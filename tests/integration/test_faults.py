@@ -74,3 +74,27 @@ def envoy_holder(installation: Installation) -> psutil.Process:
         if configuration in command and "penstock_cli.envoy_parent" in command:
             return process
     raise AssertionError("Envoy does not run")
+
+
+async def test_a_killed_model_costs_no_request(installation: Installation, unlimited_key: str) -> None:
+    """SIGKILL of all models' processes of one worker: the other one answers what they had, and they are started again."""
+    async with async_client(installation, unlimited_key, timeout=PATIENCE) as client:
+        load = Load(client)
+        async with load.running():
+            await load.answered(100)
+            before = models(installation, 0)
+            for process in before:
+                process.kill()
+            await load.answered(300)
+            await until(lambda: len(models(installation, 0)) == len(before), seconds=PATIENCE)
+            served = await served_by(installation, 0)
+            await until(lambda: serves_more_than(installation, 0, served + 20))
+    assert set(load.statuses) == {200}, load.statuses
+    assert len(before) >= 2
+    assert not {process.pid for process in before} & {process.pid for process in models(installation, 0)}
+
+
+def models(installation: Installation, index: int) -> list[psutil.Process]:
+    """The models' processes of a worker: its frameworks' parents are between."""
+    server = worker(installation, index)
+    return [process for parent in server.children() for process in parent.children()]

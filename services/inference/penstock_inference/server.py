@@ -18,6 +18,7 @@ from penstock_common.registry_follow import follow
 from penstock_common.telemetry import configure_tracing
 from penstock_inference.health import HealthBoard
 from penstock_inference.runners.forker import Forker
+from penstock_inference.runners.landlock import landlock_version
 from penstock_inference.servicer import Servicer
 from penstock_inference.settings import InferenceSettings
 from penstock_inference.tracing import server_interceptors
@@ -44,7 +45,8 @@ GRPC_OPTIONS = [
 
 async def serve(settings: InferenceSettings) -> None:
     """Run until SIGTERM or SIGINT, then leave without losing a message."""
-    _hide_memory()
+    if not landlock_version():
+        _hide_memory()
     freeze_startup_objects()
     stop_tracing = configure_tracing("inference")
     leaving = asyncio.Event()
@@ -116,5 +118,8 @@ async def serve(settings: InferenceSettings) -> None:
 
 
 def _hide_memory() -> None:
-    """Keep other processes of this user, such as the models', from this one's memory and environment: the token."""
+    """Keep other processes of this user, such as the models', from this one's memory and environment: the token.
+
+    Landlock keeps the models from them anyway; without this, tools of the same user can look at the process.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
