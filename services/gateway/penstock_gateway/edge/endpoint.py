@@ -90,7 +90,7 @@ class Endpoint:
                 lease = guard.admission.arrive(principal, declared)
                 deadline = started + _timeout(headers.get(b"x-request-timeout"), guard.timeout_seconds)
                 hold = guard.bodies.hold(principal.id)
-                if declared:
+                if declared and not hold.try_take(declared):
                     await hold.wait(declared, min(deadline, started + guard.body_seconds) - time.monotonic())
                 body = await read_body(
                     headers,
