@@ -11,7 +11,7 @@ import random
 import tempfile
 from collections.abc import Callable
 
-from tests.e2e.cluster import Namespace, until
+from tests.e2e.cluster import CommandFailed, Namespace, until
 
 #: Sends a signal to the service, which is the child of the container's process 1.
 _SIGNAL = """
@@ -35,7 +35,11 @@ _ROOT_OF_THE_NETWORK = {
 
 
 def _signal_service(namespace: Namespace, pod: str, container: str, number: int) -> None:
-    namespace.kubectl("exec", pod, "-c", container, "--", "python", "-c", _SIGNAL, str(number))
+    try:
+        namespace.kubectl("exec", pod, "-c", container, "--", "python", "-c", _SIGNAL, str(number))
+    except CommandFailed as err:
+        if "exit code 137" not in str(err):  # the container ended, and this command with it
+            raise
 
 
 def kill_pod(namespace: Namespace, image: str) -> str:
