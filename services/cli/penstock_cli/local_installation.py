@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from penstock_cli import plan
+from penstock_cli.part_state import PartState
 from penstock_cli.processes import Processes, port_holder, uninterrupted
 from penstock_cli.settings import LocalSettings
 from penstock_common.errors import PenstockError
@@ -29,7 +30,7 @@ class LocalInstallation:
     def __init__(self, settings: LocalSettings, console: Console) -> None:
         self._settings = settings
         self._console = console
-        self._processes = Processes(settings.home)
+        self._processes = Processes(settings.home, settings.log_bytes)
         self._started: list[str] = []
 
     def up(self, workers: int) -> None:
@@ -95,9 +96,12 @@ class LocalInstallation:
         self._wait(part.name, part.ready)
 
     def _wait(self, name: str, condition: Callable[[], bool]) -> None:
+        """Wait until ``condition`` is met; fail as soon as the part ends, whether or not it is started again."""
         give_up = time.monotonic() + _PATIENCE
+        restarts = self._processes.state(name).restarts
         while not condition():
-            if self._processes.find(name) is None or time.monotonic() > give_up:
+            ended = self._processes.find(name) is None or self._processes.state(name).restarts > restarts
+            if ended or time.monotonic() > give_up:
                 raise PenstockError(
                     503,
                     "did-not-start",
@@ -170,8 +174,25 @@ class LocalInstallation:
         return stopped
 
     def status(self) -> list[dict[str, object]]:
+        """Return a row for each part; ``log`` has the last lines of a part that does not run."""
         rows: list[dict[str, object]] = []
         for name in self._processes.names():
-            process = self._processes.find(name)
-            rows.append({"part": name, "running": process is not None, "pid": process.pid if process else None})
+            state = self._processes.state(name)
+            rows.append(
+                {
+                    "part": name,
+                    "running": state.pid is not None,
+                    "pid": state.pid,
+                    "restarts": state.restarts,
+                    "last_exit": self._last_exit(name, state),
+                    "log": "" if state.pid is not None else self._processes.tail(name),
+                }
+            )
         return rows
+
+    def _last_exit(self, name: str, state: PartState) -> str:
+        if state.gave_up:
+            return f"{state.last_exit}; it kept ending and was given up"
+        if self._processes.find(name) is None:
+            return "its supervisor was killed, and the part with it"
+        return state.last_exit

@@ -70,7 +70,7 @@ def envoy(settings: LocalSettings, workers: int) -> Part:
     return Part(
         "envoy",
         [
-            sys.executable, "-m", "penstock_cli.envoy_parent", _envoy_program(), "-c", str(render_envoy(settings, workers)),
+            _envoy_program(), "-c", str(render_envoy(settings, workers)),
             "--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id", "--drain-time-s", "1",
         ],
         {},

@@ -22,6 +22,8 @@ class LocalSettings(BaseSettings):
     #: gRPC and metrics ports of the first worker; those of the other workers follow.
     worker_port: int = 9100
     worker_metrics_port: int = 9200
+    #: bytes of the log of one part, in four files; the oldest is deleted.
+    log_bytes: int = Field(default=32 * 1024 * 1024, ge=64 * 1024)
     #: where traces are sent; if empty, there are none.
     collector: str = Field(default="", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     #: the source tree, which has Envoy's configuration.

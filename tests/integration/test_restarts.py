@@ -1,0 +1,74 @@
+"""Parts of a local installation that die come back; ``status`` says what happened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.installation import Installation, until
+
+pytestmark = pytest.mark.integration
+
+
+def status(installation: Installation) -> list[dict[str, Any]]:
+    """What ``penstock status`` says; its exit status is 3 if a part does not run."""
+    rows: list[dict[str, Any]] = json.loads(installation.penstock("status", "--json", check=False).stdout)
+    return rows
+
+
+def row(installation: Installation, part: str) -> dict[str, Any]:
+    """What ``penstock status`` says about a part."""
+    [found] = [row for row in status(installation) if row["part"] == part]
+    return found
+
+
+def predicts(client: httpx.Client) -> bool:
+    try:
+        return client.post("/v1/models/spam/predict", json={"text": "You won a prize"}).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.mark.parametrize("part", ["worker-1", "envoy", "gateway", "registry"])
+def test_a_killed_part_comes_back(installation: Installation, client: httpx.Client, part: str) -> None:
+    """After SIGKILL it is started again by itself, predictions work, and ``status`` has the restart and its reason."""
+    before = row(installation, part)
+    psutil.Process(before["pid"]).kill()
+    until(lambda: row(installation, part)["restarts"] == before["restarts"] + 1, f"the restart of {part}")
+    until(lambda: row(installation, part)["running"], f"{part} to run")
+    until(lambda: predicts(client), "a prediction")
+    after = row(installation, part)
+    assert after["pid"] != before["pid"]
+    assert after["last_exit"] == "killed by SIGKILL"
+    installation.up()  # everything is ready again for the other tests
+    assert row(installation, part) == after
+
+
+def test_a_killed_supervisor_is_told_and_repaired(installation: Installation, client: httpx.Client) -> None:
+    """Its part ends with it; ``status`` says so with exit status 3, and ``up`` starts both again."""
+    before = row(installation, "gateway")
+    gateway = psutil.Process(before["pid"])
+    gateway.parent().kill()
+    gateway.wait(30)
+    assert installation.penstock("status", check=False).returncode == 3
+    assert row(installation, "gateway")["last_exit"] == "its supervisor was killed, and the part with it"
+    assert row(installation, "gateway")["pid"] is None
+    installation.up()
+    until(lambda: predicts(client), "a prediction")
+    after = row(installation, "gateway")
+    assert (after["running"], after["restarts"], after["last_exit"]) == (True, 0, "")
+
+
+def test_a_part_that_cannot_start_is_not_tried_for_long(tmp_path: Path) -> None:
+    """``up`` fails at the first end of a part with the end of its log, and leaves nothing running."""
+    installation = Installation(tmp_path, workers=1, environment={"PENSTOCK_REGISTRY_POLL_SECONDS": "soon"})
+    done = installation.penstock("up", "--workers", "1", check=False)
+    assert done.returncode == 1
+    assert "registry did not become ready" in done.stderr
+    assert "PENSTOCK_REGISTRY_POLL_SECONDS" in done.stderr
+    assert status(installation) == []
