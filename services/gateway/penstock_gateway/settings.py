@@ -55,6 +55,8 @@ class GatewaySettings(BaseSettings):
     drain_seconds: float = Field(default=0.5, ge=0)
     #: which requests are logged.
     access_log: Literal["errors", "all"] = "errors"
+    #: lines a second of each of 401 and 429, which no rate limit bounds; the others are counted in one line.
+    access_log_refusals: int = Field(default=10, ge=0)
     log_level: str = "info"
 
     # --- The front door: what callers may take; docs/limits.md has the reasons.
