@@ -94,8 +94,9 @@ async def served_by(installation: Installation, index: int) -> float:
 
 async def healthy(installation: Installation) -> int:
     """Workers that pass Envoy's checks."""
-    async with httpx.AsyncClient(base_url=installation.envoy_admin_url) as client:
-        stats = await client.get("/stats", params={"filter": r"^cluster\.inference\.membership_healthy$"})
+    transport = httpx.AsyncHTTPTransport(uds=str(installation.socket("envoy-admin")))
+    async with httpx.AsyncClient(transport=transport) as client:
+        stats = await client.get("http://envoy/stats", params={"filter": r"^cluster\.inference\.membership_healthy$"})
     return int(stats.text.rpartition(":")[2])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,27 @@ def test_a_part_that_cannot_start_is_not_tried_for_long(tmp_path: Path) -> None:
     assert "registry did not become ready" in done.stderr
     assert "PENSTOCK_REGISTRY_POLL_SECONDS" in done.stderr
     assert status(installation) == []
+
+
+def test_only_the_user_reaches_what_asks_for_no_credentials(installation: Installation) -> None:
+    """Workers, Envoy and its admin interface have private sockets; every port asks for a key or has only metrics."""
+    folder = installation.socket("envoy").parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    sockets = {
+        path.name: (stat.S_ISSOCK(path.stat().st_mode), path.stat().st_mode & 0o777) for path in folder.iterdir()
+    }
+    names = ("envoy", "envoy-admin", "worker-1", "worker-2")
+    assert sockets == {f"{name}.sock": (True, 0o600) for name in names}
+    allowed = {
+        "gateway": {installation.environment["PENSTOCK_GATEWAY_PORT"]},
+        "registry": {installation.environment["PENSTOCK_REGISTRY_PORT"]},
+        "envoy": set(),
+        "worker-1": {installation.environment["PENSTOCK_WORKER_METRICS_PORT"]},
+        "worker-2": {str(int(installation.environment["PENSTOCK_WORKER_METRICS_PORT"]) + 1)},
+    }
+    for part, ports in allowed.items():
+        pid = row(installation, part)["pid"]
+        connections = [connection for connection in psutil.net_connections("inet") if connection.pid == pid]
+        listening = {connection.laddr for connection in connections if connection.status == psutil.CONN_LISTEN}
+        assert {str(address.port) for address in listening} == ports
+        assert {address.ip for address in listening} <= {"127.0.0.1"}

@@ -45,6 +45,8 @@ class LocalInstallation:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._settings.secret("registry-token"):
             self._settings.write_secret("registry-token", secrets.token_urlsafe(32))
+        self._settings.sockets.mkdir(exist_ok=True)
+        self._settings.sockets.chmod(0o700)
         parts = [plan.registry(self._settings)]
         parts += [plan.worker(self._settings, i) for i in range(workers)]
         parts += [plan.envoy(self._settings, workers), plan.gateway(self._settings)]
@@ -70,7 +72,8 @@ class LocalInstallation:
                 for part in parts[1:]:
                     step(part.name, lambda part=part: self._start(part))  # type: ignore[misc]
                 step("models answer", self._wait_for_models)
-                step(f"{workers} in rotation", lambda: self._wait("envoy", lambda: self._in_rotation() >= workers))
+                in_rotation = lambda: plan.workers_in_rotation(self._settings) >= workers  # noqa: E731
+                step(f"{workers} in rotation", lambda: self._wait("envoy", in_rotation))
         except BaseException:
             self._processes.stop(self._started)
             raise
@@ -158,12 +161,6 @@ class LocalInstallation:
             )
 
         self._wait("gateway", ready)
-
-    def _in_rotation(self) -> int:
-        """Count the workers that are SERVING according to Envoy's health checks."""
-        url = f"http://127.0.0.1:{self._settings.envoy_admin_port}/clusters?format=json"
-        hosts = httpx.get(url, timeout=5).json()["cluster_statuses"][0].get("host_statuses", [])
-        return sum(host["health_status"] == {"eds_health_status": "HEALTHY"} for host in hosts)
 
     def down(self) -> list[str]:
         """Stop everything, beginning with the gateway; return the names of the parts that were running."""

@@ -1,4 +1,8 @@
-"""The parts of a local installation: each is a process with its command, environment and ports."""
+"""The parts of a local installation: each is a process with its command, environment, ports and socket.
+
+A part that asks for no credentials (Envoy, its admin interface, the workers) listens on a unix socket that only its
+owner may use: a port of the loopback interface is open to every local user, and to the pages in their browsers.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +22,29 @@ from penstock_cli.settings import LocalSettings
 
 @dataclass(frozen=True)
 class Part:
-    """A process to start. ``ports`` maps variables to the ports that they set; ``ready_url`` answers 200 when ready."""
+    """A process to start. ``ports`` maps variables to the ports that they set.
+
+    ``ready_url`` answers 200 when the part is ready, on the unix socket ``ready_socket`` if there is one.
+    """
 
     name: str
     command: Sequence[str]
     environment: dict[str, str]
     ports: dict[str, int]
     ready_url: str
+    ready_socket: Path | None = None
 
     def ready(self) -> bool:
         try:
-            return httpx.get(self.ready_url, timeout=2).status_code == 200
+            with _client(self.ready_socket) as client:
+                return client.get(self.ready_url).status_code == 200
         except httpx.HTTPError:
             return False
+
+
+def _client(socket: Path | None) -> httpx.Client:
+    uds = None if socket is None else str(socket)
+    return httpx.Client(transport=httpx.HTTPTransport(uds=uds), timeout=2)
 
 
 def registry(settings: LocalSettings) -> Part:
@@ -48,19 +62,19 @@ def registry(settings: LocalSettings) -> Part:
 
 
 def worker(settings: LocalSettings, index: int) -> Part:
-    port, metrics = settings.worker_port + index, settings.worker_metrics_port + index
+    metrics = settings.worker_metrics_port + index
     return Part(
         f"worker-{index + 1}",
         [sys.executable, "-m", "penstock_inference"],
         {
-            "PENSTOCK_INFERENCE_PORT": str(port),
+            "PENSTOCK_INFERENCE_SOCKET": str(_worker_socket(settings, index)),
             "PENSTOCK_INFERENCE_METRICS_PORT": str(metrics),
             "PENSTOCK_INFERENCE_REGISTRY_URL": settings.registry_url,
             "PENSTOCK_INFERENCE_REGISTRY_TOKEN": settings.secret("registry-token"),
             "PENSTOCK_INFERENCE_CACHE_DIR": str((settings.home / "cache" / f"worker-{index + 1}").absolute()),
             "OMP_NUM_THREADS": "1",
         },
-        {"PENSTOCK_WORKER_PORT": port, "PENSTOCK_WORKER_METRICS_PORT": metrics},
+        {"PENSTOCK_WORKER_METRICS_PORT": metrics},
         f"http://127.0.0.1:{metrics}/metrics",
     )
 
@@ -74,9 +88,18 @@ def envoy(settings: LocalSettings, workers: int) -> Part:
             "--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id", "--drain-time-s", "1",
         ],
         {},
-        {"PENSTOCK_ENVOY_PORT": settings.envoy_port, "PENSTOCK_ENVOY_ADMIN_PORT": settings.envoy_admin_port},
-        f"http://127.0.0.1:{settings.envoy_admin_port}/ready",
+        {},
+        "http://envoy/ready",
+        settings.socket("envoy-admin"),
     )  # fmt: skip
+
+
+def workers_in_rotation(settings: LocalSettings) -> int:
+    """Count the workers that are SERVING according to Envoy's health checks."""
+    with _client(settings.socket("envoy-admin")) as client:
+        [cluster, *_] = client.get("http://envoy/clusters?format=json").json()["cluster_statuses"]
+    hosts = cluster.get("host_statuses", [])
+    return sum(host["health_status"] == {"eds_health_status": "HEALTHY"} for host in hosts)
 
 
 def gateway(settings: LocalSettings) -> Part:
@@ -85,8 +108,8 @@ def gateway(settings: LocalSettings) -> Part:
         [sys.executable, "-m", "penstock_gateway"],
         {
             "PENSTOCK_GATEWAY_PORT": str(settings.gateway_port),
-            "PENSTOCK_GATEWAY_UPSTREAM": f"127.0.0.1:{settings.envoy_port}",
-            "PENSTOCK_GATEWAY_ENVOY_ADMIN_URL": f"http://127.0.0.1:{settings.envoy_admin_port}",
+            "PENSTOCK_GATEWAY_UPSTREAM": f"unix:{settings.socket('envoy')}",
+            "PENSTOCK_GATEWAY_ENVOY_ADMIN_SOCKET": str(settings.socket("envoy-admin")),
             "PENSTOCK_GATEWAY_REGISTRY_URL": settings.registry_url,
             "PENSTOCK_GATEWAY_REGISTRY_TOKEN": settings.secret("registry-token"),
             "PENSTOCK_GATEWAY_KEYS_URL": str(settings.keys_db.absolute()),
@@ -100,12 +123,14 @@ def render_envoy(settings: LocalSettings, workers: int) -> Path:
     """Write the installation's Envoy configuration; return its path."""
     folder = settings.source / "deploy" / "envoy"
     config: dict[str, Any] = yaml.safe_load((folder / "envoy.yaml").read_text())
-    config["admin"]["address"]["socket_address"]["port_value"] = settings.envoy_admin_port
+    config["admin"]["address"] = {"pipe": {"path": str(settings.socket("envoy-admin")), "mode": 0o600}}
     resources = config["static_resources"]
-    resources["listeners"][0]["address"]["socket_address"]["port_value"] = settings.envoy_port
-    resources["clusters"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"] = [
-        {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": settings.worker_port + i}}}}
-        for i in range(workers)
+    resources["listeners"][0]["address"] = {"pipe": {"path": str(settings.socket("envoy")), "mode": 0o600}}
+    cluster = resources["clusters"][0]
+    del cluster["cluster_type"]  # DNS finds no sockets
+    cluster["type"] = "STATIC"
+    cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = [
+        {"endpoint": {"address": {"pipe": {"path": str(_worker_socket(settings, i))}}}} for i in range(workers)
     ]
     collector = urlsplit(settings.collector)
     if collector.scheme == "http":
@@ -118,6 +143,10 @@ def render_envoy(settings: LocalSettings, workers: int) -> Path:
     path = settings.home / "envoy.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path
+
+
+def _worker_socket(settings: LocalSettings, index: int) -> Path:
+    return settings.socket(f"worker-{index + 1}")
 
 
 def _envoy_program() -> str:

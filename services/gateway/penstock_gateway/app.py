@@ -88,7 +88,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             background = [
                 asyncio.create_task(keys.refresh_periodically()),
                 asyncio.create_task(disconnects.run()),
-                asyncio.create_task(follow_healthy_pods(settings.envoy_admin_url, pods)),
+                asyncio.create_task(follow_healthy_pods(settings.envoy_admin_socket, pods)),
                 asyncio.create_task(follow(registry, catalog.update)),
             ]
             if settings.peers:

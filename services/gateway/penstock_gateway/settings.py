@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -15,10 +16,10 @@ class GatewaySettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = 8080
-    #: host:port of the gRPC upstream: Envoy.
+    #: the gRPC upstream, Envoy: host:port, or unix:/path of a socket.
     upstream: str = "127.0.0.1:8082"
-    #: Envoy's admin interface, which knows the healthy pods.
-    envoy_admin_url: str = "http://127.0.0.1:8083"
+    #: the unix socket of Envoy's admin interface, which knows the healthy pods.
+    envoy_admin_socket: Path = Path("/run/envoy/admin.sock")
     #: pools of pods behind Envoy and the models of each (globs; !glob excludes); the first match serves.
     pools: dict[str, list[str]] = {}
     registry_url: str = "http://127.0.0.1:8081"

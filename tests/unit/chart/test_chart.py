@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from penstock_gateway.settings import GatewaySettings
+
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "deploy" / "helm" / "penstock"
 HELM = shutil.which("helm")
@@ -128,6 +130,22 @@ def test_envoy_reads_what_the_chart_renders(tmp_path: Path, variant: str, cluste
     envoy = Path(sys.executable).parent / "envoy"
     done = subprocess.run([envoy, "--mode", "validate", "-c", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_envoys_admin_interface_has_no_port() -> None:
+    """It is a private socket in a volume that only Envoy and the gateway mount; what is exposed of it only reads."""
+    objects = rendered()
+    config = yaml.safe_load(objects["ConfigMap", "penstock-envoy"]["data"]["envoy.yaml"])
+    pipe = {"pipe": {"path": str(GatewaySettings.model_fields["envoy_admin_socket"].default), "mode": 0o600}}
+    assert config["admin"]["address"] == pipe
+    ops = config["static_resources"]["listeners"][1]
+    [host] = ops["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    assert [route["match"] for route in host["routes"]] == [{"path": "/ready"}, {"path": "/metrics"}]
+    pod = objects["Deployment", "penstock-gateway"]["spec"]["template"]["spec"]
+    for container in (*pod["initContainers"], *pod["containers"]):
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounts["envoy-admin"] == "/run/envoy"
+    assert {"name": "envoy-admin", "emptyDir": {"sizeLimit": "1Mi"}} in pod["volumes"]
 
 
 def test_only_the_registry_sees_the_stores_credentials() -> None:
