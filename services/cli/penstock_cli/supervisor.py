@@ -27,6 +27,8 @@ from penstock_cli.rotated_log import RotatedLog
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _READ_BYTES = 64 * 1024
+#: What a part may print before its supervisor reads; it stands still when the pipe is full.
+_PIPE_BYTES = 256 * 1024
 
 
 class Supervisor:
@@ -71,6 +73,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                pipesize=_PIPE_BYTES,
                 preexec_fn=_die_with(os.getpid()),
             )
         except OSError as err:
