@@ -71,9 +71,9 @@ async def serve(settings: InferenceSettings) -> None:
         server = grpc.aio.server(interceptors=server_interceptors(), options=GRPC_OPTIONS)
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         board.add_to(server)
-        server.add_insecure_port(f"{settings.host}:{settings.port}")
+        address = _listen(server, settings)
         await server.start()
-        log.info("listening", port=settings.port)
+        log.info("listening", address=address)
 
         async def show_health() -> None:
             while True:
@@ -102,3 +102,15 @@ async def serve(settings: InferenceSettings) -> None:
     metrics.shutdown()
     stop_tracing()
     log.info("left", seconds=round(time.monotonic() - started, 2))
+
+
+def _listen(server: grpc.aio.Server, settings: InferenceSettings) -> str:
+    """Bind the pod's address and return it."""
+    if settings.socket is None:
+        address = f"{settings.host}:{settings.port}"
+        server.add_insecure_port(address)
+    else:
+        address = f"unix:{settings.socket}"
+        server.add_insecure_port(address)
+        settings.socket.chmod(0o600)
+    return address
