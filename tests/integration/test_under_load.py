@@ -92,7 +92,7 @@ async def test_a_worker_that_stalls_costs_no_request(installation: Installation,
 
 async def test_a_worker_that_lacks_the_model_costs_no_request(installation: Installation, unlimited_key: str) -> None:
     """It refuses at once, Envoy asks the other worker and does not take this one out of rotation for its other models."""
-    address = f"127.0.0.1:{installation.environment['PENSTOCK_WORKER_PORT']}"
+    address = f"unix:{installation.socket('worker-1')}"
     async with grpc.aio.insecure_channel(address) as channel, async_client(installation, unlimited_key) as client:
         pod = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
         load = Load(client)

@@ -52,7 +52,7 @@ class Upstream:
     """A channel to Envoy.
 
     Args:
-        target: ``host:port``.
+        target: ``host:port``, or ``unix:/path`` of a socket.
         pools: the models of each pool; see ``penstock_common.pools``.
     """
 
