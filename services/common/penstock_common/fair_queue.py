@@ -133,15 +133,18 @@ class FairQueue(Generic[T, R]):
         """
         bundle: list[Waiting[T, R]] = []
         rows = size = 0
+        kind: Hashable = None
         while self._turns:
             line = self._turns[0]
             waiting = line.waiting[0]
             if waiting.alive(now):
                 if bundle and (rows + waiting.rows > max_rows or size + waiting.size > max_size):
                     break
-                if bundle and waiting.kind != bundle[0].kind:
-                    self._gather(bundle, max_rows - rows, max_size - size, now)
-                    break
+                if waiting.kind is not kind:
+                    if bundle and waiting.kind != kind:
+                        self._gather(bundle, max_rows - rows, max_size - size, now)
+                        break
+                    kind = waiting.kind
                 if waiting.rows > line.credit and len(self._turns) > 1:
                     line.credit += self._quantum
                     self._turns.rotate(-1)

@@ -140,6 +140,7 @@ class Postprocess(StrEnum):
 
     SOFTMAX = "softmax"  # logits -> probabilities, over the last axis
     SIGMOID = "sigmoid"  # logits -> independent probabilities; one logit a row -> those of two labels
+    LABELS = "labels"  # scores -> BYTES, the label of the largest along the last axis
     ARGMAX = "argmax"  # scores -> INT64, the position of the largest along the last axis
 
 

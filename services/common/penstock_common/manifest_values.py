@@ -103,6 +103,12 @@ def _check_postprocess(manifest: Manifest) -> None:
     if manifest.postprocess is Postprocess.ARGMAX:
         if output.datatype != "INT64":
             raise ValueError(f"outputs.{output.name}.datatype: postprocess argmax gives INT64, not {output.datatype}")
+    elif manifest.postprocess is Postprocess.LABELS:
+        if output.datatype != "BYTES" or not manifest.labels:
+            raise ValueError(
+                f"outputs.{output.name}.datatype: postprocess labels gives BYTES, those of `labels`; got "
+                f"{output.datatype} and {len(manifest.labels)} labels"
+            )
     elif manifest.postprocess is not None and output.datatype not in _LARGEST_FLOATS:
         raise ValueError(
             f"outputs.{output.name}.datatype: postprocess {manifest.postprocess} gives floats, not {output.datatype}"
@@ -121,7 +127,7 @@ def _check_strings(manifest: Manifest) -> None:
                 f"inputs.{tensor.name}: a {manifest.format} file takes no BYTES; name a preprocess step that turns them "
                 f"into numbers ({', '.join(STEPS)})"
             )
-    for output in manifest.outputs:
+    for output in manifest.outputs[1 if manifest.postprocess is Postprocess.LABELS else 0 :]:
         if output.datatype == "BYTES":
             raise ValueError(f"outputs.{output.name}.datatype: a {manifest.format} file gives no BYTES")
 

@@ -101,6 +101,7 @@ def test_a_default_that_fits_its_field_is_accepted(field: dict[str, Any], value:
         ({"outputs": [{"name": "y", "datatype": "FP32", "shape": [0]}]}, "outputs.y.shape"),
         ({"postprocess": "relu"}, "postprocess"),
         ({"postprocess": "softmax"}, "outputs.y.shape: postprocess softmax needs an axis"),
+        ({"postprocess": "labels"}, "outputs.y.datatype: postprocess labels gives BYTES"),
         ({"postprocess": "argmax"}, "outputs.y.datatype: postprocess argmax gives INT64"),
         ({"postprocess": "sigmoid", "outputs": [{"name": "y", "datatype": "INT8"}]}, "outputs.y.datatype: postprocess"),
         ({"deterministic": False}, "deterministic: "),

@@ -15,7 +15,7 @@ from penstock_common.preprocessing.image import IMAGE
 from penstock_common.preprocessing.step import ModelTensor, Step
 from penstock_common.preprocessing.tabular import TABULAR
 from penstock_common.preprocessing.text import UTF8_BYTES
-from penstock_common.preprocessing.tokens import TOKENIZER
+from penstock_common.preprocessing.tokens import TOKENIZER, TokenizerParams
 
 STEPS: dict[str, Step[Any]] = {"image": IMAGE, "tabular": TABULAR, "tokenizer": TOKENIZER, "utf8-bytes": UTF8_BYTES}
 
@@ -72,6 +72,14 @@ def _tensor_of(field: Field) -> ModelTensor:
         may_be_absent=field.constant is None and field.may_be_absent,
         batch_axis=field.batch_axis,
     )
+
+
+def files_of_step(manifest: Manifest) -> list[str]:
+    """Return the paths in the artifact of the files that the pre-processing reads."""
+    if manifest.preprocess is None:
+        return []
+    _, params = _step(manifest.preprocess)
+    return [params.file] if isinstance(params, TokenizerParams) else []
 
 
 def _step(chosen: Preprocess) -> tuple[Step[Any], Any]:

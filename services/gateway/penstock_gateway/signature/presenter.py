@@ -32,8 +32,8 @@ class Presenter:
         self._model = model
         self._outputs = manifest.outputs
         self._labels = manifest.labels
-        #: How many probabilities are answered; None: all.
-        self._top = manifest.top_k or (_TOP_OF_MANY if len(self._labels) > _MANY_LABELS else None)
+        #: How many probabilities are answered; 0: all.
+        self._top = manifest.top_k or (_TOP_OF_MANY if len(self._labels) > _MANY_LABELS else 0)
         self._probabilities = struct.Struct(
             f"<{len(manifest.labels)}{_FLOAT_CODES.get(manifest.outputs[0].datatype, 'f')}"
         )
@@ -76,15 +76,15 @@ class Presenter:
                 {
                     "prediction": self._labels[probabilities.index(confidence)],
                     "confidence": round(confidence, _DIGITS),
-                    "probabilities": self._by_label(probabilities),
+                    "probabilities": self._best(probabilities)
+                    if self._top
+                    else {label: round(p, _DIGITS) for label, p in zip(self._labels, probabilities, strict=True)},
                 }
             )
         return answers
 
-    def _by_label(self, probabilities: tuple[float, ...]) -> dict[str, float]:
-        """All probabilities in the order of the labels, or the best of them, the best first."""
-        if self._top is None:
-            return {label: round(p, _DIGITS) for label, p in zip(self._labels, probabilities, strict=True)}
+    def _best(self, probabilities: tuple[float, ...]) -> dict[str, float]:
+        """The largest by label, the best first."""
         best = nlargest(self._top, range(len(probabilities)), key=probabilities.__getitem__)
         return {self._labels[i]: round(probabilities[i], _DIGITS) for i in best}
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock_common.dimensions import check_elements, check_named_sizes, fits, shapes_vary
+from penstock_common.dimensions import check_elements, check_named_sizes, fits
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, Manifest
 from penstock_common.tensors import NUMPY_DTYPES
@@ -21,13 +21,14 @@ def check_inputs(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> tupl
     Raises:
         PenstockError: 422 ``invalid-input``, which names the tensor and what fits.
     """
-    names = [field.name for field in manifest.client_inputs]
-    needed = {field.name for field in manifest.client_inputs if not field.may_be_absent}
+    fields = manifest.client_inputs
+    names = [field.name for field in fields]
+    needed = {field.name for field in fields if not field.may_be_absent}
     if not needed <= set(inputs) <= set(names):
         raise _invalid(f"The inputs are {sorted(inputs)}; this model takes {names}.")
     checked: Arrays = {}
     rows = -1
-    for field in manifest.client_inputs:
+    for field in fields:
         if field.name not in inputs:
             continue
         array = inputs[field.name] if manifest.batch else inputs[field.name][np.newaxis]
@@ -46,12 +47,11 @@ def check_inputs(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> tupl
         checked[field.name] = array
     if rows < 1:
         raise _invalid("There are no rows; send at least one.")
-    if not shapes_vary(manifest):
-        return checked, rows
-    try:
-        check_named_sizes([(field, _shape(checked.get(field.name))) for field in manifest.client_inputs])
-    except ValueError as err:
-        raise _invalid(f"{err}.") from None
+    if len(fields) > 1:
+        try:
+            check_named_sizes([(field, _shape(checked.get(field.name))) for field in fields])
+        except ValueError as err:
+            raise _invalid(f"{err}.") from None
     return checked, rows
 
 
