@@ -41,6 +41,31 @@ class Steps(nn.Module):
         return {"output": output, "state": new}
 
 
+class Tokens(nn.Module):
+    """The mean of what the mask has, and each id doubled."""
+
+    def forward(self, ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        mean = (ids * attention_mask).sum(dim=1) / attention_mask.sum(dim=1)
+        return {"mean": mean, "doubled": ids * 2}
+
+
+TOKENS = """
+format: torchscript
+file: model.pt
+task: tensor
+inputs:
+  - name: ids
+    kind: tensor
+    datatype: INT64
+    shape: [tokens]
+    max_elements: 64
+    pad: {axis: 0, value: 9, sizes: [4, 16]}
+    mask: attention_mask
+outputs:
+  - {name: mean, datatype: FP32}
+  - {name: doubled, datatype: INT64, shape: [tokens]}
+examples: [{ids: [1, 2, 3]}, {ids: [4, 5, 6]}, {ids: [7]}]
+"""
 GRID = """
 format: torchscript
 file: model.pt
@@ -99,9 +124,9 @@ assert np.allclose(np.concatenate([first.as_numpy("output"), second.as_numpy("ou
 
 @pytest.fixture(scope="module", autouse=True)
 def models(installation: Installation, unlimited_key: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Both models in production."""
+    """The models in production."""
     torch.manual_seed(0)
-    for name, module, manifest in [("grid", Grid(), GRID), ("steps", Steps(), STEPS)]:
+    for name, module, manifest in [("grid", Grid(), GRID), ("steps", Steps(), STEPS), ("tokens", Tokens(), TOKENS)]:
         folder: Path = tmp_path_factory.mktemp(name)
         torch.jit.script(module.eval()).save(folder / "model.pt")
         (folder / "model.yaml").write_text(manifest)
@@ -138,6 +163,18 @@ def test_callers_with_grids_of_different_sizes_get_their_own(client: httpx.Clien
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(one, [1 + i % 7 for i in range(200)]))
+
+
+def test_callers_with_texts_of_different_lengths_share_a_batch(client: httpx.Client) -> None:
+    """Padding reaches neither the mean nor the shape of an answer, whoever else is in the batch."""
+
+    def one(length: int) -> None:
+        ids = [length + i for i in range(length)]
+        outputs = predict(client, "tokens", {"ids": ids})["outputs"]
+        assert outputs == {"mean": float(np.mean(ids)), "doubled": [2 * i for i in ids]}
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(one, [1 + i % 32 for i in range(200)]))
 
 
 def test_a_grid_beyond_its_bound_is_refused(client: httpx.Client) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.manifest_values import check_value
 from penstock_inference.engine.input_checks import check_inputs
-from penstock_inference.versions.trial_rows import trial_rows
+from penstock_inference.versions.trial_rows import other_examples, trial_rows
 
 
 def manifest(*fields: Field, **members: Any) -> Manifest:
@@ -98,3 +98,29 @@ def test_variations_stay_within_the_bounds(
     example = data.draw(st.none() | st.integers(-100 if low is None else low, 100 if high is None else high))
     for value in rows(field, *([] if example is None else [example])):
         check_value(field, value, "x")
+
+
+IMAGE = Field("image", FieldKind.TENSOR, "FP32", shape=["height", "width"])
+MASK = Field("mask", FieldKind.TENSOR, "BOOL", shape=["height", "width"])
+SCALE = Field("scale", FieldKind.NUMBER, "FP32", required=False)
+
+
+@pytest.mark.parametrize(("bound", "size"), [(None, 32), (100, 8), (3, 1)])
+def test_what_varies_has_a_size_within_the_bounds(bound: int | None, size: int) -> None:
+    """Without an example; a name has the same size everywhere, and an input that may be absent is."""
+    small = Field("small", FieldKind.TENSOR, "FP32", shape=["height", "width"], max_elements=bound)
+    batch = trial_rows(manifest(small, MASK, SCALE), 3)
+    assert {name: array.shape for name, array in batch.items()} == {"small": (3, size, size), "mask": (3, size, size)}
+
+
+def test_examples_of_other_shapes_are_tried_alone() -> None:
+    """Those of the first one's shape are rows of one batch."""
+    examples = [{"image": [[1, 2]]}, {"image": [[5]]}, {"image": [[3, 4]]}, {"image": [[6, 7]], "scale": 2}]
+    m = manifest(IMAGE, SCALE, examples=examples)
+    batch = trial_rows(m, 3)
+    assert batch["image"].shape == (3, 1, 2)
+    assert batch["image"][:2].tolist() == [[[1, 2]], [[3, 4]]]
+    assert [{n: a.tolist() for n, a in other.items()} for other in other_examples(m)] == [
+        {"image": [[[5]]]},
+        {"image": [[[6, 7]]], "scale": [2]},
+    ]
