@@ -116,7 +116,7 @@ async def test_a_connection_may_be_lost_several_times(monkeypatch: pytest.Monkey
     monkeypatch.setattr(upstream_module, "_FIRST_PAUSE", 0.001)
     async with ends_connections(losses=3) as upstream:
         answer = await upstream.sender("m", 1, MANIFEST)([Rows([b"abcd"], 1)], time.monotonic() + 30)
-    assert answer == [[b"abcd"]]
+    assert answer == [RawOutputs([b"abcd"])]
 
 
 async def test_a_call_that_ends_every_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
