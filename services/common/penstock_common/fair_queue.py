@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -159,26 +159,23 @@ class FairQueue(Generic[T, R]):
     def _gather(self, bundle: list[Waiting[T, R]], max_rows: int, max_size: int, now: float) -> None:
         """Move requests of the bundle's kind from behind others into it, one a turn; their principals owe the rows."""
         kind = bundle[0].kind
-        ready = [
-            (line, iter([waiting for waiting in islice(line.waiting, _LOOK_AHEAD) if waiting.kind == kind]))
-            for line in self._turns
-        ]
-        taken: set[int] = set()
-        while ready:
-            line, found = ready.pop(0)
+        ready = deque([(line, _of_kind(line.waiting, kind)) for line in self._turns])
+        taken: dict[str, set[int]] = {}
+        while ready and max_rows > 0:
+            line, found = ready.popleft()
             waiting = next(found, None)
-            if waiting is None:
+            if waiting is None or waiting.rows > max_rows or waiting.size > max_size:
                 continue
-            if waiting.rows <= max_rows and waiting.size <= max_size:
-                taken.add(id(waiting))
-                if waiting.alive(now):
-                    bundle.append(waiting)
-                    max_rows -= waiting.rows
-                    max_size -= waiting.size
-                    line.credit -= waiting.rows
-                ready.append((line, found))
-        for line in list(self._turns) if taken else ():
-            self._keep(line, [waiting for waiting in line.waiting if id(waiting) not in taken])
+            taken.setdefault(line.principal, set()).add(id(waiting))
+            if waiting.alive(now):
+                bundle.append(waiting)
+                max_rows -= waiting.rows
+                max_size -= waiting.size
+                line.credit -= waiting.rows
+            ready.append((line, found))
+        for principal, gone in taken.items():
+            line = self._lines[principal]
+            self._keep(line, [waiting for waiting in line.waiting if id(waiting) not in gone])
 
     def _keep(self, line: _Line[T, R], waiting: list[Waiting[T, R]]) -> None:
         """Let these be what waits in a line, in their order."""
@@ -233,6 +230,10 @@ class FairQueue(Generic[T, R]):
         if not line.waiting:
             self._turns.remove(line)  # at once if it is the line whose turn it is
             del self._lines[line.principal]
+
+
+def _of_kind(waiting: Iterable[Waiting[T, R]], kind: Hashable) -> Iterator[Waiting[T, R]]:
+    return (one for one in islice(waiting, _LOOK_AHEAD) if one.kind == kind)
 
 
 def deadline_exceeded() -> PenstockError:
