@@ -11,6 +11,7 @@ import msgspec
 
 from penstock_common.check_report import CheckReport
 from penstock_common.errors import PenstockError
+from penstock_common.file_signature import FileSignature, SignatureRequest, Unreadable
 
 #: Lines of a program's errors that are shown if it ends without an answer.
 _LAST_LINES = 10
@@ -32,6 +33,20 @@ def check(folder: Path) -> CheckReport:
     """
     answer = _answer("check", [str(folder.absolute())], b"")
     return msgspec.json.decode(answer, type=CheckReport)
+
+
+def read_signature(request: SignatureRequest) -> FileSignature:
+    """Return what a model's file says of itself.
+
+    Raises:
+        PenstockError: 422 ``unreadable-model`` with the reason; 503 ``cannot-check`` if it cannot be tried here.
+    """
+    answer = _answer("signature", [], msgspec.json.encode(request))
+    try:
+        return msgspec.json.decode(answer, type=FileSignature)
+    except msgspec.ValidationError:
+        reason = msgspec.json.decode(answer, type=Unreadable).reason
+        raise PenstockError(422, "unreadable-model", reason) from None
 
 
 def _answer(program: str, arguments: list[str], given: bytes) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 
 from penstock_common.check_report import CheckReport
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from penstock_common.manifest import MANIFEST_FILE, Manifest, bad_manifest, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 from penstock_inference.checking.batch_times import best_rows, measure
 from penstock_inference.engine.message import Arrays
@@ -55,14 +55,10 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes())
     except OSError as err:
-        detail = (
-            f"{folder / MANIFEST_FILE} cannot be read ({err.strerror}); penstock import writes one for a model's file."
-        )
-        raise PenstockError(422, "bad-manifest", detail) from None
+        raise bad_manifest(f"cannot be read ({err.strerror}); penstock import writes it for a model's file") from None
     check_manifest_values(manifest)
     if not (folder / manifest.file).exists():
-        detail = f"file: {folder / manifest.file} does not exist; put the model's file there, or correct the path."
-        raise PenstockError(422, "bad-manifest", detail)
+        raise bad_manifest(f"file: {manifest.file!r} is not in the folder; put it there, or correct the path")
     return manifest
 
 

@@ -89,7 +89,7 @@ async def test_a_model_that_would_answer_wrongly_does_not_pass(tmp_path: Path, f
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"file": "absent.onnx"}, "absent.onnx does not exist"),
+        ({"file": "absent.onnx"}, "'absent.onnx' is not in the folder"),
         ({"labels": ["a", "a"]}, "labels: a label is named twice"),
         ({"outputs": [Output("z", "FP32"), Output("y", "FP32", shape=[3])]}, "the file gives 'y'"),
         ({"format": Format.LIGHTGBM}, "lightgbm"),
