@@ -18,6 +18,7 @@ from penstock_common.registry_follow import follow
 from penstock_common.telemetry import configure_tracing
 from penstock_inference.health import HealthBoard
 from penstock_inference.runners.forker import Forker
+from penstock_inference.runners.landlock import landlock_version
 from penstock_inference.servicer import Servicer
 from penstock_inference.settings import InferenceSettings
 from penstock_inference.tracing import server_interceptors
@@ -44,7 +45,8 @@ GRPC_OPTIONS = [
 
 async def serve(settings: InferenceSettings) -> None:
     """Run until SIGTERM or SIGINT, then leave without losing a message."""
-    _hide_memory()
+    if not landlock_version():
+        _hide_memory()
     freeze_startup_objects()
     stop_tracing = configure_tracing("inference")
     leaving = asyncio.Event()
@@ -81,9 +83,9 @@ async def serve(settings: InferenceSettings) -> None:
         server = grpc.aio.server(interceptors=server_interceptors(), options=GRPC_OPTIONS)
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         board.add_to(server)
-        server.add_insecure_port(f"{settings.host}:{settings.port}")
+        address = _listen(server, settings)
         await server.start()
-        log.info("listening", port=settings.port)
+        log.info("listening", address=address)
 
         async def show_health() -> None:
             while True:
@@ -116,5 +118,20 @@ async def serve(settings: InferenceSettings) -> None:
 
 
 def _hide_memory() -> None:
-    """Keep other processes of this user, such as the models', from this one's memory and environment: the token."""
+    """Keep other processes of this user, such as the models', from this one's memory and environment: the token.
+
+    Landlock keeps the models from them anyway; without this, tools of the same user can look at the process.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _listen(server: grpc.aio.Server, settings: InferenceSettings) -> str:
+    """Bind the pod's address and return it."""
+    if settings.socket is None:
+        address = f"{settings.host}:{settings.port}"
+        server.add_insecure_port(address)
+    else:
+        address = f"unix:{settings.socket}"
+        server.add_insecure_port(address)
+        settings.socket.chmod(0o600)
+    return address

@@ -26,6 +26,7 @@ from penstock_common.tensors import input_arrays
 from penstock_common.version import VERSION
 from penstock_inference import servicer as edge
 from penstock_inference.engine.engine import Engine
+from penstock_inference.engine.message import Answer, Message
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.metrics import REQUESTS, VersionMetrics
 from tests.unit.inference.fake_runner import FakeRunner
@@ -264,6 +265,24 @@ async def test_the_principal_in_the_metadata_gives_a_message_its_turn(
     model.gate.set()
     await asyncio.gather(*calls)
     assert order.index(2) <= 1 + 4 * 5
+
+
+async def test_a_message_that_another_pod_had_is_known_as_such(
+    stub: Stub, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Envoy's count of its attempts."""
+    gate.set()
+    retried: list[bool] = []
+    submit = Engine.submit
+
+    def recorded(engine: Engine, message: Message) -> Answer:
+        retried.append(message.retried)
+        return submit(engine, message)
+
+    monkeypatch.setattr(Engine, "submit", recorded)
+    for metadata in ([], [("x-envoy-attempt-count", "1")], [("x-envoy-attempt-count", "2")]):
+        await stub.ModelInfer(request(), metadata=metadata)
+    assert retried == [False, False, True]
 
 
 async def test_a_refusal_of_this_pod_sends_envoy_to_another(stub: Stub, gate: threading.Event) -> None:

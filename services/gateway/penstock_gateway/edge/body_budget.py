@@ -55,17 +55,25 @@ class BodyBudget:
             raise refusal
         self._add(principal, size)
 
+    def try_take(self, principal: str, size: int) -> bool:
+        """Hold ``size`` bytes for a body of ``principal`` if there is room and nobody waits before it."""
+        if self._waiting and size > _SMALL:
+            return False
+        of_key = self._of_key.get(principal, 0) + size
+        if of_key > self._per_key or self.held + size > self._in_all:
+            return False
+        self._of_key[principal] = of_key
+        self.held += size
+        return True
+
     async def wait(self, principal: str, size: int, seconds: float) -> None:
         """Hold ``size`` bytes for a body of ``principal`` as soon as there is room.
 
         Raises:
             PenstockError: as of ``take``, if there is none within ``seconds`` or if too many wait already.
         """
-        if size <= _SMALL or not self._waiting:
-            refusal = self._refusal(principal, size)
-            if refusal is None:
-                self._add(principal, size)
-                return
+        if self.try_take(principal, size):
+            return
         if len(self._waiting) >= self._max_waiting or self._waiting_of(principal) >= (self._max_waiting + 1) // 2:
             raise self._refusal(principal, size) or self._full()
         waiting = _Waiting(principal, size)
@@ -154,6 +162,13 @@ class Hold:
         self._budget = budget
         self._principal = principal
         self._size = 0
+
+    def try_take(self, size: int) -> bool:
+        """Hold ``size`` bytes if there is room now, which needs no coroutine."""
+        if self._budget.try_take(self._principal, size):
+            self._size += size
+            return True
+        return False
 
     async def wait(self, size: int, seconds: float) -> None:
         """Hold ``size`` bytes as soon as there is room; raises what ``BodyBudget.wait`` does.

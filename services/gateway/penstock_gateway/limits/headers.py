@@ -6,6 +6,7 @@ here it is the row.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import msgspec
@@ -29,12 +30,17 @@ class RateState(msgspec.Struct):
 def ratelimit_headers(state: RateState) -> list[tuple[bytes, bytes]]:
     """``RateLimit-Policy`` and ``RateLimit``, and ``Retry-After`` on a refusal."""
     fields = [
-        (b"ratelimit-policy", f'"{POLICY}";q={state.limit};qu="rows";w={math.ceil(state.window_seconds)}'.encode()),
+        (b"ratelimit-policy", _policy(state.limit, state.window_seconds)),
         (b"ratelimit", f'"{POLICY}";r={state.remaining};t={math.ceil(state.reset_seconds)}'.encode()),
     ]
     if not state.allowed:
         fields.append((b"retry-after", b"%d" % max(1, math.ceil(state.retry_after))))
     return fields
+
+
+@functools.lru_cache
+def _policy(limit: int, window_seconds: float) -> bytes:
+    return f'"{POLICY}";q={limit};qu="rows";w={math.ceil(window_seconds)}'.encode()
 
 
 def rate_limited(state: RateState, cost: int, bytes_per_row: int) -> PenstockError:

@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def run_parent(server: int, connection: int, prepare: Callable[[], None], load: 
     if os.getppid() != server:
         return
     prepare()
+    tempfile.tempdir = "/nonexistent"  # a model cannot write files, and looking for a folder would be an error
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         raise RuntimeError(f"The import started {threads - 1} threads, which a forked process would lack.")

@@ -1,8 +1,12 @@
-"""Which versions should be on this pod: those that an alias names, of the models of its pool."""
+"""Which versions should be on this pod: those that an alias names, of the models of its pool.
+
+While one of these is not ready, the newest earlier target of its alias that is ready stays; if one cannot be loaded,
+an earlier target is loaded in its place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from penstock_common.pools import matches
 from penstock_common.registry_models import PRODUCTION, AliasTarget, Model, Snapshot, Version
@@ -39,14 +43,23 @@ class DesiredVersions:
         """Return whether ``unload`` was called for the model, and ``load`` not since."""
         return model in self._unloaded
 
-    def keys(self) -> set[VersionKey]:
-        return {
-            (model.name, target.version)
-            for model in self._models.values()
-            if model.name not in self._unloaded
-            for targets in model.aliases.values()
-            for target in targets
-        }
+    def keys(self, ready: Set[VersionKey], failed: Set[VersionKey]) -> set[VersionKey]:
+        """Return what should be here.
+
+        Args:
+            ready: the versions here that answer.
+            failed: those that could not be loaded.
+        """
+        wanted: set[VersionKey] = set()
+        for model in self._models.values():
+            if model.name in self._unloaded:
+                continue
+            for alias, targets in model.aliases.items():
+                named = _keys(model, targets)
+                wanted |= named
+                if not named <= ready:
+                    wanted |= _in_their_place(model, alias, ready, failed, needed=bool(named & failed))
+        return wanted
 
     def version(self, key: VersionKey) -> Version:
         """Return what the registry knows of one of ``keys()``."""
@@ -61,3 +74,23 @@ class DesiredVersions:
         """Return the versions that an alias names, with their weights; an empty ``alias`` is production."""
         known = self._models.get(model)
         return known.aliases.get(alias or PRODUCTION, []) if known else []
+
+    def earlier_targets(self, model: str, alias: str) -> list[list[AliasTarget]]:
+        """Return what an alias named before, newest first; an empty ``alias`` is production."""
+        known = self._models.get(model)
+        return known.earlier.get(alias or PRODUCTION, []) if known else []
+
+
+def _keys(model: Model, targets: Sequence[AliasTarget]) -> set[VersionKey]:
+    return {(model.name, target.version) for target in targets}
+
+
+def _in_their_place(
+    model: Model, alias: str, ready: Set[VersionKey], failed: Set[VersionKey], *, needed: bool
+) -> set[VersionKey]:
+    """Return the newest earlier target of an alias that is ready or, if one is ``needed``, that may become so."""
+    for targets in model.earlier.get(alias, []):
+        named = _keys(model, targets)
+        if named <= ready or (needed and not named & failed):
+            return named
+    return set()

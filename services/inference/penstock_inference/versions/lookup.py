@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from penstock_common.registry_models import PRODUCTION
+from penstock_common.registry_models import PRODUCTION, AliasTarget
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.versions.hosted import HostedVersion, State
 from penstock_inference.versions.reconciler import Reconciler
@@ -37,13 +37,11 @@ class VersionLookup:
         return hosted
 
     def model_ready(self, model: str, version: str = "") -> bool:
-        """Return whether the version is loaded and warm; for an alias, whether all that it names are."""
+        """Return whether the version is loaded and warm; for an alias, whether all that it means now are."""
         if not self._desired.has_model(model):
             return False
-        targets = self._desired.targets(model, version)
-        numbers = [int(version)] if version.isdecimal() else [target.version for target in targets]
-        named = [self._hosted.get((model, number)) for number in numbers]
-        return bool(named) and all(hosted is not None and hosted.state is State.READY for hosted in named)
+        targets = [AliasTarget(int(version))] if version.isdecimal() else self._meant(model, version)
+        return self._ready(model, targets)
 
     def ready_models(self) -> set[str]:
         """Return the models whose production alias is ready."""
@@ -67,11 +65,24 @@ class VersionLookup:
     def _look_up(self, model: str, version: str) -> HostedVersion | None:
         if version.isdecimal():
             return self._hosted.get((model, int(version)))
-        targets = self._desired.targets(model, version)
+        targets = self._meant(model, version)
         if not targets:
             return None
         chosen = random.choices(targets, [target.weight for target in targets])[0]  # noqa: S311 (traffic split)
         return self._hosted.get((model, chosen.version))
+
+    def _meant(self, model: str, alias: str) -> list[AliasTarget]:
+        """Return the targets of an alias or, while one of them is not ready, the newest earlier ones that are."""
+        targets = self._desired.targets(model, alias)
+        if targets and not self._ready(model, targets):
+            for earlier in self._desired.earlier_targets(model, alias):
+                if self._ready(model, earlier):
+                    return earlier
+        return targets
+
+    def _ready(self, model: str, targets: list[AliasTarget]) -> bool:
+        named = [self._hosted.get((model, target.version)) for target in targets]
+        return bool(named) and all(hosted is not None and hosted.state is State.READY for hosted in named)
 
 
 def _not_ready(hosted: HostedVersion) -> PodRefusalError:

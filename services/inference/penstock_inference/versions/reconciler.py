@@ -2,7 +2,8 @@
 
 After a promotion the new version is loaded and warm before the old one goes: a
 version that no alias names any more is kept for a while, for gateways that have
-not heard of the change yet. A version that cannot be loaded touches no other.
+not heard of the change yet. A version that cannot be loaded touches no other, and
+what its alias named before answers in its place.
 """
 
 from __future__ import annotations
@@ -126,7 +127,9 @@ class Reconciler:
             self._reconcile()
 
     def _reconcile(self) -> None:
-        wanted = self.desired.keys()
+        ready = {key for key, hosted in self.hosted.items() if hosted.state is State.READY}
+        failed = {key for key, hosted in self.hosted.items() if hosted.state is State.UNAVAILABLE}
+        wanted = self.desired.keys(ready, failed)
         for key in wanted:
             if key in self.hosted and self.hosted[key].digest != artifact_digest(self.desired.version(key)):
                 # The registry was rebuilt: the number now means another artifact, as which this one must not answer.
@@ -134,7 +137,7 @@ class Reconciler:
                 task.add_done_callback(self._closing.discard)
             if key not in self.hosted:
                 hosted = self.hosted[key] = HostedVersion(self.desired.version(key))
-                hosted.loading = asyncio.create_task(self._loader.keep_loaded(hosted, self._changed))
+                hosted.loading = asyncio.create_task(self._loader.keep_loaded(hosted, self._state_changed))
             self.hosted[key].unnamed_since = None
         for key, hosted in self.hosted.items():
             if key not in wanted and hosted.unnamed_since is None:
@@ -162,6 +165,11 @@ class Reconciler:
             closed.metrics.remove()
         if not any(name == model for name, _ in self.hosted):
             remove_model_series(model)
+
+    def _state_changed(self) -> None:
+        """A version has become ready or has failed, so another one may be needed now, or not any more."""
+        self._reconcile()
+        self._changed()
 
     def _changed(self) -> None:
         LOADED.set(sum(hosted.state is State.READY for hosted in self.hosted.values()))

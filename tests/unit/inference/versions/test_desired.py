@@ -29,7 +29,7 @@ def desired(regression: Manifest) -> DesiredVersions:
 
 def test_every_version_that_an_alias_names_is_wanted(desired: DesiredVersions) -> None:
     """Both of a canary, once; nothing of another pool's model or of one without an alias."""
-    assert desired.keys() == {("spam", 1), ("spam", 2)}
+    assert desired.keys(set(), set()) == {("spam", 1), ("spam", 2)}
     assert desired.version(("spam", 2)).version == 2
     assert [desired.has_model(name) for name in ("spam", "ham", "slow-1")] == [True, True, False]
 
@@ -44,6 +44,40 @@ def test_an_alias_resolves_to_its_weighted_targets(desired: DesiredVersions) -> 
 def test_an_unloaded_model_is_not_wanted_until_it_is_loaded(desired: DesiredVersions) -> None:
     """A new snapshot does not bring it back."""
     desired.unload("spam")
-    assert desired.keys() == set()
+    assert desired.keys(set(), set()) == set()
     desired.load("spam")
-    assert desired.keys() == {("spam", 1), ("spam", 2)}
+    assert desired.keys(set(), set()) == {("spam", 1), ("spam", 2)}
+
+
+@pytest.fixture
+def promoted(regression: Manifest) -> DesiredVersions:
+    """Production pointed at versions 1, 2 and 3 in turn."""
+    versions = {n: Version("spam", n, regression, [], "now") for n in (1, 2, 3)}
+    earlier = {"production": [[AliasTarget(2)], [AliasTarget(1)]]}
+    desired = DesiredVersions(["*"])
+    desired.update(Snapshot("1", [Model("spam", 1, versions, {"production": [AliasTarget(3)]}, earlier=earlier)]))
+    return desired
+
+
+def numbers(desired: DesiredVersions, ready: set[int], failed: set[int]) -> set[int]:
+    keys = desired.keys({("spam", n) for n in ready}, {("spam", n) for n in failed})
+    return {number for _, number in keys}
+
+
+@pytest.mark.parametrize(
+    ("ready", "failed", "wanted"),
+    [
+        (set(), set(), {3}),  # nothing is here yet: only the present target is loaded
+        ({1}, set(), {3, 1}),  # what answers stays for as long as the present target loads
+        ({3, 2, 1}, set(), {3}),
+        (set(), {3}, {3, 2}),  # the present target cannot be loaded: the one before it is
+        (set(), {3, 2}, {3, 1}),
+        ({1}, {3, 2}, {3, 1}),
+        (set(), {3, 2, 1}, {3}),
+    ],
+)
+def test_an_earlier_target_stays_or_is_loaded_in_place_of_a_broken_one(
+    promoted: DesiredVersions, ready: set[int], failed: set[int], wanted: set[int]
+) -> None:
+    """The newest that is ready, or that could become so if it is needed."""
+    assert numbers(promoted, ready, failed) == wanted

@@ -65,8 +65,12 @@ def label(name: str, number: int, built: int) -> bytes:
     return f"{name} {number} {built}".encode()
 
 
-def snapshot(built: int = 1, **aliases: int) -> Snapshot:
-    """Models with versions 1 to 3 and ``production`` at the given one, in a registry built for the n-th time."""
+def snapshot(built: int = 1, before: tuple[int, ...] = (), **aliases: int) -> Snapshot:
+    """Models with versions 1 to 3 and ``production`` at the given one, in a registry built for the n-th time.
+
+    Args:
+        before: what ``production`` pointed at before, newest first.
+    """
     models = []
     for name, number in aliases.items():
         versions = {}
@@ -74,7 +78,8 @@ def snapshot(built: int = 1, **aliases: int) -> Snapshot:
             content = label(name, n, built)
             files = [FileRef("label", len(content), hashlib.sha256(content).hexdigest())]
             versions[n] = Version(name, n, MANIFEST, files, "now")
-        models.append(Model(name, 1, versions, {"production": [AliasTarget(number)]}))
+        earlier = {"production": [[AliasTarget(n)] for n in before]}
+        models.append(Model(name, 1, versions, {"production": [AliasTarget(number)]}, earlier=earlier))
     return Snapshot(str(aliases), models)
 
 
@@ -209,8 +214,38 @@ async def test_a_pause_after_a_permanent_failure_ends_at_once(
     assert versions.model_ready("spam")
 
 
+async def test_a_pod_that_starts_with_a_broken_version_serves_the_one_before(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the present version can be loaded after all; then the earlier one goes."""
+    monkeypatch.setattr(fetch_and_load, "_MAX_PERMANENT_SECONDS", 0.02)
+    registry.broken |= {("spam", 3), ("spam", 2)}
+    await reconciler.update(snapshot(spam=3, before=(2, 1)))
+    await until(lambda: versions.model_ready("spam"))
+    assert (await versions.find("spam")).version.version == 1
+    await reconciler.unload_expired()
+    assert versions.model_ready("spam", "1")
+    registry.broken.clear()
+    await until(lambda: versions.model_ready("spam", "3"))
+    assert (await versions.find("spam")).version.version == 3
+    await reconciler.unload_expired()
+    assert [row[1:3] for row in versions.index()] == [(3, State.READY)]
+
+
+async def test_a_version_stays_for_as_long_as_its_successor_loads(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry
+) -> None:
+    """Its retention begins when the successor is ready: a large model may load for longer than that."""
+    await reconciler.update(snapshot(spam=1))
+    registry.broken.add(("spam", 2))
+    await reconciler.update(snapshot(spam=2, before=(1,)))
+    await until(lambda: any(row[2] is State.UNAVAILABLE for row in versions.index()))
+    await reconciler.unload_expired()
+    assert (await versions.find("spam")).version.version == 1
+
+
 async def test_a_version_whose_process_ends_is_started_again(
-    reconciler: Reconciler, versions: VersionLookup, forker: FakeForker
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry, forker: FakeForker
 ) -> None:
     """Until it is, its requests are this pod's refusal; the restart is counted, and nothing is fetched again."""
     await reconciler.update(snapshot(spam=1))
@@ -221,6 +256,7 @@ async def test_a_version_whose_process_ends_is_started_again(
     await until(lambda: versions.model_ready("spam"))
     assert await versions.find("spam") is hosted
     assert RESTARTS.labels("spam", "sigkill")._value.get() == before + 1
+    assert registry.fetched == [("spam", 1)]
     outputs = await hosted.engine.submit(Message({"x": np.ones((1, 3), np.float32)}, time.monotonic() + 10))
     assert outputs[0].tolist() == [3]
 
