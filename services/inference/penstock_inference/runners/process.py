@@ -41,6 +41,9 @@ _STILL_SECONDS = 4 * BEAT_SECONDS
 #: Seconds that the parent has to say how a process ended whose socket is closed.
 _OBITUARY_SECONDS = 5.0
 
+#: Ends of a load that the same files would have again; what the kernel or the server ended may be for want of memory.
+_OWN_ENDS = frozenset({"exit", "sigabrt", "sigfpe", "sigill", "sigsegv", "sigsys"})
+
 _decode = msgspec.msgpack.Decoder(FromProcess).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -140,7 +143,8 @@ class ModelProcess:
         try:
             reply = await self._next_reply()
         except ProcessEndedError:
-            raise LoadFailedError(f"{self.reason} while the model was loaded") from None
+            own = self.cause in _OWN_ENDS
+            raise LoadFailedError(f"{self.reason} while the model was loaded", permanent=own) from None
         if isinstance(reply, Failed):
             bound = f"needs more than {self._memory_bytes // 2**20} MB: " if reply.out_of_memory else ""
             raise LoadFailedError(f"{bound}{reply.kind}: {reply.text}", permanent=not reply.out_of_memory)
