@@ -1,7 +1,8 @@
-"""``penstock up`` and ``down`` for a user: taken ports, interruptions, second runs."""
+"""``penstock up`` and ``down`` for a user: taken ports, interruptions, second runs; a model from its file to an answer."""
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import ssl
@@ -11,6 +12,8 @@ import time
 from pathlib import Path
 
 import httpx
+import lightgbm
+import numpy as np
 import psutil
 import pytest
 
@@ -103,3 +106,28 @@ def test_up_twice_changes_nothing_and_down_leaves_no_process(tmp_path: Path) -> 
         installation.down()
     assert processes_of(tmp_path) == []
     assert installation.penstock("status", "--json", check=False).returncode == 3
+
+
+def test_a_file_is_imported_checked_pushed_and_answers(installation: Installation, tmp_path: Path) -> None:
+    """What ``import`` writes serves as the framework itself answers; an artifact that fails its check is not registered."""
+    features = np.random.default_rng(0).normal(size=(60, 2))
+    model = lightgbm.LGBMClassifier(n_estimators=5, min_child_samples=2, verbose=-1).fit(features, features[:, 0] > 0)
+    model.booster_.save_model(tmp_path / "trees.txt")
+    folder = tmp_path / "artifact"
+    labels = ("--labels", "low,high", "--example", '{"input": [0.5, -1.0]}')
+    found = installation.json("import", str(tmp_path / "trees.txt"), "--output", str(folder), *labels)
+    assert found["check"]["passed"] and found["check"]["examples"] == 1
+    assert found["next"] == f"penstock push trees {folder}"
+    version = installation.json("push", "trees", str(folder))["version"]
+    installation.penstock("promote", "trees", str(version))
+    answer = json.loads(installation.penstock("predict", "trees", '{"input": [0.5, -1.0]}').stdout)
+    assert answer["probabilities"]["high"] == pytest.approx(model.predict_proba([[0.5, -1.0]])[0, 1], abs=1e-4)
+
+    manifest = folder / "model.yaml"
+    manifest.write_text(manifest.read_text().replace("- low\n", "- low\n- middle\n").replace("  - 2", "  - 3"))
+    report = installation.penstock("check", str(folder), "--json", check=False)
+    assert report.returncode == 1 and not json.loads(report.stdout)["passed"]
+    refused = installation.penstock("push", "trees", str(folder), check=False)
+    assert refused.returncode == 1 and "Nothing was registered" in refused.stderr
+    (listed,) = [entry for entry in installation.json("models") if entry["name"] == "trees"]
+    assert list(listed["versions"]) == [str(version)]

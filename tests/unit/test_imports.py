@@ -38,13 +38,18 @@ ROOMS = {
     "inference": [
         "__main__",
         "runner_program",
+        "check",
+        "signature",
+        "signature_program",
         "server",
         "servicer",
         "health",
         "tracing",
         "infer_response",
+        "checking",
         "versions",
         "engine",
+        "signatures",
         "runners",
         "metrics",
         "settings",
@@ -127,4 +132,4 @@ def test_a_room_imports_only_rooms_below_it(service: str) -> None:
 def test_only_the_composition_root_reads_settings(service: str) -> None:
     """Every other room gets its settings as arguments."""
     roots = {above for above, below in room_arrows(service) if below == "settings"}
-    assert roots <= {"__main__", "app", "server"}
+    assert roots <= {"__main__", "app", "check", "server"}

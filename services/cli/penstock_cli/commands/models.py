@@ -13,9 +13,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from penstock_cli import inference_programs
 from penstock_cli.commands.promotion import describe_targets
 from penstock_cli.gateway import ask_gateway
 from penstock_cli.registry import ask_registry, registry_access
+from penstock_cli.report_table import failure
 from penstock_cli.settings import LocalSettings
 from penstock_cli.terminal import AsJson, ModelName, console, errors_for_the_user, print_table
 from penstock_common.errors import PenstockError
@@ -44,10 +46,15 @@ def push(
     model: ModelName,
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Has model.yaml and its files.")],
     why: Why = "",
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not try the model first, as penstock check does.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Register a folder as a new version."""
+    """Register a folder as a new version, once a check has shown that pods would serve it."""
     with errors_for_the_user() as settings:
+        if not no_check:
+            _check(folder)
         version = ask_registry(
             settings, "publish", lambda c: c.publish(model, folder, metrics={}, lineage={}, by=getuser(), why=why)
         )
@@ -57,6 +64,23 @@ def push(
             console.print(
                 f"{model} version {version.version} is registered; next: penstock promote {model} {version.version}"
             )
+
+
+def _check(folder: Path) -> None:
+    """Try a model if this machine can.
+
+    Raises:
+        PenstockError: 422 ``check-failed`` if a pod would not serve it.
+    """
+    reason = inference_programs.why_not_here()
+    if reason:
+        print(f"not checked: {reason}", file=sys.stderr)
+        return
+    report = inference_programs.check(folder)
+    if not report.passed:
+        error = failure(folder, report)
+        error.detail += " Nothing was registered; --no-check registers it all the same."
+        raise error
 
 
 @app.command(epilog="Example: penstock models")

@@ -41,12 +41,23 @@ _STILL_SECONDS = 4 * BEAT_SECONDS
 #: Seconds that the parent has to say how a process ended whose socket is closed.
 _OBITUARY_SECONDS = 5.0
 
+#: Ends of a load that the same files would have again; what the kernel or the server ended may be for want of memory.
+_OWN_ENDS = frozenset({"exit", "sigabrt", "sigfpe", "sigill", "sigsegv", "sigsys"})
+
 _decode = msgspec.msgpack.Decoder(FromProcess).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class LoadFailedError(Exception):
-    """A model could not be loaded; the text says why, in the words of its framework."""
+    """A model could not be loaded; the text says why, in the words of its framework.
+
+    Args:
+        permanent: the same files would fail again on this pod, whenever they are tried.
+    """
+
+    def __init__(self, text: str, *, permanent: bool = False) -> None:
+        super().__init__(text)
+        self.permanent = permanent
 
 
 class ModelFailedError(Exception):
@@ -68,6 +79,7 @@ class ModelProcess:
         load_seconds: that its load may take.
 
     Attributes:
+        load_seconds: that its load and the trials of the model took; 0 before.
         cause: why the server killed it, or how it ended: one of a few words, for a metric. Empty while it lives.
         reason: the same as a sentence.
         ended: set once it has ended.
@@ -103,6 +115,7 @@ class ModelProcess:
         self._reply: asyncio.Future[FromProcess] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection.fileno(), self._read)
+        self.load_seconds = 0.0
         self.cause = ""
         self.reason = ""
         self.ended = asyncio.Event()
@@ -130,14 +143,16 @@ class ModelProcess:
         try:
             reply = await self._next_reply()
         except ProcessEndedError:
-            raise LoadFailedError(f"{self.reason} while the model was loaded") from None
+            own = self.cause in _OWN_ENDS
+            raise LoadFailedError(f"{self.reason} while the model was loaded", permanent=own) from None
         if isinstance(reply, Failed):
             bound = f"needs more than {self._memory_bytes // 2**20} MB: " if reply.out_of_memory else ""
-            raise LoadFailedError(f"{bound}{reply.kind}: {reply.text}")
+            raise LoadFailedError(f"{bound}{reply.kind}: {reply.text}", permanent=not reply.out_of_memory)
         if not isinstance(reply, Loaded):
             self.kill("protocol", "its process broke the protocol")
             raise LoadFailedError(self.reason)
         self._run_bound = self._run_seconds
+        self.load_seconds = reply.seconds
 
     async def run(self, batch: Sequence[dict[str, NDArray[Any]]], rows: int) -> list[NDArray[Any]]:
         """Run the rows of several messages; their inputs have the same names, types and shapes of a row.

@@ -60,6 +60,21 @@ class ScikitLearnRunner:
 def load(path: Path, manifest: Manifest, threads: int) -> ScikitLearnRunner:
     """Load a ``.skops`` file."""
     threadpoolctl.threadpool_limits(threads)
+    return ScikitLearnRunner(load_estimator(path), manifest)
+
+
+def load_pickled(path: Path, manifest: Manifest, threads: int) -> ScikitLearnRunner:
+    """Load a file of ``joblib.dump`` or ``pickle.dump``, which may run any code: the operator has to allow it."""
+    threadpoolctl.threadpool_limits(threads)
+    return ScikitLearnRunner(load_pickled_estimator(path), manifest)
+
+
+def load_estimator(path: Path) -> Any:
+    """Return what a ``.skops`` file holds.
+
+    Raises:
+        ModelMismatchError: naming the types that are not known to be harmless.
+    """
     untrusted = skops.io.get_untrusted_types(file=path)
     unknown = [name for name in untrusted if not name.startswith("sklearn.")]
     if unknown:
@@ -67,13 +82,12 @@ def load(path: Path, manifest: Manifest, threads: int) -> ScikitLearnRunner:
             f"The file holds types that are not known to be harmless: {', '.join(unknown)}. Leave them out of the "
             "pipeline, or convert it to ONNX with skl2onnx."
         )
-    return ScikitLearnRunner(skops.io.load(path, trusted=untrusted), manifest)
+    return skops.io.load(path, trusted=untrusted)
 
 
-def load_pickled(path: Path, manifest: Manifest, threads: int) -> ScikitLearnRunner:
-    """Load a file of ``joblib.dump`` or ``pickle.dump``, which may run any code: the operator has to allow it."""
-    threadpoolctl.threadpool_limits(threads)
-    return ScikitLearnRunner(joblib.load(path), manifest)
+def load_pickled_estimator(path: Path) -> Any:
+    """Return what a pickle holds; it may run any code."""
+    return joblib.load(path)
 
 
 def _listed(array: Any) -> list[Any] | None:

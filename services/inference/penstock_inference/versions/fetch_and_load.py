@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
 
 import structlog
 
+from penstock_common.manifest import Format
 from penstock_inference.engine.engine import Engine
 from penstock_inference.metrics import LOAD_FAILURES, RESTARTS
 from penstock_inference.runners.forker import Forker
@@ -21,6 +23,10 @@ from penstock_inference.versions.load_gate import LoadGate
 log = structlog.get_logger()
 
 _MAX_BACK_OFF_SECONDS = 30.0
+#: After a failure that the same files would have again. Another artifact, other settings (with which a pod starts anew)
+#: and a request to load the model are tried at once.
+_FIRST_PERMANENT_SECONDS = 30.0
+_MAX_PERMANENT_SECONDS = 600.0
 #: A process that lived for so long did not end for what ended those before it.
 _HEALTHY_SECONDS = 60.0
 #: Processes in a row that are replaced without a pause.
@@ -62,7 +68,8 @@ class VersionLoader:
     async def keep_loaded(self, hosted: HostedVersion, on_change: Callable[[], None]) -> None:
         """Load a version, again whenever its process ends, until cancelled.
 
-        A load that fails, and a process that ends soon after others, are followed by a jittered, growing pause.
+        A load that fails, and a process that ends soon after others, are followed by a jittered, growing pause: up to
+        half a minute if the registry, the memory or the machine may be the cause, up to ten minutes if the model is.
 
         Args:
             on_change: called whenever the version's state has changed.
@@ -85,7 +92,7 @@ class VersionLoader:
                     exc_info=not isinstance(err, LoadFailedError),
                 )
                 on_change()
-                await _pause(failures)
+                await _pause(hosted, failures, permanent=isinstance(err, LoadFailedError) and err.permanent)
                 continue
             failures = 0
             on_change()
@@ -105,16 +112,12 @@ class VersionLoader:
             if crashes > _REPLACED_AT_ONCE:
                 hosted.failed(f"{process.reason}, {crashes} times in a row")
                 on_change()
-                await _pause(crashes - _REPLACED_AT_ONCE)
+                await _pause(hosted, crashes - _REPLACED_AT_ONCE, permanent=False)
 
     async def _load(self, hosted: HostedVersion) -> ModelProcess:
         version = hosted.version
         started = time.monotonic()
-        if version.manifest.format in CODE_FORMATS and not self._allow_code:
-            raise LoadFailedError(
-                f"Models of the format {version.manifest.format} run code of whoever made them; this pool does not allow "
-                "that. Use another format, or set PENSTOCK_INFERENCE_ALLOW_CODE=true on a pool that trusts its publishers."
-            )
+        refuse_code(version.manifest.format, self._allow_code)
         folder = await self._cache.fetch(version)
         file_bytes = sum(file.size for file in version.files)
         async with self._gate.admitted(file_bytes, at_once=hosted.was_ready) as memory_bytes:
@@ -143,6 +146,28 @@ class VersionLoader:
         )
 
 
-async def _pause(failures: int) -> None:
-    pause = min(_MAX_BACK_OFF_SECONDS, 2.0 ** min(failures, 5))
-    await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+def refuse_code(format_: Format, allow_code: bool) -> None:
+    """Refuse a format that runs code of whoever made the model.
+
+    Raises:
+        LoadFailedError: the settings do not allow it.
+    """
+    if format_ in CODE_FORMATS and not allow_code:
+        raise LoadFailedError(
+            f"Models of the format {format_} run code of whoever made them; this pool does not allow "
+            "that. Use another format, or set PENSTOCK_INFERENCE_ALLOW_CODE=true on a pool that trusts its publishers.",
+            permanent=True,
+        )
+
+
+def pause_seconds(failures: int, *, permanent: bool) -> float:
+    """Return the seconds between the n-th failure in a row and the next try, before jitter."""
+    first, longest = (_FIRST_PERMANENT_SECONDS, _MAX_PERMANENT_SECONDS) if permanent else (2.0, _MAX_BACK_OFF_SECONDS)
+    return min(longest, first * 2.0 ** min(failures - 1, 10))
+
+
+async def _pause(hosted: HostedVersion, failures: int, *, permanent: bool) -> None:
+    seconds = pause_seconds(failures, permanent=permanent) * random.uniform(0.5, 1.0)  # noqa: S311 (jitter)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(hosted.try_now.wait(), seconds)
+    hosted.try_now.clear()

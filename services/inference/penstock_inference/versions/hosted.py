@@ -28,6 +28,7 @@ class HostedVersion:
         reason: why the newest load failed, or why its process ended; empty if READY.
         settled: set when the version is READY, when its first load has failed, or when it is closed.
         unnamed_since: the ``time.monotonic()`` since which no alias names the version; None while one does.
+        try_now: ends the pause after a failed load.
         loading: the task that loads it, and again whenever its process ends.
         metrics: its series; whoever hosts it removes them.
     """
@@ -39,6 +40,7 @@ class HostedVersion:
         self.reason = ""
         self.settled = asyncio.Event()
         self.unnamed_since: float | None = None
+        self.try_now = asyncio.Event()
         self.loading: asyncio.Task[None] | None = None
         self.metrics = VersionMetrics(version.model, version.version)
         self._engine: Engine | None = None
@@ -67,6 +69,13 @@ class HostedVersion:
         """Become LOADING again, because the process ended."""
         self._process = None
         self.state, self.reason = State.LOADING, reason
+
+    def try_again(self) -> None:
+        """Become LOADING again at once, if the newest load has failed."""
+        if self.state is State.UNAVAILABLE:
+            self.state = State.LOADING
+            self.settled.clear()
+            self.try_now.set()
 
     def failed(self, reason: Exception | str) -> None:
         """Become UNAVAILABLE; messages that wait go to another pod."""

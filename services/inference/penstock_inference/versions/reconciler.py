@@ -99,10 +99,16 @@ class Reconciler:
         await self._unload(expired)
 
     async def load_model(self, name: str) -> None:
-        """Host a model again after ``unload_model``; return when each of its versions is READY or has failed."""
+        """Host a model again after ``unload_model``, or try again to load what has failed.
+
+        Return when each of its versions is READY or has failed.
+        """
         self.desired.load(name)
         await self.refresh()
-        await self._settled([key for key in self.hosted if key[0] == name])
+        keys = [key for key in self.hosted if key[0] == name]
+        for key in keys:
+            self.hosted[key].try_again()
+        await self._settled(keys)
 
     async def unload_model(self, name: str) -> None:
         """Host no version of a model, until ``load_model``."""

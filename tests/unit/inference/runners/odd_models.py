@@ -212,6 +212,8 @@ def load(manifest: Manifest, folder: Path, threads: int) -> Any:
     name = manifest.description
     if name == "unloadable":
         raise ValueError("not a model")
+    if name == "crash-load":
+        crash({})
     if name == "endless-load":
         loop({})
     if name == "oom-load":

@@ -139,17 +139,19 @@ async def test_a_server_that_stood_still_blames_nobody(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
+    ("name", "reason", "permanent"),
     [
-        ("unloadable", "^ValueError: not a model$"),
-        ("endless-load", "the load, took more than 3 s"),
-        ("oom-load", "^needs more than 256 MB: .*Unable to allocate"),
+        ("unloadable", "^ValueError: not a model$", True),
+        ("crash-load", "ended by SIGSEGV while the model was loaded", True),
+        ("endless-load", "the load, took more than 3 s", False),
+        ("oom-load", "^needs more than 256 MB: .*Unable to allocate", False),
     ],
 )
-async def test_a_load_that_fails_says_why(start: Start, name: str, reason: str) -> None:
-    """In the framework's words, or in ours; no process is left."""
-    with pytest.raises(LoadFailedError, match=reason):
+async def test_a_load_that_fails_says_why(start: Start, name: str, reason: str, permanent: bool) -> None:
+    """In the framework's words, or in ours, and whether it would fail again; no process is left."""
+    with pytest.raises(LoadFailedError, match=reason) as caught:
         await start(name)
+    assert caught.value.permanent is permanent
     async with asyncio.timeout(10):
         while len(psutil.Process().children(recursive=True)) > 1:  # the parent
             await asyncio.sleep(0.01)

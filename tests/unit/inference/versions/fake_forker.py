@@ -47,6 +47,6 @@ class FakeForker:
 
     async def start(self, manifest: Manifest, folder: Path, *, threads: int, memory_bytes: int) -> FakeProcess:
         if (folder / manifest.file).read_bytes() == b"no model":
-            raise LoadFailedError("RuntimeError: no model")
+            raise LoadFailedError("RuntimeError: no model", permanent=True)
         self.processes.append(FakeProcess())
         return self.processes[-1]

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.registry_models import AliasTarget, FileRef, Model, Snapshot, Version
 from penstock_inference.engine.message import Message
@@ -22,7 +23,7 @@ from penstock_inference.versions import reconciler as reconciler_module
 from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.desired import DesiredVersions
 from penstock_inference.versions.fetch_and_load import VersionLoader
-from penstock_inference.versions.hosted import State
+from penstock_inference.versions.hosted import HostedVersion, State
 from penstock_inference.versions.load_gate import LoadGate
 from penstock_inference.versions.lookup import VersionLookup
 from penstock_inference.versions.reconciler import Reconciler
@@ -155,7 +156,7 @@ async def test_a_broken_model_harms_no_other_and_is_tried_again(
     reconciler: Reconciler, versions: VersionLookup, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its requests are this pod's refusal, its reason is in the index, and once it loads it serves."""
-    monkeypatch.setattr(fetch_and_load, "_MAX_BACK_OFF_SECONDS", 0.02)
+    monkeypatch.setattr(fetch_and_load, "_MAX_PERMANENT_SECONDS", 0.02)
     registry.broken.add(("spam", 1))
     await reconciler.update(snapshot(spam=1, other=1))
     assert reconciler.synced.is_set()
@@ -169,11 +170,55 @@ async def test_a_broken_model_harms_no_other_and_is_tried_again(
     await until(lambda: versions.model_ready("spam"))
 
 
+def test_a_failure_of_the_model_itself_is_tried_again_rarely() -> None:
+    """The pauses grow to ten minutes; to half a minute if the registry or the memory may have been the cause."""
+    assert [fetch_and_load.pause_seconds(n, permanent=True) for n in (1, 2, 5, 6, 500)] == [30, 60, 480, 600, 600]
+    assert [fetch_and_load.pause_seconds(n, permanent=False) for n in (1, 2, 4, 5, 500)] == [2, 4, 16, 30, 30]
+
+
+async def test_a_registry_that_fails_is_asked_again_soon(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch that fails is no failure of the model, which waits 15 seconds at least."""
+    monkeypatch.setattr(fetch_and_load, "_MAX_BACK_OFF_SECONDS", 0.02)
+    fetch, failures = registry.fetch, iter([PenstockError(503, "unreachable", "no registry")] * 2)
+
+    async def fails_twice(version: Version, folder: Path) -> None:
+        for failure in failures:
+            raise failure
+        await fetch(version, folder)
+
+    monkeypatch.setattr(registry, "fetch", fails_twice)
+    await reconciler.update(snapshot(spam=1))
+    async with asyncio.timeout(10):
+        await until(lambda: versions.model_ready("spam"))
+
+
+@pytest.mark.parametrize("what", ["another artifact", "RepositoryModelLoad"])
+async def test_a_pause_after_a_permanent_failure_ends_at_once(
+    what: str, reconciler: Reconciler, versions: VersionLookup, registry: Registry
+) -> None:
+    """If the version becomes another artifact, or somebody asks for a load."""
+    registry.broken.add(("spam", 1))
+    registry.now = snapshot(spam=1)
+    await reconciler.update(registry.now)
+    assert not versions.model_ready("spam")
+    registry.broken.clear()
+    async with asyncio.timeout(10):
+        if what == "another artifact":
+            registry.built = 2
+            await reconciler.update(snapshot(2, spam=1))
+            await until(lambda: versions.model_ready("spam"))
+        else:
+            await reconciler.load_model("spam")
+    assert versions.model_ready("spam")
+
+
 async def test_a_pod_that_starts_with_a_broken_version_serves_the_one_before(
     reconciler: Reconciler, versions: VersionLookup, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until the present version can be loaded after all; then the earlier one goes."""
-    monkeypatch.setattr(fetch_and_load, "_MAX_BACK_OFF_SECONDS", 0.02)
+    monkeypatch.setattr(fetch_and_load, "_MAX_PERMANENT_SECONDS", 0.02)
     registry.broken |= {("spam", 3), ("spam", 2)}
     await reconciler.update(snapshot(spam=3, before=(2, 1)))
     await until(lambda: versions.model_ready("spam"))
@@ -220,11 +265,11 @@ async def test_a_version_that_crashes_again_and_again_is_given_a_rest(
     reconciler: Reconciler, versions: VersionLookup, forker: FakeForker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the third crash in a row it is unavailable for a pause, with the reason; then it is tried again."""
-    pauses: list[int] = []
+    pauses: list[tuple[int, bool]] = []
     goes_on = asyncio.Event()
 
-    async def pause(failures: int) -> None:
-        pauses.append(failures)
+    async def pause(hosted: HostedVersion, failures: int, *, permanent: bool) -> None:
+        pauses.append((failures, permanent))
         await goes_on.wait()
 
     monkeypatch.setattr(fetch_and_load, "_pause", pause)
@@ -232,7 +277,7 @@ async def test_a_version_that_crashes_again_and_again_is_given_a_rest(
     for number in range(3):
         await until(lambda number=number: len(forker.processes) == number + 1 and versions.model_ready("spam"))
         forker.processes[number].end()
-    await until(lambda: pauses == [1])
+    await until(lambda: pauses == [(1, False)])
     with pytest.raises(PodRefusalError) as caught:
         await versions.find("spam")
     assert caught.value.code == "model-unavailable"

@@ -1,0 +1,1 @@
+"""Tries an artifact as a pod would, before it is registered."""

@@ -1,0 +1,100 @@
+"""Checks an artifact: what the registry checks, the load in a process of its own, the examples, and how fast it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from penstock_common.check_report import CheckReport
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import MANIFEST_FILE, Manifest, bad_manifest, parse_manifest
+from penstock_common.manifest_values import check_manifest_values
+from penstock_inference.checking.batch_times import best_rows, measure
+from penstock_inference.engine.message import Arrays
+from penstock_inference.runners.forker import Forker
+from penstock_inference.runners.process import LoadFailedError, ModelFailedError, ModelProcess, ProcessEndedError
+from penstock_inference.versions.fetch_and_load import refuse_code
+from penstock_inference.versions.load_gate import LoadGate
+from penstock_inference.versions.trial_rows import trial_rows
+
+#: Examples from which on the trials are as good as they get.
+_ENOUGH_EXAMPLES = 3
+
+
+async def check_artifact(
+    folder: Path, forker: Forker, gate: LoadGate, *, threads: int, allow_code: bool
+) -> CheckReport:
+    """Return whether a pod with these settings would serve an artifact, and how fast it is."""
+    report = CheckReport(passed=False)
+    try:
+        manifest = read_manifest(folder)
+        report.format = manifest.format
+        refuse_code(manifest.format, allow_code)
+        report.file_bytes = _bytes(folder)
+        async with gate.admitted(report.file_bytes, at_once=True) as memory_bytes:
+            process = await forker.start(manifest, folder, threads=threads, memory_bytes=memory_bytes)
+        await _try(process, manifest, report)
+    except PenstockError as err:
+        report.reason = err.detail
+    except (LoadFailedError, ModelFailedError, ProcessEndedError) as err:
+        report.reason = str(err)
+    else:
+        report.passed = True
+        report.advice = _advice(manifest, report)
+    return report
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a folder, checked as at registration.
+
+    Raises:
+        PenstockError: 422 ``bad-manifest``.
+    """
+    try:
+        manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes())
+    except OSError as err:
+        raise bad_manifest(f"cannot be read ({err.strerror}); penstock import writes it for a model's file") from None
+    check_manifest_values(manifest)
+    if not (folder / manifest.file).exists():
+        raise bad_manifest(f"file: {manifest.file!r} is not in the folder; put it there, or correct the path")
+    return manifest
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+async def _try(process: ModelProcess, manifest: Manifest, report: CheckReport) -> None:
+    """Run all examples, each alone, and then batches of all sizes."""
+    report.load_seconds = round(process.load_seconds, 2)
+    rows = trial_rows(manifest, max(1, len(manifest.examples)))
+    for number in range(len(manifest.examples)):
+        await process.run([_rows(rows, number, 1)], 1)
+        report.examples += 1
+    run: Callable[[int], object] = lambda count: process.run([_rows(rows, 0, count)], count)  # noqa: E731
+    report.times = await measure(run, manifest.batching.max_batch_size)  # type: ignore[arg-type]
+    report.best_rows = best_rows(report.times)
+    report.memory_bytes = process.resident_bytes()
+
+
+def _rows(rows: Arrays, first: int, count: int) -> Arrays:
+    """Return ``count`` of the rows from the n-th on; after the last one the first follows."""
+    return {name: array[np.arange(first, first + count) % len(array)] for name, array in rows.items()}
+
+
+def _advice(manifest: Manifest, report: CheckReport) -> list[str]:
+    advice = []
+    if len(manifest.examples) < _ENOUGH_EXAMPLES:
+        advice.append(
+            f"The manifest has {len(manifest.examples)} examples, so the trials used rows that were made up; with "
+            f"{_ENOUGH_EXAMPLES} that differ, more mistakes are found."
+        )
+    slow = report.times[-1]
+    if len(report.times) > 1 and slow.rows_per_second < 0.8 * max(entry.rows_per_second for entry in report.times):
+        advice.append(
+            f"Batches of {slow.rows} give fewer rows per second than those of {report.best_rows}; set batching: "
+            f"{{max_batch_size: {report.best_rows}}}."
+        )
+    return advice

@@ -1,0 +1,84 @@
+"""Folders of Hugging Face: everything that is asked for is in their JSON files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
+from penstock_common.manifest import FieldKind, Task
+from penstock_inference.runners.runner import ModelMismatchError
+
+#: Characters of a token, generously: longer texts would only be cut.
+_CHARACTERS_OF_A_TOKEN = 8
+#: Tokenizers without a limit say this or more.
+_NO_LIMIT = 1_000_000
+_DEFAULT_TOKENS = 512
+
+
+def read(path: Path) -> FileSignature:
+    """Return the signature that the architecture in ``config.json`` has.
+
+    Raises:
+        ModelMismatchError: the folder is no model, has only weights that are pickles, or a head that is not served.
+    """
+    if not (path / "config.json").exists():
+        raise ModelMismatchError(f"{path.name} has no config.json; write the folder with save_pretrained.")
+    if not list(path.glob("*.safetensors")):
+        raise ModelMismatchError(
+            f"{path.name} has no weights in safetensors; load it with transformers and write it with save_pretrained."
+        )
+    config = json.loads((path / "config.json").read_text())
+    architecture = (config.get("architectures") or [""])[0]
+    head = architecture.rpartition("For")[2] if "For" in architecture else ""
+    description = f"{architecture or config.get('model_type', 'A model')} of Hugging Face"
+    text = FoundInput("text", "BYTES", [], FieldKind.TEXT, max_length=_CHARACTERS_OF_A_TOKEN * _tokens(path, config))
+    text.note = f"max_length is a guess, from the {_tokens(path, config)} tokens that the model reads"
+    match head:
+        case "SequenceClassification":
+            return _classifier(config, text, description)
+        case "ImageClassification":
+            return _classifier(config, FoundInput("image", "BYTES", [], FieldKind.IMAGE), description)
+        case "TokenClassification":
+            entities = FoundOutput("entities", "BYTES", [])
+            return FileSignature([text], [entities], task=Task.TENSOR, description=description)
+        case "" | "MaskedLM" | "PreTraining":
+            vector = FoundOutput("embedding", "FP32", [_width(config)])
+            return FileSignature([text], [vector], task=Task.TENSOR, description=description)
+    raise ModelMismatchError(
+        f"{architecture} is not served from a folder; the heads that are: ForSequenceClassification, "
+        "ForTokenClassification, ForImageClassification, and none, for embeddings."
+    )
+
+
+def _classifier(config: dict[str, Any], taken: FoundInput, description: str) -> FileSignature:
+    by_number = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}  # what the library takes if there are none
+    labels = [by_number[key] for key in sorted(by_number, key=int)]
+    probabilities = FoundOutput("probabilities", "FP32", [len(labels)], probabilities=True)
+    return FileSignature(
+        [taken],
+        [probabilities],
+        task=Task.CLASSIFICATION,
+        labels=labels,
+        numbered=all(label.startswith("LABEL_") for label in labels),
+        description=description,
+    )
+
+
+def _tokens(path: Path, config: dict[str, Any]) -> int:
+    own = _json(path / "sentence_bert_config.json").get("max_seq_length")
+    limit = _json(path / "tokenizer_config.json").get("model_max_length") or _NO_LIMIT
+    positions = config.get("max_position_embeddings") or _DEFAULT_TOKENS
+    return int(own or min(limit, positions))
+
+
+def _width(config: dict[str, Any]) -> int:
+    for key in ("hidden_size", "dim", "d_model", "n_embd"):
+        if key in config:
+            return int(config[key])
+    raise ModelMismatchError("config.json does not say how wide an embedding is (hidden_size).")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
