@@ -49,20 +49,20 @@ class BundleFormat:
         """
         raw_by_name = dict(zip([o.name for o in response.outputs], response.raw_output_contents, strict=False))
         elements_by_name = {o.name: math.prod(o.shape) for o in response.outputs if o.datatype == "BYTES"}
-        shares: list[list[bytes]] = [[] for _ in counts]
+        columns: list[list[bytes]] = []
         for name in self._outputs:
             raw = raw_by_name.get(name)
             if raw is None:
                 raise PenstockError(500, "bad-model-answer", f"The model's answer lacks its output {name!r}.")
-            if len(counts) == 1:
-                shares[0].append(raw)
-                continue
             elements = elements_by_name.get(name)
-            parts = _split_raw(raw, counts, total) if elements is None else _split_bytes(raw, counts, total, elements)
-            for share, part in zip(shares, parts, strict=True):
-                share.append(part)
+            if len(counts) == 1:
+                columns.append([raw])
+            elif elements is None:
+                columns.append(_split_raw(raw, counts, total))
+            else:
+                columns.append(_split_bytes(raw, counts, total, elements))
         shapes = self._row_shapes(response) if self._outputs_vary else None
-        return [RawOutputs(share, shapes) for share in shares]
+        return [RawOutputs(list(share), shapes) for share in zip(*columns, strict=True)]
 
     def _row_shapes(self, response: pb.ModelInferResponse) -> list[tuple[int, ...]]:
         by_name = {o.name: tuple(o.shape[1:] if self._batch else o.shape) for o in response.outputs}

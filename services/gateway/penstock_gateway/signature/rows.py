@@ -25,7 +25,7 @@ class Rows(msgspec.Struct):
     span: trace.Span = trace.INVALID_SPAN
 
 
-class RawOutputs(msgspec.Struct):
+class RawOutputs(msgspec.Struct, gc=False):
     """A model's answer to the rows of one request.
 
     ``tensors`` are raw and in the order of the signature. ``shapes`` are those of a row of each; None if the signature
