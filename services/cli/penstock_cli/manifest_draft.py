@@ -186,7 +186,7 @@ def _input(found: FoundInput, name: str, notes: dict[str, list[str]]) -> Field:
         name,
         kind,
         datatype,
-        shape=shape if kind is FieldKind.TENSOR else [],
+        shape=[*shape] if kind is FieldKind.TENSOR else [],
         max_length=max_length,
         categories=found.categories,
         source=found.name if found.name not in (None, name) else "",
@@ -215,7 +215,7 @@ def _outputs(
         if i == main and postprocess is Postprocess.SIGMOID:
             shape = [len(labels)]
         source = (str(i) if main else "") if found.name is None else found.name if found.name != name else ""
-        declared.append(Output(name, found.datatype, shape=shape, source=source))
+        declared.append(Output(name, found.datatype, shape=[*shape], source=source))
     return declared
 
 

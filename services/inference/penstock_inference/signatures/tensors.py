@@ -39,7 +39,7 @@ def read(path: Path, format_: Format, given: list[FoundInput]) -> FileSignature:
 def _placeholder(format_: Format, path: Path, given: list[FoundInput]) -> Manifest:
     """Return the manifest with which the file is loaded; only Python code takes its inputs from there."""
     fields = [
-        Field(found.name or f"input_{i}", FieldKind.TENSOR, found.datatype or "FP32", shape=found.shape or [])
+        Field(found.name or f"input_{i}", FieldKind.TENSOR, found.datatype or "FP32", shape=[*(found.shape or [])])
         for i, found in enumerate(given)
     ]
     return Manifest(
