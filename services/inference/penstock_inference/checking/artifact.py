@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from penstock_common.check_report import CheckReport
 from penstock_common.errors import PenstockError
@@ -13,6 +14,7 @@ from penstock_common.manifest import MANIFEST_FILE, Manifest, bad_manifest, pars
 from penstock_common.manifest_values import check_manifest_values
 from penstock_inference.checking.batch_times import best_rows, measure
 from penstock_inference.engine.message import Arrays
+from penstock_inference.engine.padding import Padding
 from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.process import LoadFailedError, ModelFailedError, ModelProcess, ProcessEndedError
 from penstock_inference.versions.fetch_and_load import refuse_code
@@ -69,19 +71,20 @@ def _bytes(folder: Path) -> int:
 async def _try(process: ModelProcess, manifest: Manifest, report: CheckReport) -> None:
     """Run all examples, each alone, and then batches of all sizes."""
     report.load_seconds = round(process.load_seconds, 2)
-    rows = trial_rows(manifest, max(1, len(manifest.examples)))
-    for number in range(len(manifest.examples)):
-        await process.run([_rows(rows, number, 1)], 1)
+    padding = Padding(manifest)
+    for example in manifest.examples:
+        row = trial_rows(structs.replace(manifest, examples=[example]), 1)
+        await process.run(padding.pad([row]), 1)
         report.examples += 1
-    run: Callable[[int], object] = lambda count: process.run([_rows(rows, 0, count)], count)  # noqa: E731
+    rows = padding.pad([trial_rows(manifest, 1)])[0]
+    run: Callable[[int], object] = lambda count: process.run([_repeated(rows, count)], count)  # noqa: E731
     report.times = await measure(run, manifest.batching.max_batch_size)  # type: ignore[arg-type]
     report.best_rows = best_rows(report.times)
     report.memory_bytes = process.resident_bytes()
 
 
-def _rows(rows: Arrays, first: int, count: int) -> Arrays:
-    """Return ``count`` of the rows from the n-th on; after the last one the first follows."""
-    return {name: array[np.arange(first, first + count) % len(array)] for name, array in rows.items()}
+def _repeated(row: Arrays, count: int) -> Arrays:
+    return {name: np.repeat(array, count, axis=0) for name, array in row.items()}
 
 
 def _advice(manifest: Manifest, report: CheckReport) -> list[str]:

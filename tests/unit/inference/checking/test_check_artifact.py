@@ -112,6 +112,25 @@ async def test_a_folder_without_a_manifest_does_not_pass(tmp_path: Path, forker:
     assert not report.passed and "penstock import" in report.reason
 
 
+async def test_examples_of_several_shapes_are_run(tmp_path: Path, forker: Forker) -> None:
+    """Those whose shape is not that of the first as well."""
+    manifest = Manifest(
+        format=Format.PYTHON,
+        file="model.py",
+        task=Task.TENSOR,
+        inputs=[Field("x", FieldKind.TENSOR, "FP32", shape=["n"])],
+        outputs=[Output("y", "FP32", shape=["n"])],
+        examples=[{"x": [1]}, {"x": [1, 2]}, {"x": [3, 4, 5]}],
+    )
+    save(tmp_path, manifest)
+    (tmp_path / "model.py").write_text(
+        "class Model:\n    def load(self, folder): pass\n    def predict(self, inputs): return {'y': inputs['x'] * 2}\n"
+    )
+    report = await check(tmp_path, forker, allow_code=True)
+    assert report.passed, report.reason
+    assert report.examples == 3
+
+
 async def test_every_example_is_run(tmp_path: Path, forker: Forker) -> None:
     """A model that fails for the fourth example, which no trial of a load reaches, does not pass."""
     manifest = Manifest(**{name: getattr(MANIFEST, name) for name in MANIFEST.__struct_fields__})
