@@ -77,24 +77,24 @@ class Installation:
         self.home = home
         self.workers = workers
         self._prefix = prefix
-        gateway, registry, envoy, admin, tls, *ports = free_ports(5 + 2 * workers)
+        gateway, registry, tls, *metrics = free_ports(3 + workers)
         self.environment = os.environ | {
             "PENSTOCK_HOME": str(home),
             "PENSTOCK_GATEWAY_PORT": str(gateway),
             "PENSTOCK_REGISTRY_PORT": str(registry),
-            "PENSTOCK_ENVOY_PORT": str(envoy),
-            "PENSTOCK_ENVOY_ADMIN_PORT": str(admin),
             "PENSTOCK_TLS_PORT": str(tls),
-            "PENSTOCK_WORKER_PORT": str(ports[0]),
-            "PENSTOCK_WORKER_METRICS_PORT": str(ports[workers]),
+            "PENSTOCK_WORKER_METRICS_PORT": str(metrics[0]),
             "OMP_NUM_THREADS": "1",
             "COLUMNS": "160",
             **(environment or {}),
         }
         self.url = f"http://127.0.0.1:{gateway}"
         self.registry_url = f"http://127.0.0.1:{registry}"
-        self.envoy_address = f"127.0.0.1:{envoy}"
-        self.envoy_admin_url = f"http://127.0.0.1:{admin}"
+        self.envoy_address = f"unix:{self.socket('envoy')}"
+
+    def socket(self, part: str) -> Path:
+        """The unix socket of ``envoy``, ``envoy-admin`` or ``worker-1``."""
+        return self.home.absolute() / "sockets" / f"{part}.sock"
 
     def penstock(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the command line; its output is in the error if it fails."""
@@ -131,7 +131,7 @@ class Installation:
         settings = {
             "PENSTOCK_GATEWAY_PORT": str(port),
             "PENSTOCK_GATEWAY_UPSTREAM": self.envoy_address,
-            "PENSTOCK_GATEWAY_ENVOY_ADMIN_URL": self.envoy_admin_url,
+            "PENSTOCK_GATEWAY_ENVOY_ADMIN_SOCKET": str(self.socket("envoy-admin")),
             "PENSTOCK_GATEWAY_REGISTRY_URL": self.registry_url,
             "PENSTOCK_GATEWAY_REGISTRY_TOKEN_FILE": str(self.registry_token_file("read")),
             "PENSTOCK_GATEWAY_KEYS_URL": str(self.home / "keys.db"),

@@ -154,6 +154,19 @@ def bodies_without_a_key(port: int) -> dict[str, Any]:
     return {"statuses": Counter(status(sock) for sock in socks)}
 
 
+def refusals_without_a_key(port: int) -> dict[str, Any]:
+    """Requests with long URLs, as many as fit the time, of a kind that is refused with 401 and one with 404."""
+    tail = b"/" + b"u" * 8000 + b" HTTP/1.1\r\nContent-Length: 0\r\nUser-Agent: " + b"a" * 8000 + b"\r\n\r\n"
+    seen: Counter[int] = Counter()
+    sock = connect(port)
+    give_up = time.monotonic() + _SECONDS / 2
+    while time.monotonic() < give_up:
+        for start in (b"GET /v2/models", b"GET /nowhere"):
+            sock.sendall(start + tail)
+            seen[status(sock)] += 1
+    return {"statuses": seen, "answers": seen.total()}
+
+
 def h2c_offers(port: int) -> dict[str, Any]:
     """What Java's client sends, with a body that looks like a request."""
     body = b"GET /smuggled HTTP/1.1\r\n\r\n"
@@ -199,6 +212,7 @@ ATTACKS: dict[str, Callable[[int], dict[str, Any]]] = {
         silent_connections,
         half_sent_bodies,
         bodies_without_a_key,
+        refusals_without_a_key,
         h2c_offers,
         reuse_after_idling,
     )

@@ -11,7 +11,7 @@ import random
 import tempfile
 from collections.abc import Callable
 
-from tests.e2e.cluster import Namespace, until
+from tests.e2e.cluster import CommandFailed, Namespace, until
 
 #: Sends a signal to the service, which is the child of the container's process 1.
 _SIGNAL = """
@@ -20,7 +20,14 @@ for status in pathlib.Path("/proc").glob("[0-9]*/status"):
     if "PPid:\\t1\\n" in status.read_text():
         os.kill(int(status.parent.name), int(sys.argv[1]))
 """
-_QUIT = "import urllib.request as r; r.urlopen(r.Request('http://127.0.0.1:8083/quitquitquit', method='POST'))"
+#: Asks Envoy's admin interface, which is a socket that the gateway's container has, to end it.
+_QUIT = """
+import socket
+with socket.socket(socket.AF_UNIX) as admin:
+    admin.connect("/run/envoy/admin.sock")
+    admin.sendall(b"POST /quitquitquit HTTP/1.1\\r\\nHost: envoy\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    admin.recv(1024)
+"""
 #: Takes the pod's network interface down: SIOCGIFFLAGS, then SIOCSIFFLAGS without IFF_UP.
 _CUT = """
 import fcntl, socket, struct
@@ -35,7 +42,11 @@ _ROOT_OF_THE_NETWORK = {
 
 
 def _signal_service(namespace: Namespace, pod: str, container: str, number: int) -> None:
-    namespace.kubectl("exec", pod, "-c", container, "--", "python", "-c", _SIGNAL, str(number))
+    try:
+        namespace.kubectl("exec", pod, "-c", container, "--", "python", "-c", _SIGNAL, str(number))
+    except CommandFailed as err:
+        if "exit code 137" not in str(err):  # the container ended, and this command with it
+            raise
 
 
 def kill_pod(namespace: Namespace, image: str) -> str:

@@ -1,12 +1,7 @@
-"""An installation whose model sleeps: it keeps a pod busy as a GPU would, and costs the machine no CPU.
-
-The pods run the service as it is, from the image that the chart names. Only the command
-differs: it gives the service a runner that sleeps instead of one that computes.
-"""
+"""An installation whose model sleeps: it keeps a pod busy as a GPU would, and costs the machine no CPU."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,24 +15,21 @@ from tests.e2e.pod_metrics import answered
 #: Seconds of one run, which takes one row.
 RUN_SECONDS = 0.1
 
-_POD = f"""
+_MODEL = f"""
 import time
-import numpy as np
-from penstock_inference.__main__ import main
-from penstock_inference.versions import fetch_and_load
 
-class Sleeper:
-    def run(self, batch):
+class Model:
+    def load(self, folder):
+        pass
+
+    def predict(self, inputs):
         time.sleep({RUN_SECONDS})
-        return [np.zeros(len(batch[0]), np.float32)]
-
-fetch_and_load.import_format = lambda format_: lambda path, threads: Sleeper()
-main()
+        return {{"y": inputs["x"]}}
 """
 
 _MANIFEST = """
-format: onnx
-file: model.onnx
+format: python
+file: model.py
 task: regression
 inputs: [{name: x, kind: number, datatype: FP32}]
 outputs: [{name: y, datatype: FP32}]
@@ -53,8 +45,9 @@ from penstock_common.registry_models import AliasTarget
 async def main():
     folder = pathlib.Path(tempfile.mkdtemp())
     (folder / "model.yaml").write_text({_MANIFEST!r})
-    (folder / "model.onnx").write_bytes(b"sleeps")
-    async with RegistryClient("http://127.0.0.1:8081", os.environ["PENSTOCK_REGISTRY_TOKEN"]) as registry:
+    (folder / "model.py").write_text({_MODEL!r})
+    token = pathlib.Path(os.environ["PENSTOCK_REGISTRY_TOKENS_DIR"]) / "train"
+    async with RegistryClient("http://127.0.0.1:8081", token) as registry:
         version = await registry.publish("sleeping", folder, metrics={{}}, lineage={{}})
         await registry.set_alias("sleeping", "production", [AliasTarget(version.version)])
 
@@ -124,11 +117,9 @@ def sleeping_pool(name: str, values: Path, *options: str) -> Iterator[SleepingPo
 
 
 def _installed(namespace: Namespace, values: Path, options: tuple[str, ...]) -> SleepingPool:
-    fixed = ["--set", "example.enabled=false", "--set", "poolDefaults.replicas=1", "--wait", "--timeout=300s"]
+    code = "poolDefaults.env[0].name=PENSTOCK_INFERENCE_ALLOW_CODE,poolDefaults.env[0].value=true"
+    fixed = ["--set", "example.enabled=false", "--set", "poolDefaults.replicas=1", "--set-string", code]
+    fixed += ["--wait", "--timeout=300s"]
     namespace.helm("install", "penstock", CHART, "-f", str(values), *fixed, *options)
-    command = {"name": "inference", "command": ["tini", "--", "python", "-c", _POD]}
-    patch = {"spec": {"template": {"spec": {"containers": [command]}}}}
-    namespace.kubectl("patch", "deployment", "penstock-inference", "-p", json.dumps(patch))
-    namespace.rolled_out("penstock-inference")
     namespace.kubectl("exec", "deploy/penstock-registry", "--", "python", "-c", _REGISTER)
     return SleepingPool(namespace, str(values))

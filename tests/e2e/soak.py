@@ -65,8 +65,7 @@ def upgrades(pool: SleepingPool, load: Load, count: int) -> list[Event]:
         if number % 2:
             pool.namespace.helm("rollback", "penstock", "--wait", "--timeout=300s")
         else:
-            pool.upgrade("--reuse-values", "--set", f"gateway.drainSeconds={8 + number / 100}",
-                         "--set", f"poolDefaults.retainSeconds={31 + number}")  # fmt: skip
+            pool.upgrade("--reuse-values", "--set", "gateway.accessLog=all", "--set", "poolDefaults.retainSeconds=31")
         settle(pool)
         event.ended = load.count().at
         events.append(event)

@@ -73,9 +73,8 @@ def test_the_network_allows_only_what_the_parts_need(release: Release) -> None:
     gateway = f"{namespace.pods('gateway')[0]['status']['podIP']}:8080"
     gateway_metrics = f"{namespace.pods('gateway')[0]['status']['podIP']}:9090"
     envoy_ops = f"{namespace.pods('gateway')[0]['status']['podIP']}:8084"
-    envoy_admin = f"{namespace.pods('gateway')[0]['status']['podIP']}:8083"
     registry = "penstock-registry:8081"
-    everything = [pod, pod_metrics, gateway, gateway_metrics, envoy_ops, envoy_admin, registry]
+    everything = [pod, pod_metrics, gateway, gateway_metrics, envoy_ops, registry]
 
     reaches(release, "stranger", {"app": "stranger"}, everything, {gateway})
     reaches(release, "as-training", part("example"), everything, {registry})

@@ -60,6 +60,13 @@ class Front:
         return context.wrap_socket(sock, server_hostname="localhost")
 
 
+def front_socket(home: Path) -> Path:
+    """Where the front of an installation in ``home`` expects the gateway; make the folder of that socket."""
+    settings = LocalSettings(home=home)
+    settings.sockets.mkdir(exist_ok=True)
+    return settings.socket("front")
+
+
 @contextmanager
 def running_front(home: Path, **manager: Any) -> Iterator[Front]:
     """The front of an installation in ``home``, from when it listens until the block ends.
@@ -84,9 +91,8 @@ def running_front(home: Path, **manager: Any) -> Iterator[Front]:
         held[last] = value
     path.write_text(yaml.safe_dump(config))
     log = home / "front.log"
-    # Without its parent, which passes SIGTERM on: the test is the parent.
     with log.open("wb") as out:
-        child = subprocess.Popen([*part.command[3:]], stdout=out, stderr=out)
+        child = subprocess.Popen(part.command, stdout=out, stderr=out)
     try:
 
         def listens() -> bool:

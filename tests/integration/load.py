@@ -72,16 +72,8 @@ async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], s
 
 def worker(installation: Installation, index: int) -> psutil.Process:
     """The process of one inference worker."""
-    port = str(int(installation.environment["PENSTOCK_WORKER_PORT"]) + index)
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("PENSTOCK_INFERENCE_PORT") == port and "penstock_inference" in " ".join(
-                process.cmdline()
-            ):
-                return process
-        except psutil.Error:
-            continue
-    raise AssertionError(f"no worker on port {port}")
+    [pid] = [row["pid"] for row in installation.json("status") if row["part"] == f"worker-{index + 1}"]
+    return psutil.Process(pid)
 
 
 async def served_by(installation: Installation, index: int) -> float:
@@ -102,8 +94,9 @@ async def served_by(installation: Installation, index: int) -> float:
 
 async def healthy(installation: Installation) -> int:
     """Workers that pass Envoy's checks."""
-    async with httpx.AsyncClient(base_url=installation.envoy_admin_url) as client:
-        stats = await client.get("/stats", params={"filter": r"^cluster\.inference\.membership_healthy$"})
+    transport = httpx.AsyncHTTPTransport(uds=str(installation.socket("envoy-admin")))
+    async with httpx.AsyncClient(transport=transport) as client:
+        stats = await client.get("http://envoy/stats", params={"filter": r"^cluster\.inference\.membership_healthy$"})
     return int(stats.text.rpartition(":")[2])
 
 

@@ -45,7 +45,7 @@ def test_a_taken_port_is_refused_with_its_holder(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
 
 
-@pytest.mark.parametrize("started", [2, 3])  # the command itself and the registry; then a training as well
+@pytest.mark.parametrize("started", [2, 3, 4])  # the command itself, a supervisor, the registry; then a training
 def test_an_interrupted_start_leaves_nothing(tmp_path: Path, started: int) -> None:
     """After Ctrl-C just when a process was started, the status is 130 and no process is left."""
     installation = Installation(tmp_path, workers=1)

@@ -76,7 +76,7 @@ def test_a_foreign_client_works_unchanged(installation: Installation, script: st
 
     Through Envoy, loading is refused with the reason: it would be done by one pod at random.
     """
-    worker = f"127.0.0.1:{installation.environment['PENSTOCK_WORKER_PORT']}"
+    worker = f"unix:{installation.socket('worker-1')}"
     address = worker if through == "worker" else installation.envoy_address
     command = [sys.executable, "-c", script, address, through]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

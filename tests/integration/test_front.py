@@ -26,7 +26,7 @@ from penstock_gateway.edge.door import Door
 from penstock_gateway.edge.front import listen_to_front
 from penstock_gateway.edge.http_protocol import FrontDoorProtocol
 from tests.abuse.gateway import KEYS, running_gateway
-from tests.integration.front import Front, Http2, running_front
+from tests.integration.front import Front, Http2, front_socket, running_front
 from tests.unit.gateway.edge.front_door import App, bounds, echo, refuse, reply
 
 BOTH = pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
@@ -48,7 +48,7 @@ async def fronted(
     state = ServerState()
     held = bounds(**(gateway or {}))
     door = Door(held, patience(held))
-    server = await listen_to_front(home / "front.sock", lambda: FrontDoorProtocol(door, config, state, {}))
+    server = await listen_to_front(front_socket(home), lambda: FrontDoorProtocol(door, config, state, {}))
     watch = asyncio.create_task(door.watch())
     try:
         with running_front(home, **manager) as front:
@@ -454,7 +454,7 @@ async def test_a_slow_body_is_bounded_and_disturbs_nobody(tmp_path: Path) -> Non
             connection.send(stream, b"x")
             return connection.answer(stream)
 
-    settings = {"PENSTOCK_GATEWAY_FRONT_SOCKET": str(tmp_path / "front.sock"), "PENSTOCK_GATEWAY_BODY_SECONDS": "1"}
+    settings = {"PENSTOCK_GATEWAY_FRONT_SOCKET": str(front_socket(tmp_path)), "PENSTOCK_GATEWAY_BODY_SECONDS": "1"}
     with running_gateway(tmp_path, **settings), running_front(tmp_path) as front:
         async with front.client(http2=True) as innocent:
             slow = [asyncio.create_task(in_thread(half_a_body, front)) for _ in range(8)]
@@ -491,7 +491,7 @@ async def test_clients_leave_a_gateway_that_shuts_down(tmp_path: Path, http2: bo
                 statuses.add(answer.status_code)
         return statuses
 
-    settings = {"PENSTOCK_GATEWAY_FRONT_SOCKET": str(tmp_path / "front.sock"), "PENSTOCK_GATEWAY_DRAIN_SECONDS": "60"}
+    settings = {"PENSTOCK_GATEWAY_FRONT_SOCKET": str(front_socket(tmp_path)), "PENSTOCK_GATEWAY_DRAIN_SECONDS": "60"}
     with running_front(tmp_path) as front, running_gateway(tmp_path, **settings) as gateway:
         if http2:
             statuses = await in_thread(ask_until_goaway, front, gateway.process)

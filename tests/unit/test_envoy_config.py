@@ -13,6 +13,7 @@ import yaml
 from penstock_cli.front import render_front
 from penstock_cli.plan import render_envoy
 from penstock_cli.settings import LocalSettings
+from penstock_common.errors import PenstockError
 from penstock_gateway.settings import GatewaySettings
 
 COMMITTED = Path(__file__).resolve().parents[2] / "deploy" / "envoy" / "envoy.yaml"
@@ -39,18 +40,27 @@ def test_with_a_collector_the_rendered_configuration_is_valid(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("workers", [1, 5])
-def test_rendering_changes_ports_and_endpoints_and_nothing_else(tmp_path: Path, workers: int) -> None:
+def test_rendering_changes_addresses_and_nothing_else(tmp_path: Path, workers: int) -> None:
     """Everything else is as in the committed file, and Envoy accepts the result."""
-    path = render_envoy(
-        LocalSettings(home=tmp_path, envoy_port=18082, envoy_admin_port=18083, worker_port=19100), workers
-    )
+    path = render_envoy(LocalSettings(home=tmp_path), workers)
     validate(path)
     committed, rendered = (yaml.safe_load(file.read_text()) for file in (COMMITTED, path))
-    assert addresses(committed) != addresses(rendered)
-    assert addresses(rendered) == [18083, 18082, [19100 + i for i in range(workers)]]
-    for config in (committed, rendered):
-        without_addresses(config)
+    assert without_addresses(committed) != (private := without_addresses(rendered))
+    folder = tmp_path / "sockets"
+    assert private == [
+        {"pipe": {"path": f"{folder}/envoy-admin.sock", "mode": 0o600}},
+        {"pipe": {"path": f"{folder}/envoy.sock", "mode": 0o600}},
+        *({"pipe": {"path": f"{folder}/worker-{i + 1}.sock"}} for i in range(workers)),
+    ]
     assert rendered == committed
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
+    """The refusal says how long it may be and what to change; the longest that fits is taken by Envoy."""
+    room = 107 - len(bytes(tmp_path)) - len("//sockets/envoy-admin.sock")
+    validate(render_envoy(LocalSettings(home=_made(tmp_path / ("h" * room))), 1))
+    with pytest.raises(PenstockError, match=r"has 108 bytes.*may have 107.*PENSTOCK_HOME"):
+        render_envoy(LocalSettings(home=_made(tmp_path / ("h" * (room + 1)))), 1)
 
 
 def test_the_front_of_a_local_installation_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +72,7 @@ def test_the_front_of_a_local_installation_is_valid(tmp_path: Path, monkeypatch:
     listener = config["static_resources"]["listeners"][0]
     assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 18443}
     assert listener["filter_chains"][0]["filters"][0]["typed_config"]["stream_idle_timeout"] == "100s"
-    assert str(tmp_path / "front.sock") in path.read_text()
+    assert str(tmp_path / "sockets" / "front.sock") in path.read_text()
     assert str(tmp_path / "tls" / "tls.key") in (tmp_path / "front-certificate.yaml").read_text()
 
 
@@ -83,26 +93,18 @@ def test_the_front_has_the_gateways_bounds() -> None:
     assert connections["typed_config"]["max_active_downstream_connections"] == gateway.max_connections
 
 
-def addresses(config: dict[str, Any]) -> list[Any]:
-    """The ports of Envoy's admin interface and its listener, and those of the workers."""
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def without_addresses(config: dict[str, Any]) -> list[Any]:
+    """Remove what differs between installations; return the addresses of the admin interface, listener and workers."""
     resources = config["static_resources"]
-    return [
-        config["admin"]["address"]["socket_address"]["port_value"],
-        resources["listeners"][0]["address"]["socket_address"]["port_value"],
-        [end["endpoint"]["address"]["socket_address"]["port_value"] for end in endpoints(config)],
-    ]
-
-
-def endpoints(config: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = config["static_resources"]["clusters"][0]["load_assignment"]["endpoints"][0][
-        "lb_endpoints"
-    ]
-    return found
-
-
-def without_addresses(config: dict[str, Any]) -> None:
-    """Remove from a configuration what differs between installations."""
-    del config["admin"]["address"]["socket_address"]["port_value"]
-    del config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"]
-    assert {end["endpoint"]["address"]["socket_address"]["address"] for end in endpoints(config)} == {"127.0.0.1"}
-    endpoints(config).clear()
+    cluster = resources["clusters"][0]
+    endpoints = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    removed = [config["admin"].pop("address"), resources["listeners"][0].pop("address")]
+    removed += [end["endpoint"]["address"] for end in endpoints]
+    endpoints.clear()
+    assert bool(cluster.pop("cluster_type", None)) != (cluster.pop("type", None) == "STATIC")
+    return removed

@@ -15,7 +15,7 @@ import torch
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Postprocess, Task, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.preprocessing.steps import STEPS, preprocess
-from penstock_inference.versions.load_model import load_model
+from penstock_inference.runners.forker import Forker
 from penstock_inference.versions.trial_rows import trial_rows
 from penstock_registry.settings import RegistrySettings
 
@@ -86,8 +86,10 @@ def test_there_is_an_export_for_each_framework() -> None:
 
 
 @pytest.mark.parametrize("heading", list(DIRECT))
-def test_an_export_can_be_pasted_and_serves(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The manifest is accepted, the model loads, and it answers as the framework itself does."""
+async def test_an_export_can_be_pasted_and_serves(
+    heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest is accepted, the model loads in a process of its own, and answers as the framework itself does."""
     code, text = EXPORTS[heading]
     script = tmp_path / "export.py"
     script.write_text(code)
@@ -96,11 +98,16 @@ def test_an_export_can_be_pasted_and_serves(heading: str, tmp_path: Path, monkey
     exec(compile(code, str(script), "exec"), names)  # TorchScript reads the source of a class from the script
     manifest = parse_manifest(text)
     check_manifest_values(manifest)
-    model = load_model(manifest, tmp_path / "artifact", threads=1)
     rows = trial_rows(manifest, 3)
     with torch.no_grad():
         expected = DIRECT[heading](names, manifest, rows)
-    for output, own in zip(model.run(rows), expected, strict=True):
+    forker = Forker(run_seconds=60.0, load_seconds=60.0)
+    try:
+        process = await forker.start(manifest, tmp_path / "artifact", threads=1, memory_bytes=2**30)
+        outputs = await process.run([rows], 3)
+    finally:
+        await forker.close()
+    for output, own in zip(outputs, expected, strict=True):
         if output.dtype == object:
             assert output.tolist() == own.tolist()
         else:

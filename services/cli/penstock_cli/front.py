@@ -10,32 +10,20 @@ import yaml
 from penstock_cli.local_certificate import AUTHORITY, CERTIFICATE, KEY
 from penstock_cli.plan import Part, envoy_command
 from penstock_cli.settings import LocalSettings
-from penstock_common.errors import PenstockError
 
 #: Seconds by which the front waits longer for an answer than the gateway does.
 _AFTER_THE_GATEWAY = 10
 
 
 def front(settings: LocalSettings) -> Part:
-    """Return the front with the configuration of deploy/envoy and this installation's addresses and files.
-
-    Raises:
-        PenstockError: 409 ``path-too-long`` if the home folder's path leaves no room for a socket's.
-    """
-    if not settings.front_socket:
-        raise PenstockError(
-            409,
-            "path-too-long",
-            f"{settings.home.absolute()} is too long a path for the socket between front and gateway (107 bytes with "
-            "/front.sock); choose another folder with PENSTOCK_HOME.",
-        )
+    """Return the front with the configuration of deploy/envoy and this installation's addresses and files."""
     return Part(
         "front",
         envoy_command(render_front(settings)),
         {},
         {"PENSTOCK_TLS_PORT": settings.tls_port},
         f"{settings.tls_url}/healthz",
-        settings.certificates / AUTHORITY,
+        authority=settings.certificates / AUTHORITY,
     )
 
 
@@ -61,7 +49,7 @@ def render_front(settings: LocalSettings) -> Path:
     manager = chain["filters"][0]["typed_config"]
     manager["stream_idle_timeout"] = f"{settings.answer_seconds + _AFTER_THE_GATEWAY:g}s"
     endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
-    endpoint["address"]["pipe"]["path"] = settings.front_socket
+    endpoint["address"]["pipe"]["path"] = str(settings.socket("front"))
     path = settings.home / "front.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path

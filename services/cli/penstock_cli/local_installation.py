@@ -16,6 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from penstock_cli import plan
 from penstock_cli.front import front
 from penstock_cli.local_certificate import ensure_certificate
+from penstock_cli.part_state import PartState
 from penstock_cli.processes import Processes, port_holder, uninterrupted
 from penstock_cli.settings import LocalSettings
 from penstock_common.errors import PenstockError
@@ -31,7 +32,7 @@ class LocalInstallation:
     def __init__(self, settings: LocalSettings, console: Console) -> None:
         self._settings = settings
         self._console = console
-        self._processes = Processes(settings.home)
+        self._processes = Processes(settings.home, settings.log_bytes)
         self._started: list[str] = []
 
     def up(self, workers: int, *, tls: bool = False) -> None:
@@ -40,18 +41,20 @@ class LocalInstallation:
         If it fails or is interrupted, it stops what it has started.
 
         Args:
-            tls: also a front that terminates TLS, with a certificate of its own.
+            tls: also a front that terminates TLS, with a certificate of its own. An installation that has one keeps it.
 
         Raises:
-            PenstockError: 409 ``port-taken`` or ``path-too-long``; 503 ``did-not-start``.
+            PenstockError: 400 ``home-too-long``; 409 ``port-taken``; 503 ``did-not-start``.
         """
         home = self._settings.home
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._settings.create_registry_tokens()
+        self._settings.sockets.mkdir(exist_ok=True)
+        self._settings.sockets.chmod(0o700)
         parts = [plan.registry(self._settings)]
         parts += [plan.worker(self._settings, i) for i in range(workers)]
         parts += [plan.envoy(self._settings, workers), plan.gateway(self._settings)]
-        if tls:
+        if tls or "front" in self._processes.names():
             ensure_certificate(self._settings.certificates, datetime.datetime.now(datetime.UTC))
             parts.append(front(self._settings))
         self._check_ports(parts)
@@ -76,7 +79,8 @@ class LocalInstallation:
                 for part in parts[1:]:
                     step(part.name, lambda part=part: self._start(part))  # type: ignore[misc]
                 step("models answer", self._wait_for_models)
-                step(f"{workers} in rotation", lambda: self._wait("envoy", lambda: self._in_rotation() >= workers))
+                in_rotation = lambda: plan.workers_in_rotation(self._settings) >= workers  # noqa: E731
+                step(f"{workers} in rotation", lambda: self._wait("envoy", in_rotation))
         except BaseException:
             self._processes.stop(self._started)
             raise
@@ -102,9 +106,12 @@ class LocalInstallation:
         self._wait(part.name, part.ready)
 
     def _wait(self, name: str, condition: Callable[[], bool]) -> None:
+        """Wait until ``condition`` is met; fail as soon as the part ends, whether or not it is started again."""
         give_up = time.monotonic() + _PATIENCE
+        restarts = self._processes.state(name).restarts
         while not condition():
-            if self._processes.find(name) is None or time.monotonic() > give_up:
+            ended = self._processes.find(name) is None or self._processes.state(name).restarts > restarts
+            if ended or time.monotonic() > give_up:
                 raise PenstockError(
                     503,
                     "did-not-start",
@@ -162,12 +169,6 @@ class LocalInstallation:
 
         self._wait("gateway", ready)
 
-    def _in_rotation(self) -> int:
-        """Count the workers that are SERVING according to Envoy's health checks."""
-        url = f"http://127.0.0.1:{self._settings.envoy_admin_port}/clusters?format=json"
-        hosts = httpx.get(url, timeout=5).json()["cluster_statuses"][0].get("host_statuses", [])
-        return sum(host["health_status"] == {"eds_health_status": "HEALTHY"} for host in hosts)
-
     def down(self) -> list[str]:
         """Stop everything, beginning where calls come in; return the names of the parts that were running."""
         names = self._processes.names()
@@ -177,8 +178,25 @@ class LocalInstallation:
         return stopped
 
     def status(self) -> list[dict[str, object]]:
+        """Return a row for each part; ``log`` has the last lines of a part that does not run."""
         rows: list[dict[str, object]] = []
         for name in self._processes.names():
-            process = self._processes.find(name)
-            rows.append({"part": name, "running": process is not None, "pid": process.pid if process else None})
+            state = self._processes.state(name)
+            rows.append(
+                {
+                    "part": name,
+                    "running": state.pid is not None,
+                    "pid": state.pid,
+                    "restarts": state.restarts,
+                    "last_exit": self._last_exit(name, state),
+                    "log": "" if state.pid is not None else self._processes.tail(name),
+                }
+            )
         return rows
+
+    def _last_exit(self, name: str, state: PartState) -> str:
+        if state.gave_up:
+            return f"{state.last_exit}; it kept ending and was given up"
+        if self._processes.find(name) is None:
+            return "its supervisor was killed, and the part with it"
+        return state.last_exit

@@ -1,4 +1,8 @@
-"""The parts of a local installation: each is a process with its command, environment and ports."""
+"""The parts of a local installation: each is a process with its command, environment, ports and socket.
+
+A part that asks for no credentials (Envoy, its admin interface, the workers) listens on a unix socket that only its
+owner may use: a port of the loopback interface is open to every local user, and to the pages in their browsers.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ class Part:
     Args:
         ports: by the variables that set them.
         ready_url: answers 200 when the part is ready.
+        ready_socket: the unix socket on which it answers, if it is not a port.
         authority: file with the certificate that ``ready_url`` is checked against, if it is none of the public ones.
     """
 
@@ -32,14 +37,21 @@ class Part:
     environment: dict[str, str]
     ports: dict[str, int]
     ready_url: str
+    ready_socket: Path | None = None
     authority: Path | None = None
 
     def ready(self) -> bool:
-        verify = ssl.create_default_context(cafile=self.authority) if self.authority else True
         try:
-            return httpx.get(self.ready_url, timeout=2, verify=verify).status_code == 200
+            with _client(self.ready_socket, self.authority) as client:
+                return client.get(self.ready_url).status_code == 200
         except httpx.HTTPError:
             return False
+
+
+def _client(socket: Path | None, authority: Path | None = None) -> httpx.Client:
+    uds = None if socket is None else str(socket)
+    verify = ssl.create_default_context(cafile=authority) if authority else True
+    return httpx.Client(transport=httpx.HTTPTransport(uds=uds, verify=verify), timeout=2)
 
 
 def registry(settings: LocalSettings) -> Part:
@@ -57,19 +69,19 @@ def registry(settings: LocalSettings) -> Part:
 
 
 def worker(settings: LocalSettings, index: int) -> Part:
-    port, metrics = settings.worker_port + index, settings.worker_metrics_port + index
+    metrics = settings.worker_metrics_port + index
     return Part(
         f"worker-{index + 1}",
         [sys.executable, "-m", "penstock_inference"],
         {
-            "PENSTOCK_INFERENCE_PORT": str(port),
+            "PENSTOCK_INFERENCE_SOCKET": str(_worker_socket(settings, index)),
             "PENSTOCK_INFERENCE_METRICS_PORT": str(metrics),
             "PENSTOCK_INFERENCE_REGISTRY_URL": settings.registry_url,
             "PENSTOCK_INFERENCE_REGISTRY_TOKEN_FILE": str(settings.registry_token_file("read")),
             "PENSTOCK_INFERENCE_CACHE_DIR": str((settings.home / "cache" / f"worker-{index + 1}").absolute()),
             "OMP_NUM_THREADS": "1",
         },
-        {"PENSTOCK_WORKER_PORT": port, "PENSTOCK_WORKER_METRICS_PORT": metrics},
+        {"PENSTOCK_WORKER_METRICS_PORT": metrics},
         f"http://127.0.0.1:{metrics}/metrics",
     )
 
@@ -80,9 +92,18 @@ def envoy(settings: LocalSettings, workers: int) -> Part:
         "envoy",
         envoy_command(render_envoy(settings, workers)),
         {},
-        {"PENSTOCK_ENVOY_PORT": settings.envoy_port, "PENSTOCK_ENVOY_ADMIN_PORT": settings.envoy_admin_port},
-        f"http://127.0.0.1:{settings.envoy_admin_port}/ready",
+        {},
+        "http://envoy/ready",
+        settings.socket("envoy-admin"),
     )
+
+
+def workers_in_rotation(settings: LocalSettings) -> int:
+    """Count the workers that are SERVING according to Envoy's health checks."""
+    with _client(settings.socket("envoy-admin")) as client:
+        [cluster, *_] = client.get("http://envoy/clusters?format=json").json()["cluster_statuses"]
+    hosts = cluster.get("host_statuses", [])
+    return sum(host["health_status"] == {"eds_health_status": "HEALTHY"} for host in hosts)
 
 
 def gateway(settings: LocalSettings) -> Part:
@@ -91,9 +112,9 @@ def gateway(settings: LocalSettings) -> Part:
         [sys.executable, "-m", "penstock_gateway"],
         {
             "PENSTOCK_GATEWAY_PORT": str(settings.gateway_port),
-            "PENSTOCK_GATEWAY_FRONT_SOCKET": settings.front_socket,
-            "PENSTOCK_GATEWAY_UPSTREAM": f"127.0.0.1:{settings.envoy_port}",
-            "PENSTOCK_GATEWAY_ENVOY_ADMIN_URL": f"http://127.0.0.1:{settings.envoy_admin_port}",
+            "PENSTOCK_GATEWAY_FRONT_SOCKET": str(settings.socket("front")),
+            "PENSTOCK_GATEWAY_UPSTREAM": f"unix:{settings.socket('envoy')}",
+            "PENSTOCK_GATEWAY_ENVOY_ADMIN_SOCKET": str(settings.socket("envoy-admin")),
             "PENSTOCK_GATEWAY_REGISTRY_URL": settings.registry_url,
             "PENSTOCK_GATEWAY_REGISTRY_TOKEN_FILE": str(settings.registry_token_file("read")),
             "PENSTOCK_GATEWAY_KEYS_URL": str(settings.keys_db.absolute()),
@@ -107,12 +128,14 @@ def render_envoy(settings: LocalSettings, workers: int) -> Path:
     """Write the installation's Envoy configuration; return its path."""
     folder = settings.source / "deploy" / "envoy"
     config: dict[str, Any] = yaml.safe_load((folder / "envoy.yaml").read_text())
-    config["admin"]["address"]["socket_address"]["port_value"] = settings.envoy_admin_port
+    config["admin"]["address"] = {"pipe": {"path": str(settings.socket("envoy-admin")), "mode": 0o600}}
     resources = config["static_resources"]
-    resources["listeners"][0]["address"]["socket_address"]["port_value"] = settings.envoy_port
-    resources["clusters"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"] = [
-        {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": settings.worker_port + i}}}}
-        for i in range(workers)
+    resources["listeners"][0]["address"] = {"pipe": {"path": str(settings.socket("envoy")), "mode": 0o600}}
+    cluster = resources["clusters"][0]
+    del cluster["cluster_type"]  # DNS finds no sockets
+    cluster["type"] = "STATIC"
+    cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = [
+        {"endpoint": {"address": {"pipe": {"path": str(_worker_socket(settings, i))}}}} for i in range(workers)
     ]
     collector = urlsplit(settings.collector)
     if collector.scheme == "http":
@@ -127,11 +150,15 @@ def render_envoy(settings: LocalSettings, workers: int) -> Path:
     return path
 
 
+def _worker_socket(settings: LocalSettings, index: int) -> Path:
+    return settings.socket(f"worker-{index + 1}")
+
+
 def envoy_command(config: Path) -> list[str]:
     """Return the command that runs an Envoy with the configuration in a file."""
     beside = Path(sys.executable).parent / "envoy"
     program = str(beside) if beside.exists() else shutil.which("envoy") or "envoy"
     return [
-        sys.executable, "-m", "penstock_cli.envoy_parent", program, "-c", str(config),
+        program, "-c", str(config),
         "--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id", "--drain-time-s", "1",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The settings of a local installation: its folder and its ports."""
+"""The settings of a local installation: its folder, its ports and its sockets."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from penstock_common.errors import PenstockError
 from penstock_common.registry_roles import ROLES
+
+#: The kernel's bound (sun_path in unix(7)), without the byte that ends it.
+_LONGEST_SOCKET_PATH = 107
 
 
 class LocalSettings(BaseSettings):
-    """Read from ``PENSTOCK_*``; all addresses are 127.0.0.1."""
+    """Read from ``PENSTOCK_*``; all ports are those of 127.0.0.1."""
 
     model_config = SettingsConfigDict(env_prefix="PENSTOCK_")
 
     home: Path = Path(".penstock")
     gateway_port: int = 8080
     registry_port: int = 8081
-    envoy_port: int = 8082
-    envoy_admin_port: int = 8083
     #: port of the front, which is started with ``penstock up --tls``.
     tls_port: int = 8443
-    #: gRPC and metrics ports of the first worker; those of the other workers follow.
-    worker_port: int = 9100
+    #: metrics port of the first worker; those of the other workers follow.
     worker_metrics_port: int = 9200
+    #: bytes of the log of one part, in four files; the oldest is deleted.
+    log_bytes: int = Field(default=32 * 1024 * 1024, ge=64 * 1024)
     #: where traces are sent; if empty, there are none.
     collector: str = Field(default="", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     #: the gateway's setting, which the front outlasts.
@@ -50,6 +53,27 @@ class LocalSettings(BaseSettings):
     @property
     def registry_url(self) -> str:
         return f"http://127.0.0.1:{self.registry_port}"
+
+    @property
+    def sockets(self) -> Path:
+        """The folder of the unix sockets, by which the parts that ask for no credentials are reached."""
+        return self.home.absolute() / "sockets"
+
+    def socket(self, name: str) -> Path:
+        """Return the path of a part's socket.
+
+        Raises:
+            PenstockError: 400 ``home-too-long``.
+        """
+        path = self.sockets / f"{name}.sock"
+        if (length := len(os.fsencode(path))) > _LONGEST_SOCKET_PATH:
+            raise PenstockError(
+                400,
+                "home-too-long",
+                f"{path} has {length} bytes; the path of a unix socket may have {_LONGEST_SOCKET_PATH}. "
+                "Choose a shorter folder with PENSTOCK_HOME.",
+            )
+        return path
 
     @property
     def keys_db(self) -> Path:
@@ -78,12 +102,6 @@ class LocalSettings(BaseSettings):
     def authority(self) -> Path | None:
         """The certificate that calls to ``client_url`` are checked against, if it is none of the public ones."""
         return self.certificates / "ca.crt" if self.client_url == self.tls_url else None
-
-    @property
-    def front_socket(self) -> str:
-        """Path of the socket between front and gateway; empty if it would be too long for one (unix(7): 107 bytes)."""
-        path = str(self.home.absolute() / "front.sock")
-        return path if len(os.fsencode(path)) <= 107 else ""
 
     def secret(self, name: str) -> str:
         """Return the content of a private file of the home folder, or an empty string if there is no such file."""

@@ -17,6 +17,8 @@ from opentelemetry import trace
 from opentelemetry.propagate import set_global_textmap
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from penstock_common.log_bounds import RepetitionFilter, shorten_values
+
 
 def configure_logging(service: str, level: str = "info") -> None:
     """Send structlog's and the standard library's records to standard output as JSON lines."""
@@ -28,7 +30,12 @@ def configure_logging(service: str, level: str = "info") -> None:
         _add_service(service),
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
+        processors=[
+            *shared,
+            structlog.processors.format_exc_info,
+            shorten_values,
+            structlog.processors.JSONRenderer(),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
@@ -40,10 +47,12 @@ def configure_logging(service: str, level: str = "info") -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                shorten_values,
                 structlog.processors.JSONRenderer(),
             ],
         )
     )
+    handler.addFilter(RepetitionFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.INFO))

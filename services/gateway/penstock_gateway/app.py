@@ -32,6 +32,7 @@ from penstock_gateway.dataplane.queue_metrics import QUEUE_SECONDS, QueueMetrics
 from penstock_gateway.dataplane.upstream import Upstream
 from penstock_gateway.dataplane.upstream_errors import row_could_be_to_blame
 from penstock_gateway.decoders.pool import DecoderPool
+from penstock_gateway.edge.access_log import AccessLog
 from penstock_gateway.edge.body_budget import BodyBudget
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.edge.dispatcher import App, Dispatcher
@@ -66,7 +67,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
         timeout_seconds=settings.timeout_seconds,
         body_seconds=settings.body_seconds,
         max_body_bytes=settings.max_body_bytes,
-        log_all=settings.access_log == "all",
+        access_log=AccessLog(log_all=settings.access_log == "all", refusals=settings.access_log_refusals),
     )
 
     @contextlib.asynccontextmanager
@@ -89,7 +90,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             background = [
                 asyncio.create_task(keys.refresh_periodically()),
                 asyncio.create_task(disconnects.run()),
-                asyncio.create_task(follow_healthy_pods(settings.envoy_admin_url, pods)),
+                asyncio.create_task(follow_healthy_pods(settings.envoy_admin_socket, pods)),
                 asyncio.create_task(follow(registry, catalog.update)),
             ]
             if settings.peers:

@@ -18,10 +18,10 @@ class GatewaySettings(BaseSettings):
     port: int = 8080
     #: path of a unix socket on which the gateway's own front, which terminates TLS, connects; none if empty.
     front_socket: str = ""
-    #: host:port of the gRPC upstream: Envoy.
+    #: the gRPC upstream, Envoy: host:port, or unix:/path of a socket.
     upstream: str = "127.0.0.1:8082"
-    #: Envoy's admin interface, which knows the healthy pods.
-    envoy_admin_url: str = "http://127.0.0.1:8083"
+    #: the unix socket of Envoy's admin interface, which knows the healthy pods.
+    envoy_admin_socket: Path = Path("/run/envoy/admin.sock")
     #: pools of pods behind Envoy and the models of each (globs; !glob excludes); the first match serves.
     pools: dict[str, list[str]] = {}
     registry_url: str = "http://127.0.0.1:8081"
@@ -68,6 +68,8 @@ class GatewaySettings(BaseSettings):
     drain_seconds: float = Field(default=0.5, ge=0)
     #: which requests are logged.
     access_log: Literal["errors", "all"] = "errors"
+    #: lines a second of each of 401 and 429, which no rate limit bounds; the others are counted in one line.
+    access_log_refusals: int = Field(default=10, ge=0)
     log_level: str = "info"
 
     # --- The front door: what callers may take; docs/limits.md has the reasons.

@@ -83,9 +83,9 @@ async def serve(settings: InferenceSettings) -> None:
         server = grpc.aio.server(interceptors=server_interceptors(), options=GRPC_OPTIONS)
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         board.add_to(server)
-        server.add_insecure_port(f"{settings.host}:{settings.port}")
+        address = _listen(server, settings)
         await server.start()
-        log.info("listening", port=settings.port)
+        log.info("listening", address=address)
 
         async def show_health() -> None:
             while True:
@@ -123,3 +123,15 @@ def _hide_memory() -> None:
     Landlock keeps the models from them anyway; without this, tools of the same user can look at the process.
     """
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _listen(server: grpc.aio.Server, settings: InferenceSettings) -> str:
+    """Bind the pod's address and return it."""
+    if settings.socket is None:
+        address = f"{settings.host}:{settings.port}"
+        server.add_insecure_port(address)
+    else:
+        address = f"unix:{settings.socket}"
+        server.add_insecure_port(address)
+        settings.socket.chmod(0o600)
+    return address

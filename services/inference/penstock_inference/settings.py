@@ -13,6 +13,8 @@ class InferenceSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = 9100
+    #: a unix socket to listen on instead of host and port; only its owner may connect.
+    socket: Path | None = None
     metrics_port: int = 9200
     registry_url: str = "http://127.0.0.1:8081"
     #: file with the registry's token for reading; it may change at any time. None for a registry that asks for none.

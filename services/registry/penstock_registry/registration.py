@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Callable
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import MANIFEST_FILE, Manifest, bad_manifest, parse_manifest
+from penstock_common.manifest import MANIFEST_FILE, Format, Manifest, bad_manifest, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.registry_models import FileRef
 from penstock_registry.blobs import Blobs
@@ -42,8 +42,9 @@ async def checked_manifest(
     # Megabytes of YAML take seconds, so it is not done on the event loop.
     manifest = await asyncio.to_thread(parse_manifest, await blobs.read(file))
     check_manifest_values(manifest)
-    if manifest.file not in by_path:
-        raise bad_manifest(f"file: {manifest.file!r} is not among the files; upload it too, or correct the name.")
+    needed = f"{manifest.file}/config.json" if manifest.format is Format.TRANSFORMERS else manifest.file
+    if posixpath.normpath(needed) not in by_path:
+        raise bad_manifest(f"file: {needed!r} is not among the files; upload it too, or correct the name.")
     return manifest
 
 

@@ -211,6 +211,21 @@ def containers(objects: dict[tuple[str, str], dict[str, Any]]) -> dict[str, dict
     return {container["name"]: container for container in spec["initContainers"] + spec["containers"]}
 
 
+def test_envoys_admin_interface_has_no_port() -> None:
+    """It is a private socket in a volume that only Envoy and the gateway mount; what is exposed of it only reads."""
+    objects = rendered(*VARIANTS["tls"])
+    config = yaml.safe_load(objects["ConfigMap", "penstock-envoy"]["data"]["envoy.yaml"])
+    pipe = {"pipe": {"path": str(GatewaySettings.model_fields["envoy_admin_socket"].default), "mode": 0o600}}
+    assert config["admin"]["address"] == pipe
+    ops = config["static_resources"]["listeners"][1]
+    [host] = ops["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    assert [route["match"] for route in host["routes"]] == [{"path": "/ready"}, {"path": "/metrics"}]
+    pod = objects["Deployment", "penstock-gateway"]["spec"]["template"]["spec"]
+    mount = {"name": "envoy-admin", "mountPath": "/run/envoy"}
+    assert {name for name, held in containers(objects).items() if mount in held["volumeMounts"]} == {"envoy", "gateway"}
+    assert {"name": "envoy-admin", "emptyDir": {"sizeLimit": "1Mi"}} in pod["volumes"]
+
+
 def test_with_tls_nothing_outside_the_pod_speaks_plain_http() -> None:
     """The Service, its peers and the policy lead to the front's port; the gateway listens on loopback and a socket."""
     objects = rendered(*VARIANTS["tls"])

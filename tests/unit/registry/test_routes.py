@@ -77,6 +77,24 @@ async def test_a_version_is_declared_uploaded_and_committed(client: httpx.AsyncC
     assert [t["present"] for t in targets] == [True, True]
 
 
+async def test_the_file_that_the_manifest_names_is_among_the_files(client: httpx.AsyncClient) -> None:
+    """A file itself; of a folder of Hugging Face, its config.json."""
+    text = b"""
+format: transformers
+file: model
+task: tensor
+inputs: [{name: text, kind: text, datatype: BYTES}]
+outputs: [{name: embedding, datatype: FP32, shape: [4]}]
+"""
+    await upload(client, text, MODEL)
+    for path, status in (("model/config.json", 201), ("model.json", 422), ("model", 422)):
+        answer = await client.post(
+            "/v1/models/m/versions", json={"files": [file("model.yaml", text), file(path, MODEL)]}
+        )
+        assert answer.status_code == status, answer.text
+    assert "'model/config.json' is not among the files" in answer.json()["detail"]
+
+
 async def test_a_commit_with_missing_or_wrong_blobs_is_refused(client: httpx.AsyncClient) -> None:
     """422 names each file that differs from its declaration, and no version appears."""
     await upload(client, MANIFEST)

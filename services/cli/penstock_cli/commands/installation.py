@@ -28,7 +28,10 @@ def up(
     workers: Annotated[int, typer.Option(min=1, max=16, help="Inference processes.")] = 2,
     tls: Annotated[bool, typer.Option("--tls", help="Also HTTPS and HTTP/2, with a certificate of its own.")] = False,
 ) -> None:
-    """Start everything on this machine and print the calls; parts that already run are left running."""
+    """Start everything on this machine and print the calls; parts that already run are left running.
+
+    A part that ends later is started again.
+    """
     with errors_for_the_user() as settings:
         _installation(settings).up(workers, tls=tls)
         key, url = settings.secret("key"), settings.client_url
@@ -54,12 +57,17 @@ def down() -> None:
 
 @app.command(epilog="Example: penstock status --json")
 def status(as_json: AsJson = False) -> None:
-    """Show which parts are running; exit with status 3 if one is not."""
+    """Show which parts are running, how often each was restarted and why; exit with status 3 if one is not running."""
     with errors_for_the_user() as settings:
         rows = _installation(settings).status()
         if as_json:
             print(json.dumps(rows))
         else:
-            print_table("parts", rows)
+            print_table("parts", [{name: row[name] for name in row if name != "log"} for row in rows])
+            for row in rows:
+                if not row["running"]:
+                    console.print(
+                        f"\nThe end of the log of {row['part']}:\n{row['log']}", markup=False, highlight=False
+                    )
         if not rows or not all(row["running"] for row in rows):
             raise typer.Exit(3)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -51,13 +52,17 @@ class HealthyPods:
         return min(_MOST_PROBES, max(_LEAST_PROBES, 2 * self.count.get(pool, 0)))
 
 
-async def follow_healthy_pods(admin_url: str, pods: HealthyPods, interval: float = _INTERVAL) -> None:
+async def follow_healthy_pods(admin_socket: Path, pods: HealthyPods, interval: float = _INTERVAL) -> None:
     """Keep ``pods.count`` at what Envoy's health checks find, until cancelled.
 
     While Envoy's admin interface does not answer, the last numbers are kept.
+
+    Args:
+        admin_socket: the unix socket of the admin interface.
     """
     away = False
-    async with httpx.AsyncClient(base_url=admin_url, timeout=5.0) as client:
+    transport = httpx.AsyncHTTPTransport(uds=str(admin_socket))
+    async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=5.0) as client:
         while True:
             try:
                 answer = await client.get("/clusters", params={"format": "json"})

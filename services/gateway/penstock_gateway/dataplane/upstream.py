@@ -40,6 +40,10 @@ _CHANNEL_OPTIONS = [
 _READY_TIMEOUT = 4.0
 #: Seconds that a call waits for Envoy to come back, which takes about one.
 _RECONNECT_PATIENCE = 3.0
+#: How often a call may lose its connection. That of an Envoy that ends can be lost several times within milliseconds: its
+#: listener still accepts for a moment, or the channel does not know yet. The pause before the next try doubles each time.
+_MOST_LOSSES = 6
+_FIRST_PAUSE = 0.02
 
 _UNTRACED: nullcontext[list[tuple[str, str]]] = nullcontext([])
 
@@ -48,7 +52,7 @@ class Upstream:
     """A channel to Envoy.
 
     Args:
-        target: ``host:port``.
+        target: ``host:port``, or ``unix:/path`` of a socket.
         pools: the models of each pool; see ``penstock_common.pools``.
     """
 
@@ -87,10 +91,17 @@ class Upstream:
         pool = pool_of(model, self._pools)
         return [(POOL_HEADER, pool)] if pool else []
 
-    async def _reconnected(self, deadline: float) -> bool:
-        """Whether there is a connection to Envoy again within ``_RECONNECT_PATIENCE`` and the deadline."""
+    async def _reconnected(self, losses: int, deadline: float) -> bool:
+        """Whether there is a connection to Envoy again within ``_RECONNECT_PATIENCE`` and the deadline.
+
+        Args:
+            losses: how often the call has lost its connection.
+        """
+        if losses > _MOST_LOSSES:
+            return False
         try:
             async with asyncio.timeout(min(_RECONNECT_PATIENCE, _left(deadline))):
+                await asyncio.sleep(_FIRST_PAUSE * 2 ** (losses - 1))
                 await self._channel.channel_ready()
         except TimeoutError:
             return False
@@ -122,14 +133,16 @@ class Upstream:
                 metadata = to_pool + trace_context
                 if all(rows.principal == bundle[0].principal for rows in bundle):
                     metadata = [*metadata, (PRINCIPAL_HEADER, bundle[0].principal)]
-                # Predictions are idempotent: a call whose connection is lost is sent once more.
-                for may_repeat in (True, False):
+                # Predictions are idempotent: a call whose connection is lost is sent again.
+                losses = 0
+                while True:
                     try:
                         response = await infer(request, timeout=_left(deadline), metadata=metadata)
                         break
                     except grpc.aio.AioRpcError as err:
                         CALLS.labels(err.code().name).inc()
-                        if not (may_repeat and is_connection_lost(err) and await self._reconnected(deadline)):
+                        losses += 1
+                        if not (is_connection_lost(err) and await self._reconnected(losses, deadline)):
                             raise translate(err, model) from None
             answered.inc()
             return messages.split(response, counts, total)

@@ -20,6 +20,7 @@ from prometheus_client import Histogram
 from penstock_common.errors import PenstockError
 from penstock_gateway.auth.authenticator import Authenticator
 from penstock_gateway.auth.principal import Principal
+from penstock_gateway.edge.access_log import AccessLog
 from penstock_gateway.edge.body import declared_length, read_body
 from penstock_gateway.edge.body_budget import BodyBudget, Hold
 from penstock_gateway.edge.call import Call, Handler, Receive, Reply, Scope, Send
@@ -51,7 +52,7 @@ class Guard:
     timeout_seconds: float
     body_seconds: float
     max_body_bytes: int
-    log_all: bool
+    access_log: AccessLog
 
 
 class Endpoint:
@@ -149,16 +150,7 @@ class Endpoint:
             self._ok.inc()
         else:
             REQUESTS.labels(self._route, str(reply.status)).inc()
-        if guard.log_all or reply.status >= 400:
-            logger.info(
-                "request",
-                route=self._route,
-                path=scope["path"],
-                status=reply.status,
-                code=code,
-                ms=round(elapsed * 1000, 2),
-                request_id=request_id.decode(),
-            )
+        guard.access_log.write(self._route, scope["path"], reply.status, code, elapsed, request_id)
 
     async def _send(self, reply: Reply, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
         body = reply.body

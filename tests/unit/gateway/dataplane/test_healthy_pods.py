@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from penstock_gateway.dataplane import healthy_pods
 from penstock_gateway.dataplane.healthy_pods import HealthyPods, follow_healthy_pods, healthy_hosts
 
 
@@ -53,31 +52,35 @@ def test_a_pool_that_envoy_does_not_know_has_the_least() -> None:
     assert HealthyPods(3, lambda: 1).calls("gpu") == 3
 
 
-async def test_the_pods_are_followed_and_an_outage_keeps_the_last_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look takes over what Envoy says; if the admin interface is away or broken, nothing changes."""
+async def test_the_pods_are_followed_and_an_outage_keeps_the_last_number(tmp_path: Path) -> None:
+    """Each look takes over what Envoy says on its socket; if that is away or broken, nothing changes."""
+    socket = tmp_path / "admin.sock"
     answers = [
-        httpx.Response(200, content=json.dumps(clusters(inference=[HEALTHY, HEALTHY]))),
-        httpx.Response(500),
-        httpx.Response(200, content=b"no json"),
-        httpx.Response(200, content=json.dumps(clusters(inference=[HEALTHY] * 5))),
+        (200, json.dumps(clusters(inference=[HEALTHY, HEALTHY]))),
+        (500, ""),
+        (200, "no json"),
+        (200, json.dumps(clusters(inference=[HEALTHY] * 5))),
     ]
     pods = HealthyPods(2, lambda: 1)
     seen: list[int | None] = []
     done = asyncio.Event()
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET /clusters?format=json ")
         seen.append(pods.count.get("inference"))
         if not answers:
             done.set()
-            await asyncio.Event().wait()
-        return answers.pop(0)
+            return
+        status, body = answers.pop(0)
+        writer.write(f"HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        writer.close()
 
-    client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://envoy")
-    monkeypatch.setattr(healthy_pods.httpx, "AsyncClient", lambda **_: client)
-    following = asyncio.create_task(follow_healthy_pods("http://envoy", pods, interval=0))
-    async with asyncio.timeout(5):
+    following = asyncio.create_task(follow_healthy_pods(socket, pods, interval=0))
+    await asyncio.sleep(0)  # a first look at a socket that is not there
+    async with await asyncio.start_unix_server(answer, socket), asyncio.timeout(5):
         await done.wait()
-    following.cancel()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
     assert seen == [None, 2, 2, 2, 5]
 
 

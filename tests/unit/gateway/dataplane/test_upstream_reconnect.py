@@ -1,10 +1,11 @@
-"""A call whose connection to Envoy is lost is sent once more when there is a connection again."""
+"""A call whose connection to Envoy is lost is sent again when there is a connection again."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
@@ -64,6 +65,68 @@ async def test_a_call_outlives_its_connection() -> None:
     finally:
         await upstream.close()
         await second.stop(None)
+
+
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+
+
+async def _forward_until_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Forward what a client sends, up to its first request (RFC 9113: preface, then frames with a head of 9 bytes)."""
+    writer.write(await reader.readexactly(24))
+    while (head := await reader.readexactly(9))[3] != 0x1:
+        writer.write(head + await reader.readexactly(int.from_bytes(head[:3])))
+
+
+@asynccontextmanager
+async def ends_connections(losses: int) -> AsyncIterator[Upstream]:
+    """An upstream by way of a proxy that drops its first ``losses`` connections as soon as a request comes on them."""
+    (port,) = free_ports(1)
+    dropped = 0
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal dropped
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
+        back = asyncio.create_task(_forward(from_server, writer))
+        try:
+            if dropped < losses:
+                await _forward_until_headers(reader, to_server)
+                dropped += 1
+            else:
+                await _forward(reader, to_server)
+        finally:
+            back.cancel()
+            writer.close()
+            to_server.close()
+
+    server = await serve(port, echo)
+    proxy = await asyncio.start_server(connected, "127.0.0.1")
+    upstream = Upstream(f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}", {})
+    try:
+        yield upstream
+    finally:
+        await upstream.close()
+        proxy.close()
+        await server.stop(None)
+
+
+async def test_a_connection_may_be_lost_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An Envoy that ends still accepts connections and drops them: the call goes on until one holds."""
+    monkeypatch.setattr(upstream_module, "_FIRST_PAUSE", 0.001)
+    async with ends_connections(losses=3) as upstream:
+        answer = await upstream.sender("m", 1, MANIFEST)([Rows([b"abcd"], 1)], time.monotonic() + 30)
+    assert answer == [[b"abcd"]]
+
+
+async def test_a_call_that_ends_every_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that Envoy itself cannot survive must not end it for as long as the request's time lasts."""
+    monkeypatch.setattr(upstream_module, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(upstream_module, "_MOST_LOSSES", 2)
+    async with ends_connections(losses=3) as upstream:
+        with pytest.raises(PenstockError) as refused:
+            await upstream.sender("m", 1, MANIFEST)([Rows([b"abcd"], 1)], time.monotonic() + 30)
+    assert (refused.value.status, refused.value.code) == (503, "upstream-unavailable")
 
 
 async def test_a_server_that_stays_away_is_503(monkeypatch: pytest.MonkeyPatch) -> None:

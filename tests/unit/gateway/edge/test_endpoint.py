@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 from penstock_common.errors import PenstockError
 from penstock_gateway.auth.authenticator import Authenticator, Headers
 from penstock_gateway.auth.principal import Principal
+from penstock_gateway.edge.access_log import AccessLog
 from penstock_gateway.edge.body_budget import BodyBudget
 from penstock_gateway.edge.call import Call, Handler, Reply
 from penstock_gateway.edge.disconnect import DisconnectWatch
@@ -65,7 +66,7 @@ def guard(**changes: Any) -> Guard:
         "timeout_seconds": 10.0,
         "body_seconds": 10.0,
         "max_body_bytes": 100,
-        "log_all": False,
+        "access_log": AccessLog(log_all=False, refusals=10),
     }
     return Guard(**parts | changes)
 

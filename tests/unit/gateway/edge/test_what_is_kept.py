@@ -19,6 +19,7 @@ from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.pod_version import PodVersion
+from penstock_gateway.edge.access_log import AccessLog
 from penstock_gateway.edge.body_budget import BodyBudget
 from penstock_gateway.edge.call import Call, Handler, Reply
 from penstock_gateway.edge.disconnect import DisconnectWatch
@@ -56,7 +57,7 @@ def guard(**changes: Any) -> Guard:
         "timeout_seconds": 10.0,
         "body_seconds": 10.0,
         "max_body_bytes": 5_000,
-        "log_all": False,
+        "access_log": AccessLog(log_all=False, refusals=10),
     }
     return Guard(**parts | changes)
 

@@ -200,17 +200,18 @@ async def test_a_version_stays_for_as_long_as_its_successor_loads(
 
 
 async def test_a_version_whose_process_ends_is_started_again(
-    reconciler: Reconciler, versions: VersionLookup, forker: FakeForker
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry, forker: FakeForker
 ) -> None:
     """Until it is, its requests are this pod's refusal; the restart is counted, and nothing is fetched again."""
-    await reconciler.update(snapshot(spam=1, other=1))
+    await reconciler.update(snapshot(spam=1))
     before = RESTARTS.labels("spam", "sigkill")._value.get()
     hosted = await versions.find("spam")
     forker.processes[0].end()
-    await until(lambda: len(forker.processes) == 3)
+    await until(lambda: len(forker.processes) == 2)
     await until(lambda: versions.model_ready("spam"))
     assert await versions.find("spam") is hosted
     assert RESTARTS.labels("spam", "sigkill")._value.get() == before + 1
+    assert registry.fetched == [("spam", 1)]
     outputs = await hosted.engine.submit(Message({"x": np.ones((1, 3), np.float32)}, time.monotonic() + 10))
     assert outputs[0].tolist() == [3]
 
