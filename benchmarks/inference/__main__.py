@@ -20,7 +20,7 @@ from rich.table import Table
 from benchmarks.inference.footprint import Framework, frameworks, server_resident
 from benchmarks.inference.pod import pod, publish, registry, train_spam
 from benchmarks.inference.resnet18 import FILES, write_artifact
-from benchmarks.inference.throughput import Row, measure
+from benchmarks.inference.throughput import Case, measure
 from benchmarks.processes import LOAD_CPU, SERVING_CPU
 from penstock_common.registry_client import RegistryClient
 
@@ -30,12 +30,12 @@ NAMES = {"torch-export": "resnet18-torch", "onnx": "resnet18-onnx"}
 
 
 async def fetch_spam(url: str, folder: Path) -> Path:
-    async with RegistryClient(url, "") as client:
+    async with RegistryClient(url, None) as client:
         await client.fetch((await client.model("spam")).versions[1], folder)
     return folder
 
 
-def throughput(url: str, home: Path, rounds: int, seconds: float) -> list[Row]:
+def throughput(url: str, home: Path, rounds: int, seconds: float) -> list[Case]:
     artifacts = {}
     for file_format, name in NAMES.items():
         artifacts[name] = write_artifact(home / name, file_format, max_batch_size=32)
@@ -43,7 +43,7 @@ def throughput(url: str, home: Path, rounds: int, seconds: float) -> list[Row]:
     train_spam(url)
     artifacts["spam"] = asyncio.run(fetch_spam(url, home / "spam"))
     with pod(url, "resnet18-*,spam", 3, home / "cache") as running:
-        return measure(running.address, artifacts, rounds, seconds)
+        return measure(running, artifacts, rounds, seconds)
 
 
 def loads_and_memory(url: str, home: Path) -> tuple[list[tuple[str, float]], list[Framework], float]:
@@ -59,11 +59,12 @@ def loads_and_memory(url: str, home: Path) -> tuple[list[tuple[str, float]], lis
 
 
 def print_tables(
-    console: Console, rows: list[Row], seconds: list[tuple[str, float]], memory: list[Framework], server: float
+    console: Console, cases: list[Case], seconds: list[tuple[str, float]], memory: list[Framework], server: float
 ) -> None:
-    table = Table("rows per second, one core", "loop", "served", "served / loop")
-    for name, here, served in rows:
-        table.add_row(name, f"{here:,.1f}", f"{served:,.1f}", f"{served / here:.2f}")
+    table = Table("rows per second, one core", "loop", "served", "served / loop", "the same by CPU time")
+    for case in cases:
+        cells = [f"{case.loop:,.1f}", f"{case.served:,.1f}", f"{case.ratio:.2f}", f"{case.cpu_ratio:.2f}"]
+        table.add_row(case.name, *cells)
     console.print(table)
     table = Table(f"{2 * COPIES} ResNet-18, half of each format", "seconds", "per model")
     for name, taken in seconds:
@@ -88,8 +89,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, registry(Path(folder)) as url:
         os.sched_setaffinity(0, {LOAD_CPU})
         console.print(f"serving on core {SERVING_CPU}, clients on core {LOAD_CPU}")
-        rows = throughput(url, Path(folder), options.rounds, options.seconds)
-        print_tables(console, rows, *loads_and_memory(url, Path(folder)))
+        cases = throughput(url, Path(folder), options.rounds, options.seconds)
+        print_tables(console, cases, *loads_and_memory(url, Path(folder)))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def registry(home: Path) -> Iterator[str]:
 
 async def publish(url: str, folder: Path, names: list[str]) -> None:
     """Register one artifact under some names, each in production."""
-    async with RegistryClient(url, "") as client:
+    async with RegistryClient(url, None) as client:
         for name in names:
             version = await client.publish(name, folder, metrics={}, lineage={})
             await client.set_alias(name, PRODUCTION, [AliasTarget(version.version, 100)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def network() -> ResNet18:
 def write_artifact(folder: Path, file_format: str, max_batch_size: int) -> Path:
     """Write the file and the manifest of one format, ``torch-export`` or ``onnx``; return the folder."""
     folder.mkdir(parents=True)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it says that there is no torchvision
     file = folder / FILES[file_format]
     example = (torch.zeros(2, *IMAGE),)
     rows = {0: torch.export.Dim("rows", min=1, max=4096)}

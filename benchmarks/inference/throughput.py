@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import grpc
+import psutil
 
+from benchmarks.inference.pod import Pod
 from benchmarks.inference.requests import image_request, text_request
 from benchmarks.processes import PIN
 from penstock_common.contract import inference_pb2 as pb
@@ -25,8 +27,22 @@ CLIENTS = (1, 8, 32)
 #: Of the text model: how many rows one client sends in a message.
 BUNDLES = (1, 16, 64)
 
-#: A case's name, the rows per second of the loop, and those that were served.
-Row = tuple[str, float, float]
+
+class Rates(NamedTuple):
+    """Rows per second of the clock, and per second of CPU time, which other work on the machine disturbs less."""
+
+    clock: float
+    cpu: float
+
+
+class Case(NamedTuple):
+    """The medians over the rounds; each ratio is the median of the rounds' own."""
+
+    name: str
+    loop: float
+    served: float
+    ratio: float
+    cpu_ratio: float
 
 
 class Loop:
@@ -37,10 +53,11 @@ class Loop:
         self._given = given
         self._answered = answered
 
-    def rows_per_second(self, batch: int, seconds: float) -> float:
+    def rates(self, batch: int, seconds: float) -> Rates:
         self._given.write(f"{batch} {seconds}\n")
         self._given.flush()
-        return float(self._answered.readline())
+        clock, cpu = self._answered.readline().split()
+        return Rates(float(clock), float(cpu))
 
 
 @contextmanager
@@ -54,39 +71,53 @@ def loop(name: str, artifact: Path) -> Iterator[Loop]:
             process.kill()
 
 
-async def served_per_second(address: str, request: pb.ModelInferRequest, clients: int, seconds: float) -> float:
-    """Return the rows per second that some clients get, each of which sends its next message when it has its answer."""
+def _cpu_seconds(server: psutil.Process) -> float:
+    """Return the CPU time so far of the server and of the models' processes."""
+    times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
+
+
+async def served_rates(pod: Pod, request: pb.ModelInferRequest, clients: int, seconds: float) -> Rates:
+    """Return the rates of some clients, each of which sends its next message when it has its answer."""
     rows = request.inputs[0].shape[0]
-    answered: list[float] = []
-    async with grpc.aio.insecure_channel(address) as channel:
+    answered = 0
+    async with grpc.aio.insecure_channel(pod.address) as channel:
         stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
-        end = time.perf_counter() + seconds
+        await stub.ModelInfer(request, timeout=60)
+        started, started_cpu = time.perf_counter(), _cpu_seconds(pod.process)
 
         async def client() -> None:
-            while time.perf_counter() < end:
+            nonlocal answered
+            while time.perf_counter() < started + seconds:
                 await stub.ModelInfer(request, timeout=60)
-                answered.append(time.perf_counter())
+                answered += rows
 
-        await stub.ModelInfer(request, timeout=60)
-        started = time.perf_counter()
-        end = started + seconds
         await asyncio.gather(*[client() for _ in range(clients)])
-    # Clients end together, after the last batch; what they got then counts with the time that it took.
-    return len(answered) * rows / (max(answered) - started)
+        return Rates(answered / (time.perf_counter() - started), answered / (_cpu_seconds(pod.process) - started_cpu))
 
 
-def measure(address: str, artifacts: dict[str, Path], rounds: int, seconds: float) -> list[Row]:
-    """Measure loop and pod in turns; return the medians over the rounds."""
-    rows: list[Row] = []
+def measure(pod: Pod, artifacts: dict[str, Path], rounds: int, seconds: float) -> list[Case]:
+    """Measure loop and pod in turns."""
+    cases = []
     for name, artifact in artifacts.items():
         with loop(name, artifact) as beside:
             for size in BUNDLES if name == "spam" else CLIENTS:
-                request = text_request(size) if name == "spam" else image_request(name)
-                clients = 1 if name == "spam" else size
-                what = f"{size} rows a message" if name == "spam" else f"{size} clients"
+                if name == "spam":
+                    what, request, clients = f"rows in a message: {size}", text_request(size), 1
+                else:
+                    what, request, clients = f"clients: {size}", image_request(name), size
                 here, served = [], []
                 for _ in range(rounds):
-                    here.append(beside.rows_per_second(size, seconds))
-                    served.append(asyncio.run(served_per_second(address, request, clients, seconds)))
-                rows.append((f"{name}, {what}", statistics.median(here), statistics.median(served)))
-    return rows
+                    here.append(beside.rates(size, seconds))
+                    served.append(asyncio.run(served_rates(pod, request, clients, seconds)))
+                pairs = list(zip(here, served, strict=True))
+                cases.append(
+                    Case(
+                        f"{name}, {what}",
+                        statistics.median(one.clock for one in here),
+                        statistics.median(one.clock for one in served),
+                        statistics.median(one.clock / other.clock for other, one in pairs),
+                        statistics.median(one.cpu / other.cpu for other, one in pairs),
+                    )
+                )
+    return cases
