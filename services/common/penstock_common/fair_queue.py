@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Hashable
+from itertools import islice
 from typing import Generic, TypeVar
 
 from penstock_common.errors import PenstockError
@@ -18,13 +20,24 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+#: Requests of each principal among which others of a bundle's kind are looked for.
+_LOOK_AHEAD = 256
+
+
 class Waiting(Generic[T, R]):
     """One request in the queue or under way."""
 
-    __slots__ = ("arrived", "deadline", "future", "item", "principal", "rows", "size")
+    __slots__ = ("arrived", "deadline", "future", "item", "kind", "principal", "rows", "size")
 
     def __init__(
-        self, item: T, rows: int, size: int, deadline: float, future: asyncio.Future[R], arrived: float
+        self,
+        item: T,
+        rows: int,
+        size: int,
+        deadline: float,
+        future: asyncio.Future[R],
+        arrived: float,
+        kind: Hashable = None,
     ) -> None:
         self.item = item
         self.rows = rows
@@ -32,6 +45,7 @@ class Waiting(Generic[T, R]):
         self.deadline = deadline
         self.future = future
         self.arrived = arrived
+        self.kind = kind  # requests of different kinds never leave together
         self.principal = ""  # whose turn it takes; set by the queue
 
     def alive(self, now: float) -> bool:
@@ -112,15 +126,25 @@ class FairQueue(Generic[T, R]):
         return own + sum(min(other.rows, turns) for other in self._turns if other is not line)
 
     def take(self, max_rows: int, max_size: int, now: float) -> list[Waiting[T, R]]:
-        """The next bundle of live requests; one that is larger than the bounds travels alone."""
+        """The next bundle of live requests of one kind; one that is larger than the bounds travels alone.
+
+        The request whose turn it is decides the kind. Others of that kind may leave with it before those that wait
+        longer for another bundle, which does not delay these: they could not have used the room.
+        """
         bundle: list[Waiting[T, R]] = []
         rows = size = 0
+        kind: Hashable = None
         while self._turns:
             line = self._turns[0]
             waiting = line.waiting[0]
             if waiting.alive(now):
                 if bundle and (rows + waiting.rows > max_rows or size + waiting.size > max_size):
                     break
+                if waiting.kind is not kind:
+                    if bundle and waiting.kind != kind:
+                        self._gather(bundle, max_rows - rows, max_size - size, now)
+                        break
+                    kind = waiting.kind
                 if waiting.rows > line.credit and len(self._turns) > 1:
                     line.credit += self._quantum
                     self._turns.rotate(-1)
@@ -132,14 +156,53 @@ class FairQueue(Generic[T, R]):
             self._drop_first(line)
         return bundle
 
+    def _gather(self, bundle: list[Waiting[T, R]], max_rows: int, max_size: int, now: float) -> None:
+        """Move requests of the bundle's kind from behind others into it, one a turn; their principals owe the rows."""
+        kind = bundle[0].kind
+        ready = [
+            (line, iter([waiting for waiting in islice(line.waiting, _LOOK_AHEAD) if waiting.kind == kind]))
+            for line in self._turns
+        ]
+        taken: set[int] = set()
+        while ready:
+            line, found = ready.pop(0)
+            waiting = next(found, None)
+            if waiting is None:
+                continue
+            if waiting.rows <= max_rows and waiting.size <= max_size:
+                taken.add(id(waiting))
+                if waiting.alive(now):
+                    bundle.append(waiting)
+                    max_rows -= waiting.rows
+                    max_size -= waiting.size
+                    line.credit -= waiting.rows
+                ready.append((line, found))
+        for line in list(self._turns) if taken else ():
+            self._keep(line, [waiting for waiting in line.waiting if id(waiting) not in taken])
+
+    def _keep(self, line: _Line[T, R], waiting: list[Waiting[T, R]]) -> None:
+        """Let these be what waits in a line, in their order."""
+        if len(waiting) == len(line.waiting):
+            return
+        rows = sum([w.rows for w in waiting])
+        self.rows -= line.rows - rows
+        self.size -= sum([w.size for w in line.waiting]) - sum([w.size for w in waiting])
+        line.rows = rows
+        line.waiting = deque(waiting)
+        if not waiting:
+            self._turns.remove(line)
+            del self._lines[line.principal]
+
     def take_of(self, principal: str, max_rows: int, max_size: int, now: float) -> list[Waiting[T, R]]:
-        """The next live requests of one principal, out of its turn; one that is larger than the bounds travels alone."""
+        """The next live requests of one principal and kind, out of its turn; one that is larger than the bounds travels alone."""
         bundle: list[Waiting[T, R]] = []
         rows = size = 0
         line = self._lines.get(principal)
         while line is not None and line.waiting:
             waiting = line.waiting[0]
             if waiting.alive(now):
+                if bundle and waiting.kind != bundle[0].kind:
+                    break
                 if bundle and (rows + waiting.rows > max_rows or size + waiting.size > max_size):
                     break
                 bundle.append(waiting)
@@ -156,19 +219,9 @@ class FairQueue(Generic[T, R]):
         """
         earliest = float("inf")
         for line in list(self._turns):
-            alive: deque[Waiting[T, R]] = deque()
-            for waiting in line.waiting:
-                if waiting.alive(now):
-                    alive.append(waiting)
-                    earliest = min(earliest, waiting.deadline)
-                else:
-                    line.rows -= waiting.rows
-                    self.rows -= waiting.rows
-                    self.size -= waiting.size
-            line.waiting = alive
-            if not alive:
-                self._turns.remove(line)
-                del self._lines[line.principal]
+            alive = [waiting for waiting in line.waiting if waiting.alive(now)]
+            earliest = min([earliest, *[waiting.deadline for waiting in alive]])
+            self._keep(line, alive)
         return earliest
 
     def _drop_first(self, line: _Line[T, R]) -> None:

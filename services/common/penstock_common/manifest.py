@@ -8,6 +8,7 @@ pre-processing by name, the labels and batching hints. See ``docs/model-format.m
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,9 @@ MANIFEST_FILE = "model.yaml"
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")]
 #: Any text: converters give names such as ``input.1`` and ``StatefulPartitionedCall:0``.
 SourceName = Annotated[str, msgspec.Meta(max_length=256)]
-FieldName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")]
+FieldName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_/][A-Za-z0-9_.:/-]{0,127}\Z")]
+#: A size, -1 for one that varies, or the name of one that varies and is the same wherever the name occurs.
+Dimension = int | Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
 
 
 def is_name(text: str) -> bool:
@@ -69,21 +72,44 @@ class FieldKind(StrEnum):
     TENSOR = "tensor"  # nested JSON lists of `shape` -> datatype
 
 
+class Pad(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How the requests of a batch are brought to one size along a named dimension of an input."""
+
+    axis: Annotated[int, msgspec.Meta(ge=0)]  # position in the input's `shape`
+    value: bool | int | float | str = 0
+    sizes: list[Annotated[int, msgspec.Meta(ge=1)]] = []  # to the first of these that is large enough
+
+
 class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One input. On the wire (OIP) it is a tensor of shape ``[-1, *shape]``, the batch first."""
 
     name: FieldName
     kind: FieldKind
     datatype: str  # OIP: BOOL INT8..INT64 UINT8..UINT64 FP16 FP32 FP64 BYTES
-    shape: list[Annotated[int, msgspec.Meta(ge=1)]] = []  # of one row; [] is a scalar
+    shape: list[Dimension] = []  # of one row; [] is a scalar
     minimum: float | None = None
     maximum: float | None = None
     max_length: int | None = None  # characters of a text; bytes of an image
     categories: list[str] | None = None
     required: bool = True
-    default: Any = None  # used where not required and absent
+    default: Any = None  # used if not required and absent
     description: str = ""
     source: SourceName = ""  # its name in the model's file, if that differs
+    max_elements: Annotated[int, msgspec.Meta(ge=1)] | None = None  # of one row, if its shape varies
+    constant: Any = None  # what the file always gets; clients neither send nor see the input
+    batch_axis: int | None = 0  # of the file's tensor; null if that has no rows
+    pad: Pad | None = None
+    mask: SourceName = ""  # the file's input that is 1 for what was sent and 0 for padding
+
+    @property
+    def varies(self) -> bool:
+        """Whether the shape of a row varies."""
+        return is_varying(self.shape)
+
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether the file does without it if a client does not send it."""
+        return not self.required and self.default is None
 
 
 class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -91,9 +117,15 @@ class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     name: FieldName
     datatype: str
-    shape: list[int] = []  # of one row; -1 for one dimension that varies
+    shape: list[Dimension] = []  # of one row
     description: str = ""
     source: SourceName = ""  # its name in the model's file, if that differs
+    batch_axis: int = 0  # of the file's tensor
+
+
+def is_varying(shape: Sequence[Dimension]) -> bool:
+    """Whether a dimension of a shape has no fixed size."""
+    return any(not isinstance(size, int) or size == -1 for size in shape)
 
 
 class Preprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -108,6 +140,7 @@ class Postprocess(StrEnum):
 
     SOFTMAX = "softmax"  # logits -> probabilities, over the last axis
     SIGMOID = "sigmoid"  # logits -> independent probabilities; one logit a row -> those of two labels
+    LABELS = "labels"  # scores -> BYTES, the label of the largest along the last axis
     ARGMAX = "argmax"  # scores -> INT64, the position of the largest along the last axis
 
 
@@ -128,6 +161,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     labels: list[str] = []
     preprocess: Preprocess | None = None
     postprocess: Postprocess | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None  # how many probabilities /v1 answers
+    batch: bool = True  # false: tensors are exactly `shape`, and a request is a run of its own
     deterministic: bool = True  # false for a model that draws random numbers on purpose
     batching: Batching = msgspec.field(default_factory=Batching)
     description: str = ""
@@ -135,6 +170,10 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     schema_version: int = 1
 
     def __post_init__(self) -> None:
+        if not self.batch:
+            if self.batching.max_batch_size not in (1, Batching().max_batch_size):
+                raise ValueError("batching: the model has no batch (batch: false); leave out max_batch_size")
+            self.batching = Batching(1)
         names = [field.name for field in self.inputs]
         if len(set(names)) != len(names):
             raise ValueError(f"inputs: names must differ, got {names}")
@@ -153,6 +192,11 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             raise ValueError(f"file: {self.file!r} must lie inside the artifact")
         if self.schema_version != 1:
             raise ValueError(f"schema_version: {self.schema_version} is not known here; this release reads 1")
+
+    @property
+    def client_inputs(self) -> list[Field]:
+        """The inputs that clients send: all but the constants."""
+        return [field for field in self.inputs if field.constant is None]
 
 
 DATATYPES = (
@@ -180,8 +224,6 @@ def _check_field(field: Field) -> None:
         raise ValueError(f"{where}.shape: only kind 'tensor' has a shape; leave it out")
     if field.kind is FieldKind.CATEGORY and not field.categories:
         raise ValueError(f"{where}.categories: a category lists its values")
-    if not field.required and field.default is None:
-        raise ValueError(f"{where}.default: a field that is not required has a default")
     for bound in (field.minimum, field.maximum):
         if bound is not None and math.isnan(bound):
             raise ValueError(f"{where}: a bound cannot be NaN")

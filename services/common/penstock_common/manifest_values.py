@@ -7,7 +7,9 @@ import binascii
 import sys
 from typing import Any
 
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Postprocess, Task, bad_manifest
+from penstock_common.dimensions import check_elements, check_named_sizes
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Postprocess, Task, bad_manifest
+from penstock_common.manifest_shapes import check_shapes, shape_of
 from penstock_common.preprocessing.steps import STEPS, model_tensors
 
 #: Bytes of an image whose field has no ``max_length``.
@@ -33,8 +35,11 @@ def _check_manifest(manifest: Manifest) -> None:
     for field in manifest.inputs:
         where = f"inputs.{field.name}"
         _check_bounds(field, where)
-        if not field.required:
+        if field.default is not None:
             check_value(field, field.default, f"{where}.default")
+        if field.constant is not None:
+            check_value(field, field.constant, f"{where}.constant")
+    check_shapes(manifest)
     model_tensors(manifest)  # refuses a step, a parameter or a field that does not fit the others
     sources = [field.source for field in manifest.inputs if field.source]
     if len(set(sources)) != len(sources):
@@ -42,8 +47,6 @@ def _check_manifest(manifest: Manifest) -> None:
     outputs = [output.name for output in manifest.outputs]
     if len(set(outputs)) != len(outputs):
         raise ValueError(f"outputs: names must differ, got {outputs}")
-    for output in manifest.outputs:
-        _check_output_shape(output)
     _check_labels(manifest)
     _check_postprocess(manifest)
     _check_strings(manifest)
@@ -52,7 +55,7 @@ def _check_manifest(manifest: Manifest) -> None:
             "deterministic: whether rows mix cannot be tried with a model that is random; set batching: {max_batch_size: 1}"
         )
     for number, example in enumerate(manifest.examples):
-        _check_example(manifest.inputs, example, f"examples.{number}")
+        _check_example(manifest.client_inputs, example, f"examples.{number}")
 
 
 def check_value(field: Field, value: Any, where: str) -> None:
@@ -70,7 +73,7 @@ def check_value(field: Field, value: Any, where: str) -> None:
         case FieldKind.IMAGE:
             _check_image(field, value, where)
         case FieldKind.TENSOR:
-            _check_tensor(field, value, field.shape, where)
+            _check_tensor(field, value, where)
         case _:
             _check_number(field, value, where)
 
@@ -95,20 +98,17 @@ def _check_labels(manifest: Manifest) -> None:
         )
 
 
-def _check_output_shape(output: Output) -> None:
-    where = f"outputs.{output.name}.shape"
-    if any(size < 1 and size != -1 for size in output.shape):
-        raise ValueError(f"{where}: {output.shape} has a dimension that is neither 1 or more nor -1")
-    # An answer's shape is worked out from its size and the number of rows, which leaves room for one unknown.
-    if output.shape.count(-1) > 1:
-        raise ValueError(f"{where}: {output.shape} has more than one dimension that varies (-1); flatten them into one")
-
-
 def _check_postprocess(manifest: Manifest) -> None:
     output = manifest.outputs[0]
     if manifest.postprocess is Postprocess.ARGMAX:
         if output.datatype != "INT64":
             raise ValueError(f"outputs.{output.name}.datatype: postprocess argmax gives INT64, not {output.datatype}")
+    elif manifest.postprocess is Postprocess.LABELS:
+        if output.datatype != "BYTES" or not manifest.labels:
+            raise ValueError(
+                f"outputs.{output.name}.datatype: postprocess labels gives BYTES, those of `labels`; got "
+                f"{output.datatype} and {len(manifest.labels)} labels"
+            )
     elif manifest.postprocess is not None and output.datatype not in _LARGEST_FLOATS:
         raise ValueError(
             f"outputs.{output.name}.datatype: postprocess {manifest.postprocess} gives floats, not {output.datatype}"
@@ -127,7 +127,7 @@ def _check_strings(manifest: Manifest) -> None:
                 f"inputs.{tensor.name}: a {manifest.format} file takes no BYTES; name a preprocess step that turns them "
                 f"into numbers ({', '.join(STEPS)})"
             )
-    for output in manifest.outputs:
+    for output in manifest.outputs[1 if manifest.postprocess is Postprocess.LABELS else 0 :]:
         if output.datatype == "BYTES":
             raise ValueError(f"outputs.{output.name}.datatype: a {manifest.format} file gives no BYTES")
 
@@ -136,11 +136,18 @@ def _check_example(fields: list[Field], example: dict[str, Any], where: str) -> 
     names = {field.name for field in fields}
     for name in example.keys() - names:
         raise ValueError(f"{where}.{name}: the model has no such input; it has {', '.join(sorted(names))}")
+    shapes = []
     for field in fields:
         if field.name in example:
             check_value(field, example[field.name], f"{where}.{field.name}")
         elif field.required:
             raise ValueError(f"{where}: {field.name!r} is missing; it has no default")
+        value = example.get(field.name, field.default)
+        shapes.append((field, None if value is None else shape_of(field, value)))
+    try:
+        check_named_sizes(shapes)
+    except ValueError as err:
+        raise ValueError(f"{where}: {err}") from None
 
 
 def _check_text(field: Field, value: Any, where: str) -> None:
@@ -171,12 +178,18 @@ def is_image(value: bytes) -> bool:
     )
 
 
-def _check_tensor(field: Field, value: Any, shape: list[int], where: str) -> None:
-    if shape:
-        if not isinstance(value, list) or len(value) != shape[0]:
-            raise ValueError(f"{where}: {_shown(value)} is not a list of {shape[0]}; the field has shape {field.shape}")
+def _check_tensor(field: Field, value: Any, where: str) -> None:
+    try:
+        check_elements(field, shape_of(field, value))
+    except ValueError as err:
+        raise ValueError(f"{where}: {_shown(value)}: {err}") from None
+    _check_elements_of(field, value, len(field.shape), where)
+
+
+def _check_elements_of(field: Field, value: Any, depth: int, where: str) -> None:
+    if depth:
         for i, part in enumerate(value):
-            _check_tensor(field, part, shape[1:], f"{where}.{i}")
+            _check_elements_of(field, part, depth - 1, f"{where}.{i}")
     elif field.datatype == "BYTES":
         _check_text(field, value, where)
     else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock_common.manifest import Field, Manifest, Output
+from penstock_common.dimensions import wire_shape
+from penstock_common.manifest import Manifest
 
 
 def model_metadata(name: str, version: str, manifest: Manifest) -> dict[str, Any]:
@@ -13,10 +14,12 @@ def model_metadata(name: str, version: str, manifest: Manifest) -> dict[str, Any
         "name": name,
         "versions": [version],
         "platform": f"penstock_{manifest.format.replace('-', '_')}",
-        "inputs": [_tensor(field) for field in manifest.inputs],
-        "outputs": [_tensor(output) for output in manifest.outputs],
+        "inputs": [
+            {"name": spec.name, "datatype": spec.datatype, "shape": wire_shape(spec.shape, batch=manifest.batch)}
+            for spec in manifest.client_inputs
+        ],
+        "outputs": [
+            {"name": spec.name, "datatype": spec.datatype, "shape": wire_shape(spec.shape, batch=manifest.batch)}
+            for spec in manifest.outputs
+        ],
     }
-
-
-def _tensor(spec: Field | Output) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": [-1, *spec.shape]}

@@ -50,6 +50,9 @@ from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.routes import PROBES, predictions, routes
 from penstock_gateway.settings import GatewaySettings
 
+#: Calls under way, for each that would be otherwise, of a model whose requests differ in shape and are padded.
+_CALLS_OF_PADDED = 8
+
 
 def build_app(settings: GatewaySettings, health: Health) -> App:
     """The application, not yet connected to anything; its lifespan connects it."""
@@ -163,12 +166,14 @@ def _with_cors(app: App, origins: list[str]) -> App:
 def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: GatewaySettings) -> PodVersion:
     """A version behind ``upstream``, with a coalescer of its own."""
     pool = _pool(version.model, settings)
+    # Pods merge what differs in shape and is padded, so a call of few rows is no reason to hold the next one back.
+    calls = _CALLS_OF_PADDED if any(field.pad for field in version.manifest.inputs) else 1
     most = min(settings.max_bundle_rows, version.manifest.batching.max_batch_size)
     coalescer = Coalescer(
         upstream.sender(version.model, version.version, version.manifest),
         blames_item=row_could_be_to_blame,
         observe_wait=QUEUE_SECONDS.labels(version.model, pool).observe,
-        max_outstanding=lambda: pods.calls(pool) if settings.coalesce else settings.max_queue_rows,
+        max_outstanding=lambda: calls * pods.calls(pool) if settings.coalesce else settings.max_queue_rows,
         max_rows=most if settings.coalesce else 1,
         max_size=settings.max_bundle_bytes,
         max_queued_rows=settings.max_queue_rows,

@@ -23,11 +23,12 @@ def infer_response(request: pb.ModelInferRequest, version: Version, outputs: Out
     if unknown:
         raise PenstockError(422, "unknown-output", f"The model has no output {sorted(unknown)[0]!r}.")
     response = pb.ModelInferResponse(model_name=request.model_name, model_version=str(version.version), id=request.id)
+    first = 0 if version.manifest.batch else 1  # a model without a batch has no rows
     raw = bool(request.raw_input_contents)
     for spec, array in zip(specs, outputs, strict=True):
         if wanted and spec.name not in wanted:
             continue
-        output = response.outputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)
+        output = response.outputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape[first:])
         field = CONTENTS_FIELDS.get(spec.datatype)
         if raw or field is None:
             response.raw_output_contents.append(to_raw(array, spec.datatype))

@@ -135,3 +135,69 @@ async def test_expire_answers_the_late_and_frees_their_room() -> None:
     assert queue.expire(30.0) == float("inf")
     assert not queue
     patient.future.exception()
+
+
+def of_kind(item: int, kind: str, rows: int = 1) -> Waiting[int, int]:
+    made = waiting(item, rows)
+    made.kind = kind
+    return made
+
+
+async def test_only_one_kind_leaves_at_a_time() -> None:
+    """The first decides which; others of its kind leave with it from behind those of another, which are next."""
+    queue: FairQueue[int, int] = FairQueue()
+    for n in range(6):
+        queue.push(of_kind(n, "ab"[n % 2]), "ann")
+    assert take(queue) == [0, 2, 4]
+    assert (queue.rows, queue.size) == (3, 3)
+    assert take(queue) == [1, 3, 5]
+    assert (queue.rows, queue.size, bool(queue)) == (0, 0, False)
+
+
+async def test_who_waits_first_is_never_overtaken_twice() -> None:
+    """One of another kind leads the next bundle, however many of the first kind keep coming."""
+    queue: FairQueue[int, int] = FairQueue()
+    queue.push(of_kind(0, "a"), "ann")
+    queue.push(of_kind(1, "b"), "ann")
+    for n in range(2, 40):
+        queue.push(of_kind(n, "a"), "ann")
+    assert take(queue) == [0, *range(2, 11)]
+    assert take(queue)[0] == 1
+
+
+async def test_a_bundle_of_one_kind_keeps_its_bounds() -> None:
+    """In rows; what does not fit stays, in its order."""
+    queue: FairQueue[int, int] = FairQueue()
+    for n, (kind, rows) in enumerate([("a", 4), ("b", 1), ("a", 5), ("a", 5), ("a", 1)]):
+        queue.push(of_kind(n, kind, rows), "ann")
+    assert take(queue) == [0, 2]
+    assert take(queue) == [1]
+    assert take(queue) == [3, 4]
+
+
+async def test_those_of_a_kind_leave_by_turns() -> None:
+    """One who has many of a kind does not take all the room in a bundle of another's that she may join."""
+    queue: FairQueue[int, int] = FairQueue()
+    queue.push(of_kind(0, "a"), "ann")
+    queue.push(of_kind(1, "b"), "ann")
+    for n in range(2, 40):
+        queue.push(of_kind(n, "a"), "ann")
+    for n in range(100, 104):
+        queue.push(of_kind(n, "a"), "bob")
+    assert set(take(queue)) >= {100, 101, 102, 103}
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "y", "z"]), st.integers(1, 4)), max_size=40))
+async def test_all_of_every_kind_leave_once(requests: list[tuple[str, str, int]]) -> None:
+    """Whatever comes leaves, in bundles of one kind within the bounds, and the counts end at nothing."""
+    queue: FairQueue[int, int] = FairQueue(quantum=3)
+    for n, (principal, kind, rows) in enumerate(requests):
+        queue.push(of_kind(n, kind, rows), principal)
+    left: list[int] = []
+    while queue:
+        bundle = queue.take(6, 1000, now=0.0)
+        assert len({w.kind for w in bundle}) == 1
+        assert sum(w.rows for w in bundle) <= 6
+        left += [w.item for w in bundle]
+    assert sorted(left) == list(range(len(requests)))
+    assert (queue.rows, queue.size) == (0, 0)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Preprocess, Task
-from penstock_common.preprocessing.steps import preprocess
+from penstock_common.preprocessing.steps import model_tensors, preprocess
 
 
 def manifest(fields: list[Field], name: str, **params: object) -> Manifest:
@@ -80,3 +85,85 @@ def test_columns_become_numbers_and_indices() -> None:
     assert indices.tolist() == [[1], [0]]
     with pytest.raises(PenstockError, match=r"^c: 'z' is none of x, y"):
         preprocess(m, {"a": np.array([1.0], np.float32), "c": column(b"z")})
+
+
+def halves(width: int, height: int) -> bytes:
+    """Red on the left, blue on the right."""
+    picture = Image.new("RGB", (width, height), (255, 0, 0))
+    picture.paste((0, 0, 255), (width // 2, 0, width, height))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_channels_come_in_the_order_that_the_file_wants() -> None:
+    """BGR for models from OpenCV; last for models from TensorFlow. The tensors are declared so."""
+    image = {"image": column(halves(2, 1))}
+    (rgb,) = preprocess(manifest(IMAGE, "image", size=[1, 2]), image)
+    (bgr,) = preprocess(manifest(IMAGE, "image", size=[1, 2], mode="BGR"), image)
+    assert rgb[0, :, 0, 0].tolist() == [1, 0, 0]
+    assert bgr[0, :, 0, 0].tolist() == [0, 0, 1]
+    last = manifest(IMAGE, "image", size=[1, 2], layout="HWC")
+    assert preprocess(last, image)[0].tolist() == [[[[1, 0, 0], [0, 0, 1]]]]
+    assert model_tensors(last)[0].shape == (1, 2, 3)
+
+
+def test_the_middle_is_cut_out_as_torchvision_does() -> None:
+    """The shorter side is resized with the chosen filter, then the middle is cut out."""
+    m = manifest(IMAGE, "image", size=[4, 6], crop=8, resize="bilinear")
+    gradient = Image.linear_gradient("L").resize((30, 20)).rotate(90).convert("RGB")
+    buffer = io.BytesIO()
+    gradient.save(buffer, "PNG")
+    (array,) = preprocess(m, {"image": column(buffer.getvalue())})
+    resized = gradient.resize((12, 8), Image.Resampling.BILINEAR).crop((3, 2, 9, 6))
+    assert np.allclose(array[0], np.asarray(resized, np.float32).transpose(2, 0, 1) / 255)
+    with pytest.raises(PenstockError, match="crop 5 is less"):
+        preprocess(manifest(IMAGE, "image", size=[4, 6], crop=5), {"image": column()})
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An artifact with a tokenizer of a few words, which writes pairs as BERT does."""
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+def test_texts_become_tokens(folder: Path) -> None:
+    """Filled up to the longest, with the mask of what is text; special tokens are within max_tokens."""
+    m = manifest(TEXT, "tokenizer", max_tokens=4)
+    ids, mask, types = preprocess(m, {"text": column(b"good", b"bad film bad film")}, folder)
+    assert ids.tolist() == [[2, 4, 3, 0], [2, 5, 6, 3]]
+    assert mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+    assert types.tolist() == [[0] * 4, [0] * 4]
+    (ids, *_) = preprocess(manifest(TEXT, "tokenizer", multiple=8, pad_id=1), {"text": column(b"good")}, folder)
+    assert ids.tolist() == [[2, 4, 3, 1, 1, 1, 1, 1]]
+
+
+def test_a_pair_of_texts_is_one_row(folder: Path) -> None:
+    """The types tell which text a token is of."""
+    pair = [Field("a", FieldKind.TEXT, "BYTES"), Field("b", FieldKind.TEXT, "BYTES")]
+    ids, _, types = preprocess(manifest(pair, "tokenizer"), {"a": column(b"good"), "b": column(b"film")}, folder)
+    assert ids.tolist() == [[2, 4, 3, 6, 3]]
+    assert types.tolist() == [[0, 0, 0, 1, 1]]
+
+
+def test_a_text_that_is_not_utf8_is_the_clients_fault(folder: Path) -> None:
+    """422 names the field."""
+    with pytest.raises(PenstockError, match="text: a text is not UTF-8") as refused:
+        preprocess(manifest(TEXT, "tokenizer"), {"text": column(b"\xff")}, folder)
+    assert (refused.value.status, refused.value.code) == (422, "invalid-input")
+
+
+def test_the_file_need_take_only_the_tokens() -> None:
+    """The mask and the types are there for those that do, in any datatype."""
+    ids, mask, types = model_tensors(manifest(TEXT, "tokenizer", ids="tokens"))
+    assert (ids.name, ids.optional, ids.any_datatype) == ("tokens", False, True)
+    assert mask.optional and types.optional

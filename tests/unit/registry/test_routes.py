@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,16 @@ async def test_a_large_manifest_is_refused(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/models/m/versions", json={"files": [file("model.yaml", large), FILES[1]]})
     assert (answer.status_code, answer.json()["code"]) == (422, "bad-manifest")
     assert "PENSTOCK_REGISTRY_MAX_MANIFEST_BYTES" in answer.json()["detail"]
+
+
+async def test_a_tokenizer_that_is_not_there_is_missed(client: httpx.AsyncClient) -> None:
+    """Before any pod looks for it; the answer names its path."""
+    inputs = b"inputs: [{name: x, kind: text, datatype: BYTES}]\npreprocess: {name: tokenizer}\n"
+    bad = re.sub(rb"inputs:.*\n", inputs, MANIFEST)
+    await upload(client, bad, MODEL)
+    answer = await client.post("/v1/models/m/versions", json={"files": [file("model.yaml", bad), FILES[1]]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad-manifest")
+    assert "'tokenizer.json' is not among the files" in answer.json()["detail"]
 
 
 async def test_a_bad_manifest_is_refused_and_explained(client: httpx.AsyncClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
@@ -22,12 +23,25 @@ class ModelTensor:
         datatype: of the Open Inference Protocol.
         shape: of one row; -1 for a dimension that varies.
         optional: true if the file need not take it, because it has no elements.
+        may_be_absent: true if a request may lack it, so that the file must do without.
+        batch_axis: of the file's tensor; None if that has no rows.
+        any_datatype: true if the file gets it in whatever numbers it takes, such as a mask.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
     optional: bool = False
+    may_be_absent: bool = False
+    batch_axis: int | None = 0
+    any_datatype: bool = False
+
+    @property
+    def file_shape(self) -> tuple[int, ...]:
+        """The shape of the file's tensor: the rows, -1, are where the batch axis says."""
+        if self.batch_axis is None:
+            return self.shape
+        return (*self.shape[: self.batch_axis], -1, *self.shape[self.batch_axis :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +51,17 @@ class Step(Generic[P]):
     Attributes:
         params: the ``msgspec.Struct`` of its parameters, which refuses keys that it does not have.
         tensors: what it gives, in order; raises ValueError if the manifest's fields are not those it takes.
-        run: returns these tensors for a batch ``[N, ...]`` of the fields.
+        run: returns these tensors for a batch ``[N, ...]`` of the fields; its last argument is the artifact's folder.
     """
 
     params: type[P]
     tensors: Callable[[Manifest, P], list[ModelTensor]]
-    run: Callable[[Manifest, Mapping[str, NDArray[Any]], P], list[NDArray[Any]]]
+    run: Callable[[Manifest, Mapping[str, NDArray[Any]], P, Path], list[NDArray[Any]]]
 
 
 def only_field(manifest: Manifest, kind: FieldKind) -> Field:
     """Return the single field of a step that takes one; raise ValueError if there are others, or of another kind."""
-    kinds = [f"{field.name} ({field.kind})" for field in manifest.inputs]
-    if [field.kind for field in manifest.inputs] != [kind]:
+    kinds = [f"{field.name} ({field.kind})" for field in manifest.client_inputs]
+    if [field.kind for field in manifest.client_inputs] != [kind]:
         raise ValueError(f"takes one input of kind {kind}; inputs has {', '.join(kinds)}")
-    return manifest.inputs[0]
+    return manifest.client_inputs[0]

@@ -3,53 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from numpy.typing import NDArray
 
-from penstock_common.manifest import Manifest, Preprocess, bad_manifest
+from penstock_common.manifest import Field, Manifest, Preprocess, bad_manifest
 from penstock_common.preprocessing.image import IMAGE
 from penstock_common.preprocessing.step import ModelTensor, Step
 from penstock_common.preprocessing.tabular import TABULAR
 from penstock_common.preprocessing.text import UTF8_BYTES
+from penstock_common.preprocessing.tokens import TOKENIZER, TokenizerParams
 
-STEPS: dict[str, Step[Any]] = {"image": IMAGE, "tabular": TABULAR, "utf8-bytes": UTF8_BYTES}
+STEPS: dict[str, Step[Any]] = {"image": IMAGE, "tabular": TABULAR, "tokenizer": TOKENIZER, "utf8-bytes": UTF8_BYTES}
+
+_NO_FOLDER = Path()
 
 
-def preprocess(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return the tensors of a batch, in the order of ``model_tensors``.
+def preprocess(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], folder: Path = _NO_FOLDER) -> list[NDArray[Any]]:
+    """Return the tensors that the clients' fields become, in the order of ``model_tensors``.
 
     Args:
         manifest: names the step; without a step, the inputs are returned as they are, in order.
         inputs: an array ``[N, *shape]`` for each field; BYTES are object arrays of ``bytes``.
+        folder: of the artifact, for a step that reads a file of it.
 
     Raises:
         PenstockError: 422 ``invalid-input`` if a row cannot be read; 422 ``bad-manifest`` for an unknown step or
             parameter.
     """
     if manifest.preprocess is None:
-        return [inputs[field.name] for field in manifest.inputs]
+        return [inputs[field.name] for field in manifest.client_inputs]
     step, params = _step(manifest.preprocess)
-    return step.run(manifest, inputs, params)
+    return step.run(manifest, inputs, params, folder)
 
 
 def model_tensors(manifest: Manifest) -> list[ModelTensor]:
-    """Return what the pre-processing gives to the model's file: without a step, the fields themselves.
+    """Return what the model's file is given: what the step makes of the fields, or the fields; masks; constants.
 
     Raises:
         PenstockError: 422 ``bad-manifest`` if the step, its parameters or the fields for it are wrong.
     """
+    tensors = _tensors(manifest)
+    return tensors if manifest.batch else [replace(tensor, batch_axis=None) for tensor in tensors]
+
+
+def _tensors(manifest: Manifest) -> list[ModelTensor]:
+    constants = [_tensor_of(field) for field in manifest.inputs if field.constant is not None]
     if manifest.preprocess is None:
-        return [
-            ModelTensor(field.source or field.name, field.datatype, tuple(field.shape)) for field in manifest.inputs
-        ]
+        masks = [ModelTensor(field.mask, "INT64", (-1,), any_datatype=True) for field in manifest.inputs if field.mask]
+        return [*[_tensor_of(field) for field in manifest.client_inputs], *masks, *constants]
     step, params = _step(manifest.preprocess)
     try:
         tensors = step.tensors(manifest, params)
     except ValueError as err:
         raise bad_manifest(f"preprocess: {manifest.preprocess.name} {err}") from None
-    return tensors
+    return [*tensors, *constants]
+
+
+def _tensor_of(field: Field) -> ModelTensor:
+    shape = tuple([size if isinstance(size, int) else -1 for size in field.shape])
+    return ModelTensor(
+        field.source or field.name,
+        field.datatype,
+        shape,
+        may_be_absent=field.constant is None and field.may_be_absent,
+        batch_axis=field.batch_axis,
+    )
+
+
+def files_of_step(manifest: Manifest) -> list[str]:
+    """Return the paths in the artifact of the files that the pre-processing reads."""
+    if manifest.preprocess is None:
+        return []
+    _, params = _step(manifest.preprocess)
+    return [params.file] if isinstance(params, TokenizerParams) else []
 
 
 def _step(chosen: Preprocess) -> tuple[Step[Any], Any]:

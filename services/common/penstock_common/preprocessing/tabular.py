@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,14 +24,16 @@ class TabularParams(msgspec.Struct, forbid_unknown_fields=True):
     indices: str = "indices"
 
 
-def _tabular(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: TabularParams) -> list[NDArray[Any]]:
+def _tabular(
+    manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: TabularParams, folder: Path
+) -> list[NDArray[Any]]:
     """Return the fields as ``float32 [N, numeric]`` and ``int64 [N, categorical]`` (index in ``categories``).
 
     Raises:
         PenstockError: 422 ``invalid-input`` for a value that is not one of its field's categories.
     """
     numeric, categorical = _columns(manifest)
-    rows = len(inputs[manifest.inputs[0].name])
+    rows = len(inputs[manifest.client_inputs[0].name])
     numbers = np.empty((rows, len(numeric)), dtype=np.float32)
     for column, field in enumerate(numeric):
         numbers[:, column] = inputs[field.name]
@@ -50,13 +53,13 @@ def _tabular(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: Tab
 def _columns(manifest: Manifest) -> tuple[list[Field], list[Field]]:
     """Return the numeric and the categorical fields."""
     return (
-        [field for field in manifest.inputs if field.kind in _NUMERIC],
-        [field for field in manifest.inputs if field.kind is FieldKind.CATEGORY],
+        [field for field in manifest.client_inputs if field.kind in _NUMERIC],
+        [field for field in manifest.client_inputs if field.kind is FieldKind.CATEGORY],
     )
 
 
 def _tensors(manifest: Manifest, params: TabularParams) -> list[ModelTensor]:
-    for field in manifest.inputs:
+    for field in manifest.client_inputs:
         if field.kind not in (*_NUMERIC, FieldKind.CATEGORY):
             raise ValueError(f"takes numbers, integers, booleans and categories; {field.name} is of kind {field.kind}")
         if field.source:

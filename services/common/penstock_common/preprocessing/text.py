@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -24,12 +25,14 @@ class Utf8BytesParams(msgspec.Struct, forbid_unknown_fields=True):
             raise ValueError(f"max_bytes {self.max_bytes} is not a multiple of `multiple`, {self.multiple}")
 
 
-def _utf8_bytes(manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: Utf8BytesParams) -> list[NDArray[Any]]:
+def _utf8_bytes(
+    manifest: Manifest, inputs: Mapping[str, NDArray[Any]], params: Utf8BytesParams, folder: Path
+) -> list[NDArray[Any]]:
     """Return one text field as ``uint8 [N, L]``: UTF-8 bytes, zero padded.
 
     ``L`` is the longest row rounded up to ``multiple`` and at most ``max_bytes``.
     """
-    rows: list[bytes] = inputs[manifest.inputs[0].name].tolist()
+    rows: list[bytes] = inputs[manifest.client_inputs[0].name].tolist()
     multiple = params.multiple
     longest = min(max(map(len, rows), default=0), params.max_bytes)
     width = max(multiple, -(-longest // multiple) * multiple)

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 from penstock_common.contract import inference_pb2 as pb
+from penstock_common.dimensions import wire_shape
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Manifest
+from penstock_common.manifest import Manifest, is_varying
 from penstock_common.tensors import pack_bytes, unpack_bytes
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 
 
 class BundleFormat:
@@ -18,19 +19,27 @@ class BundleFormat:
     def __init__(self, model: str, version: int, manifest: Manifest) -> None:
         self._model = model
         self._version = str(version)
-        self._inputs = [(field.name, field.datatype, list(field.shape)) for field in manifest.inputs]
+        self._batch = manifest.batch
+        self._inputs = [(field.name, field.datatype) for field in manifest.client_inputs]
+        #: Of a row; those that vary come with the rows.
+        self._shapes = [tuple(wire_shape(field.shape, batch=False)) for field in manifest.client_inputs]
         self._outputs = [output.name for output in manifest.outputs]
+        self._outputs_vary = any(is_varying(output.shape) for output in manifest.outputs)
 
     def merge(self, bundle: Sequence[Rows], total: int) -> pb.ModelInferRequest:
-        """One message that holds the ``total`` rows of a bundle."""
+        """One message that holds the ``total`` rows of a bundle, whose members agree in their shapes."""
         request = pb.ModelInferRequest(model_name=self._model, model_version=self._version)
-        for i, (name, datatype, shape) in enumerate(self._inputs):
-            request.inputs.add(name=name, datatype=datatype, shape=[total, *shape])
+        shapes = bundle[0].shapes or self._shapes
+        for i, (name, datatype) in enumerate(self._inputs):
+            shape = shapes[i]
+            if shape is None:  # an input that none of them has
+                continue
+            request.inputs.add(name=name, datatype=datatype, shape=(total, *shape) if self._batch else shape)
             request.raw_input_contents.append(b"".join([rows.inputs[i] for rows in bundle]))
         return request
 
-    def split(self, response: pb.ModelInferResponse, counts: Sequence[int], total: int) -> list[list[bytes]]:
-        """The raw tensor of each output, in the order of the signature, for each member of the bundle.
+    def split(self, response: pb.ModelInferResponse, counts: Sequence[int], total: int) -> list[RawOutputs]:
+        """The outputs for each member of the bundle.
 
         Args:
             counts: rows of each member, ``total`` in all.
@@ -52,7 +61,12 @@ class BundleFormat:
             parts = _split_raw(raw, counts, total) if elements is None else _split_bytes(raw, counts, total, elements)
             for share, part in zip(shares, parts, strict=True):
                 share.append(part)
-        return shares
+        shapes = self._row_shapes(response) if self._outputs_vary else None
+        return [RawOutputs(share, shapes) for share in shares]
+
+    def _row_shapes(self, response: pb.ModelInferResponse) -> list[tuple[int, ...]]:
+        by_name = {o.name: tuple(o.shape[1:] if self._batch else o.shape) for o in response.outputs}
+        return [by_name[name] for name in self._outputs]
 
 
 def _split_raw(raw: bytes, counts: Sequence[int], total: int) -> list[bytes]:

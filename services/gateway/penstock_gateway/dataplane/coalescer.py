@@ -15,6 +15,7 @@ What the callers may rely on:
   the others. A call that nobody waits for any more is cancelled.
 * A bundle that fails for a reason that could be one item's fault is sent again in two
   halves, and so on, until the item stands alone: none shares another's fate.
+* Items of different kinds never share a call; the first that waits decides whose turn it is.
 * A principal that has nothing under way need not wait for the calls of the others: while all calls are taken,
   one more is made for it. It then takes its turn in the pod, behind the run of the moment and not behind
   those that are on their way.
@@ -27,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from penstock_common.errors import PenstockError
@@ -104,12 +105,15 @@ class Coalescer(Generic[T, R]):
         """Calls under way."""
         return len(self._calls)
 
-    def submit(self, item: T, rows: int, size: int, principal: str, deadline: float) -> asyncio.Future[R]:
+    def submit(
+        self, item: T, rows: int, size: int, principal: str, deadline: float, kind: Hashable = None
+    ) -> asyncio.Future[R]:
         """Queue one item.
 
         Args:
             size: bytes of its request or of its expected answer, whichever is larger.
             principal: whose turn it takes.
+            kind: items share a call only if theirs are equal.
 
         Returns:
             A future of its result. Cancelling it drops the item. It fails with
@@ -122,7 +126,7 @@ class Coalescer(Generic[T, R]):
         if not queue.admits(principal, rows, size, self._max_queued_rows, self._max_queued_size):
             raise self._overloaded()
         loop = asyncio.get_running_loop()
-        waiting: Waiting[T, R] = Waiting(item, rows, size, deadline, loop.create_future(), self._clock())
+        waiting: Waiting[T, R] = Waiting(item, rows, size, deadline, loop.create_future(), self._clock(), kind)
         queue.push(waiting, principal)
         if deadline < self._alarm_at:
             self._set_alarm(deadline)

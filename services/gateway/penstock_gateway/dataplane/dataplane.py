@@ -14,7 +14,7 @@ from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import JSON, Call, Reply
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.limits.admission import Usage
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
 #: Reads and checks a request's rows. Raises ``PenstockError`` 400, 413, 415 or 422.
@@ -22,11 +22,11 @@ Parse = Callable[[Call, Signature], Rows | Awaitable[Rows]]
 
 
 class Answer(msgspec.Struct):
-    """What a servable answered to a request's rows; ``outputs`` are raw tensors in the order of its signature."""
+    """What a servable answered to a request's rows."""
 
     servable: Servable
     rows: Rows
-    outputs: list[bytes]
+    outputs: RawOutputs
 
     def reply(self, body: bytes, content_type: bytes = JSON, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
         """The reply in a protocol's form, with the version that gave it and what it used."""

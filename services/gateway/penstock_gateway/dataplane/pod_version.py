@@ -12,7 +12,7 @@ from penstock_common.registry_models import Version
 from penstock_common.telemetry import tracing_enabled
 from penstock_common.tensors import NUMPY_DTYPES
 from penstock_gateway.dataplane.coalescer import Coalescer
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
 
@@ -22,7 +22,7 @@ class PodVersion:
     __slots__ = ("_answer_bytes", "_ready", "coalescer", "model", "signature", "version")
 
     def __init__(
-        self, version: Version, coalescer: Coalescer[Rows, list[bytes]], ready: Callable[[], Awaitable[bool]]
+        self, version: Version, coalescer: Coalescer[Rows, RawOutputs], ready: Callable[[], Awaitable[bool]]
     ) -> None:
         self.model = version.model
         self.version = str(version.version)
@@ -31,7 +31,8 @@ class PodVersion:
         self._ready = ready
         #: Bytes of a row's answer, as far as the signature tells.
         self._answer_bytes = sum(
-            math.prod(output.shape) * NUMPY_DTYPES[output.datatype].itemsize
+            math.prod([size for size in output.shape if isinstance(size, int) and size > 0])
+            * NUMPY_DTYPES[output.datatype].itemsize
             for output in version.manifest.outputs
             if output.datatype != "BYTES"
         )
@@ -39,8 +40,8 @@ class PodVersion:
     async def ready(self) -> bool:
         return await self._ready()
 
-    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         if tracing_enabled():
             rows.span = trace.get_current_span()
         size = max(sum(map(len, rows.inputs)), rows.count * self._answer_bytes)
-        return self.coalescer.submit(rows, rows.count, size, rows.principal, deadline)
+        return self.coalescer.submit(rows, rows.count, size, rows.principal, deadline, rows.shapes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
 
@@ -26,15 +26,14 @@ class Servable(Protocol):
     async def ready(self) -> bool:
         """Whether a request would be answered now."""
 
-    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         """Start answering checked rows.
 
         Args:
             deadline: on ``time.monotonic``'s clock.
 
         Returns:
-            A future of the raw tensor of each output, in the order of the signature. Cancelling
-            it drops the rows. It fails with a ``PenstockError``.
+            A future of the outputs. Cancelling it drops the rows. It fails with a ``PenstockError``.
 
         Raises:
             PenstockError: 503 ``overloaded``.

@@ -18,7 +18,7 @@ from penstock_common.pools import POOL_HEADER, PRINCIPAL_HEADER, pool_of
 from penstock_common.telemetry import tracer, tracing_enabled
 from penstock_gateway.dataplane.bundle import BundleFormat
 from penstock_gateway.dataplane.upstream_errors import is_connection_lost, translate
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 
 BUNDLE_ROWS = Histogram(
     "penstock_gateway_bundle_rows", "Rows in one message to the pods.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -109,18 +109,18 @@ class Upstream:
 
     def sender(
         self, model: str, version: int, manifest: Manifest
-    ) -> Callable[[Sequence[Rows], float], Awaitable[list[list[bytes]]]]:
+    ) -> Callable[[Sequence[Rows], float], Awaitable[list[RawOutputs]]]:
         """The ``Send`` of a coalescer for one model version; see ``send`` below."""
         messages = BundleFormat(model, version, manifest)
         infer = self._stub.ModelInfer
         to_pool = self._metadata(model)
         answered = CALLS.labels("OK")
 
-        async def send(bundle: Sequence[Rows], deadline: float) -> list[list[bytes]]:
+        async def send(bundle: Sequence[Rows], deadline: float) -> list[RawOutputs]:
             """One ``ModelInfer`` for all rows.
 
             Returns:
-                The raw tensor of each output, for each member of the bundle.
+                The outputs for each member of the bundle.
 
             Raises:
                 PenstockError: with the HTTP status that the gRPC status stands for.

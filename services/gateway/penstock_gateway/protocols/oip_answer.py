@@ -31,20 +31,22 @@ def encode(request: OipRequest, answer: Answer, max_bytes: int) -> tuple[bytes, 
     """
     servable = answer.servable
     manifest = servable.signature.manifest
-    specs = {spec.name: (spec, raw) for spec, raw in zip(manifest.outputs, answer.outputs, strict=True)}
+    raws = answer.outputs.tensors
+    specs = {spec.name: (i, spec) for i, spec in enumerate(manifest.outputs)}
     wanted = [(output, *specs[output.name]) for output in request.requested(manifest.outputs)]
-    check_answer_size(sum(_size(*parts, answer.rows.count) for parts in wanted), max_bytes)
+    sizes = [_size(output, spec, raws[i], answer.rows.count) for output, i, spec in wanted]
+    check_answer_size(sum(sizes), max_bytes)
     outputs: list[dict[str, Any]] = []
     blobs: list[bytes] = []
-    for output, spec, raw in wanted:
-        array = answer_array(raw, spec, answer.rows.count, servable.model)
+    for output, i, spec in wanted:
+        array = answer_array(answer.outputs, i, spec, answer.rows.count, servable.model)
         datatype = spec.datatype
         if output.classes:
             check_finite(array, spec.name, servable.model)
             datatype, array = "BYTES", classify(array, output.classes, _labels(manifest, spec))
-        written: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": list(array.shape)}
+        written: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": _shape(array, manifest)}
         if output.binary:
-            blobs.append(to_raw(array, datatype) if output.classes else raw)
+            blobs.append(to_raw(array, datatype) if output.classes else raws[i])
             written["parameters"] = {"binary_data_size": len(blobs[-1])}
         else:
             if not request.non_finite_as_null:
@@ -62,6 +64,10 @@ def encode(request: OipRequest, answer: Answer, max_bytes: int) -> tuple[bytes, 
     # the same FP32, and NaN and infinity as null.
     head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     return b"".join([head, *blobs]), len(head) if blobs else None
+
+
+def _shape(array: NDArray[Any], manifest: Manifest) -> list[int]:
+    return list(array.shape if manifest.batch else array.shape[1:])
 
 
 def _size(output: RequestedOutput, spec: Output, raw: bytes, rows: int) -> int:

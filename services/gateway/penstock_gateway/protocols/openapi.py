@@ -84,11 +84,13 @@ def _predict(servable: Servable) -> dict[str, Any]:
     manifest = servable.signature.manifest
     row = row_schema(manifest)
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
-    content: dict[str, Any] = {"application/json": {"schema": {"oneOf": [row, rows]}}}
+    content: dict[str, Any] = {"application/json": {"schema": {"oneOf": [row, rows]} if manifest.batch else row}}
     if manifest.examples:
         content["application/json"]["example"] = manifest.examples[0]
-    if any(field.kind is FieldKind.IMAGE for field in manifest.inputs):
-        tensors = {f.name: {"contentType": "application/json"} for f in manifest.inputs if f.kind is FieldKind.TENSOR}
+    if any(field.kind is FieldKind.IMAGE for field in manifest.client_inputs):
+        tensors = {
+            f.name: {"contentType": "application/json"} for f in manifest.client_inputs if f.kind is FieldKind.TENSOR
+        }
         form = {"schema": form_schema(manifest)} | ({"encoding": tensors} if tensors else {})
         content["multipart/form-data"] = form
     answer = _answer(manifest)
@@ -98,7 +100,7 @@ def _predict(servable: Servable) -> dict[str, Any]:
         "summary": f"Ask {servable.model}",
         "description": manifest.description,
         "requestBody": {"required": True, "content": content},
-        "responses": responses({"oneOf": [answer, {"type": "array", "items": answer}]}),
+        "responses": responses({"oneOf": [answer, {"type": "array", "items": answer}]} if manifest.batch else answer),
     }
 
 

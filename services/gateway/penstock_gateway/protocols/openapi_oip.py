@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from penstock_common.manifest import Field, FieldKind, Output
+from penstock_common.dimensions import is_size
+from penstock_common.manifest import Dimension, Field, FieldKind, Manifest
 from penstock_gateway.protocols.openapi_responses import responses
 from penstock_gateway.signature.json_schema import value_schema
 from penstock_gateway.signature.row_decoder import MAX_ROWS
@@ -23,19 +24,20 @@ _IMAGES = " Images are sent as binary data only: JSON for the tensors, then thei
 def infer_operation(signature: Signature) -> dict[str, Any]:
     """``POST /v2/models/{model}/infer``."""
     manifest = signature.manifest
-    images = any(field.kind is FieldKind.IMAGE for field in manifest.inputs)
-    content = {"application/json": {"schema": _request(manifest.inputs, manifest.outputs)}}
+    images = any(field.kind is FieldKind.IMAGE for field in manifest.client_inputs)
+    content = {"application/json": {"schema": _request(manifest)}}
     return {
         "operationId": f"infer_{signature.model}",
         "tags": [signature.model],
         "summary": f"Ask {signature.model} (Open Inference Protocol v2)",
         "description": _DESCRIPTION + (_IMAGES if images else ""),
         "requestBody": {"required": True, "content": content},
-        "responses": responses(_answer(manifest.outputs), binary=True),
+        "responses": responses(_answer(manifest), binary=True),
     }
 
 
-def _request(inputs: list[Field], outputs: list[Output]) -> dict[str, Any]:
+def _request(manifest: Manifest) -> dict[str, Any]:
+    inputs, outputs = manifest.client_inputs, manifest.outputs
     parameters = {
         "binary_data_output": {"type": "boolean"},
         "timeout": {"type": "integer", "minimum": 0},
@@ -58,7 +60,7 @@ def _request(inputs: list[Field], outputs: list[Output]) -> dict[str, Any]:
             "inputs": {
                 "type": "array",
                 "description": "Each once, in any order; those of optional fields may be absent.",
-                "items": {"oneOf": [_input(field) for field in inputs]},
+                "items": {"oneOf": [_input(field, batch=manifest.batch) for field in inputs]},
                 "minItems": sum(field.required for field in inputs),
                 "maxItems": len(inputs),
             },
@@ -72,10 +74,11 @@ def _request(inputs: list[Field], outputs: list[Output]) -> dict[str, Any]:
     }
 
 
-def _input(field: Field) -> dict[str, Any]:
-    tensor = _tensor(field.name, field.datatype, field.shape)
-    sizes = [{"type": "integer", "minimum": 1, "maximum": MAX_ROWS}, *({"const": size} for size in field.shape)]
-    tensor["properties"]["shape"]["prefixItems"] = sizes
+def _input(field: Field, *, batch: bool) -> dict[str, Any]:
+    tensor = _tensor(field.name, field.datatype, field.shape, batch=batch)
+    sizes = [{"const": size} if is_size(size) else {"type": "integer", "minimum": 1} for size in field.shape]
+    rows = [{"type": "integer", "minimum": 1, "maximum": MAX_ROWS}] if batch else []
+    tensor["properties"]["shape"]["prefixItems"] = [*rows, *sizes]
     if field.kind is FieldKind.IMAGE:
         tensor["properties"]["parameters"] = {
             "type": "object",
@@ -90,12 +93,12 @@ def _input(field: Field) -> dict[str, Any]:
         "type": "array",
         "description": "Row-major, flat or nested as the shape says.",
         "items": value_schema(field),
-        "minItems": math.prod(field.shape),
+        "minItems": math.prod([size for size in field.shape if isinstance(size, int) and size > 0]),
     }
     return tensor
 
 
-def _answer(outputs: list[Output]) -> dict[str, Any]:
+def _answer(manifest: Manifest) -> dict[str, Any]:
     return {
         "type": "object",
         "required": ["model_name", "model_version", "outputs"],
@@ -105,15 +108,20 @@ def _answer(outputs: list[Output]) -> dict[str, Any]:
             "id": {"type": "string"},
             "outputs": {
                 "type": "array",
-                "items": {"oneOf": [_tensor(output.name, output.datatype, output.shape) for output in outputs]},
+                "items": {
+                    "oneOf": [
+                        _tensor(output.name, output.datatype, output.shape, batch=manifest.batch)
+                        for output in manifest.outputs
+                    ]
+                },
             },
         },
     }
 
 
-def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
-    """One tensor in JSON; the number of rows comes first in its shape."""
-    rest = "".join(f", {size}" for size in shape)
+def _tensor(name: str, datatype: str, shape: list[Dimension], *, batch: bool) -> dict[str, Any]:
+    """One tensor in JSON; the number of rows comes first in its shape, if there is a batch."""
+    sizes = ["rows"] * batch + [str(size) for size in shape]
     return {
         "type": "object",
         "required": ["name", "datatype", "shape", "data"],
@@ -122,10 +130,10 @@ def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
             "datatype": {"const": datatype},
             "shape": {
                 "type": "array",
-                "items": {"type": "integer", "minimum": 1},
-                "minItems": 1 + len(shape),
-                "maxItems": 1 + len(shape),
-                "description": f"[rows{rest}]",
+                "items": {"type": "integer", "minimum": 0},
+                "minItems": len(sizes),
+                "maxItems": len(sizes),
+                "description": f"[{', '.join(sizes)}]",
             },
             "data": {"type": "array"},
         },

@@ -39,9 +39,9 @@ class Predict:
         model = call.path.get("model") or self._default_model
         answer = await self._dataplane.infer(call, model, call.path.get("version", ""), self._rows)
         servable = answer.servable
-        if not fits_as_json(answer.outputs, self._max_answer_bytes):
+        if not fits_as_json(answer.outputs.tensors, self._max_answer_bytes):
             specs = servable.signature.manifest.outputs
-            sizes = [json_size(raw, spec.datatype) for raw, spec in zip(answer.outputs, specs, strict=True)]
+            sizes = [json_size(raw, spec.datatype) for raw, spec in zip(answer.outputs.tensors, specs, strict=True)]
             check_answer_size(sum(sizes), self._max_answer_bytes)
         return answer.reply(servable.signature.presenter.present(answer.outputs, answer.rows, servable.version))
 
@@ -69,7 +69,7 @@ async def _form_row(call: Call, signature: Signature) -> Rows:
 
 
 def _only_image_field(signature: Signature) -> str:
-    inputs = signature.manifest.inputs
+    inputs = signature.manifest.client_inputs
     if len(inputs) != 1 or inputs[0].kind is not FieldKind.IMAGE:
         raise PenstockError(
             415,

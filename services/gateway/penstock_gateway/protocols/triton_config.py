@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from penstock_common.dimensions import wire_shape
 from penstock_common.manifest import Field, Manifest, Output
 
 
@@ -13,8 +14,8 @@ def model_config(model: str, manifest: Manifest) -> dict[str, Any]:
         "name": model,
         "platform": f"penstock_{manifest.format.replace('-', '_')}",
         "backend": "penstock",
-        "max_batch_size": manifest.batching.max_batch_size,
-        "input": [_tensor(field) | {"optional": not field.required} for field in manifest.inputs],
+        "max_batch_size": manifest.batching.max_batch_size if manifest.batch else 0,
+        "input": [_tensor(field) | {"optional": not field.required} for field in manifest.client_inputs],
         "output": [_tensor(output) for output in manifest.outputs],
     }
 
@@ -23,5 +24,5 @@ def _tensor(spec: Field | Output) -> dict[str, Any]:
     """Dimensions leave out the rows. Triton knows no tensor without any, but one that is reshaped to none."""
     data_type = "TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}"
     if spec.shape:
-        return {"name": spec.name, "data_type": data_type, "dims": spec.shape}
+        return {"name": spec.name, "data_type": data_type, "dims": wire_shape(spec.shape, batch=False)}
     return {"name": spec.name, "data_type": data_type, "dims": [1], "reshape": {"shape": []}}

@@ -7,20 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock_common.dimensions import fits, wire_shape
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Output
 from penstock_common.tensors import NUMPY_DTYPES, from_raw
+from penstock_gateway.signature.rows import RawOutputs
 
 
-def answer_array(raw: bytes, output: Output, rows: int, model: str) -> NDArray[Any]:
-    """One output as an array ``[rows, *shape]``; a dimension of -1 is what the model made it.
+def answer_array(outputs: RawOutputs, index: int, output: Output, rows: int, model: str) -> NDArray[Any]:
+    """The output at an index as an array ``[rows, *shape]``; a dimension that varies is what the model made it.
 
     Raises:
         PenstockError: 500 ``bad-model-answer`` if the data does not fit.
     """
+    raw = outputs.tensors[index]
+    shape = wire_shape(output.shape, batch=False) if outputs.shapes is None else outputs.shapes[index]
     count = _bytes_count(raw) if output.datatype == "BYTES" else len(raw) // NUMPY_DTYPES[output.datatype].itemsize
     try:
-        return from_raw(raw, output.datatype, [count]).reshape([rows, *output.shape])
+        if not fits(shape, output.shape):
+            raise ValueError
+        return from_raw(raw, output.datatype, [count]).reshape([rows, *shape])
     except (PenstockError, ValueError):
         what = f"{len(raw)} bytes that do not fit {rows} rows of '{output.name}' {output.shape}"
         raise bad_answer(model, what) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,11 +40,11 @@ class BytesCheck(FieldCheck):
 
     def array(self, array: NDArray[Any]) -> bytes:
         elements = []
-        for row, value in enumerate(array.ravel().tolist()):
+        for i, value in enumerate(array.ravel().tolist()):
             try:
                 elements.append(self.binary(value))
             except PenstockError as err:
-                err.extra["row"] = row
+                err.extra["row"] = i // math.prod(array.shape[1:])
                 raise
         return self.pack(elements)
 

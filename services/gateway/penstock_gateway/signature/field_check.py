@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
+from penstock_common.dimensions import wire_shape
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
 from penstock_gateway.signature.row_type import value_type
@@ -42,6 +43,7 @@ class FieldCheck:
     def __init__(self, field: Field) -> None:
         self.field = field
         self.name = field.name
+        self._shape = tuple(wire_shape(field.shape, batch=False))
         self._form_decoder = msgspec.json.Decoder(value_type(field))
 
     def json(self, value: Any) -> Any:
@@ -63,3 +65,7 @@ class FieldCheck:
     def pack(self, elements: Sequence[Any]) -> bytes:
         """The raw tensor of checked elements."""
         raise NotImplementedError
+
+    def row_shape(self, element: Any) -> tuple[int, ...]:
+        """The shape of one checked element."""
+        return self._shape

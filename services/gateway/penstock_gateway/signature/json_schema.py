@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from penstock_common.dimensions import is_size
 from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.manifest_values import MAX_IMAGE_BYTES
 from penstock_common.tensors import NUMPY_DTYPES
@@ -15,8 +16,8 @@ def row_schema(manifest: Manifest) -> dict[str, Any]:
     """One row in JSON."""
     schema: dict[str, Any] = {
         "type": "object",
-        "properties": {field.name: _field_schema(field) for field in manifest.inputs},
-        "required": [field.name for field in manifest.inputs if field.required],
+        "properties": {field.name: _field_schema(field) for field in manifest.client_inputs},
+        "required": [field.name for field in manifest.client_inputs if field.required],
         "additionalProperties": False,
     }
     if manifest.description:
@@ -29,7 +30,7 @@ def row_schema(manifest: Manifest) -> dict[str, Any]:
 def form_schema(manifest: Manifest) -> dict[str, Any]:
     """One row as a multipart form; images are its files."""
     schema = row_schema(manifest)
-    for field in manifest.inputs:
+    for field in manifest.client_inputs:
         if field.kind is FieldKind.IMAGE:
             schema["properties"][field.name] = {"type": "string", "format": "binary", "description": _image(field)}
     schema.pop("examples", None)
@@ -59,10 +60,11 @@ def value_schema(field: Field) -> dict[str, Any]:
 def _field_schema(field: Field) -> dict[str, Any]:
     schema = value_schema(field)
     for size in reversed(field.shape):
-        schema = {"type": "array", "items": schema, "minItems": size, "maxItems": size}
+        lengths = {"minItems": size, "maxItems": size} if is_size(size) else {"minItems": 1}
+        schema = {"type": "array", "items": schema} | lengths
     if field.description:
         schema["description"] = " ".join(filter(None, (field.description, schema.get("description"))))
-    if not field.required:
+    if field.default is not None:
         schema["default"] = field.default
     return schema
 

@@ -1,11 +1,10 @@
-"""The checkers of numbers, booleans and tensors."""
+"""The checkers of numbers and booleans."""
 
 from __future__ import annotations
 
 import math
 import struct
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
-from penstock_common.tensors import NUMPY_DTYPES, pack_bytes, to_raw
-from penstock_gateway.signature.bytes_checks import TextCheck
+from penstock_common.tensors import NUMPY_DTYPES, to_raw
 from penstock_gateway.signature.field_check import FieldCheck, invalid, shown
 
 _STRUCT_CODES = {
@@ -24,7 +22,7 @@ _STRUCT_CODES = {
 
 
 class NumericCheck(FieldCheck):
-    """Scalars and tensors of numbers and booleans."""
+    """Numbers and booleans."""
 
     def __init__(self, field: Field) -> None:
         super().__init__(field)
@@ -49,7 +47,7 @@ class NumericCheck(FieldCheck):
         good = (array >= self._low) & (array <= self._high)
         if not good.all():
             at = int(np.argmin(good))
-            row = at // max(1, math.prod(self.field.shape))
+            row = at // math.prod(array.shape[1:])
             err = self._outside(array.ravel()[at].item())
             err.extra["row"] = row
             raise err
@@ -70,43 +68,6 @@ class NumericCheck(FieldCheck):
         if isinstance(value, float) and not math.isfinite(value):
             return invalid(self.name, f"is {value}; send a finite number")
         return invalid(self.name, f"{shown(value)} is out of bounds; send {_range(self._low, self._high)}")
-
-
-class TensorCheck(NumericCheck):
-    """Nested lists of ``shape``; an element is the raw bytes of one row."""
-
-    def json(self, value: Any) -> bytes:
-        flat = self._flatten(value)
-        if not set(map(type, flat)) <= set(self._types):
-            flat = [v if type(v) in self._types else self._whole(v) for v in flat]
-        if self._dtype.kind != "b" and not (self._low <= min(flat) and max(flat) <= self._high):
-            raise self._outside(next(v for v in flat if not self._low <= v <= self._high))
-        return np.array(flat, dtype=self._dtype).tobytes()
-
-    def pack(self, elements: Sequence[bytes]) -> bytes:
-        return b"".join(elements)
-
-    def _flatten(self, value: Any) -> list[Any]:
-        flat = [value]
-        for size in self.field.shape:
-            if any(type(part) is not list or len(part) != size for part in flat):
-                raise invalid(self.name, f"must be nested lists of shape {self.field.shape}, got {shown(value)}")
-            flat = list(chain.from_iterable(flat))
-        return flat
-
-
-class BytesTensorCheck(TensorCheck):
-    """Nested lists of strings."""
-
-    def __init__(self, field: Field) -> None:
-        FieldCheck.__init__(self, field)
-        self._text = TextCheck(field)
-
-    def json(self, value: Any) -> bytes:
-        return pack_bytes([self._text.json(v) for v in self._flatten(value)])
-
-    def array(self, array: NDArray[Any]) -> bytes:
-        return self._text.array(array)
 
 
 def bounds(field: Field) -> tuple[float, float]:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from heapq import nlargest
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Manifest, Output, Task
+from penstock_common.manifest import Manifest, Task
 from penstock_common.tensors import NUMPY_DTYPES
 from penstock_gateway.signature.answer_tensors import answer_array, bad_answer, check_finite
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 
 _ENCODER = msgspec.json.Encoder()
 _FLOAT_CODES = {"FP16": "e", "FP32": "f", "FP64": "d"}
 _DIGITS = 6
+#: Of more labels than this, /v1 answers the probabilities of the best few only, unless the manifest says how many.
+_MANY_LABELS = 20
+_TOP_OF_MANY = 5
 
 
 class Presenter:
@@ -28,36 +32,37 @@ class Presenter:
         self._model = model
         self._outputs = manifest.outputs
         self._labels = manifest.labels
+        #: How many probabilities are answered; 0: all.
+        self._top = manifest.top_k or (_TOP_OF_MANY if len(self._labels) > _MANY_LABELS else 0)
         self._probabilities = struct.Struct(
             f"<{len(manifest.labels)}{_FLOAT_CODES.get(manifest.outputs[0].datatype, 'f')}"
         )
-        by_task: dict[Task, Callable[[Sequence[bytes], int], list[dict[str, Any]]]] = {
+        by_task: dict[Task, Callable[[RawOutputs, int], list[dict[str, Any]]]] = {
             Task.CLASSIFICATION: self._classes,
             Task.REGRESSION: self._values,
             Task.TENSOR: self._tensors,
         }
         self._present_rows = by_task[manifest.task]
 
-    def present(self, outputs: Sequence[bytes], rows: Rows, version: str) -> bytes:
+    def present(self, outputs: RawOutputs, rows: Rows, version: str) -> bytes:
         """The JSON answer: one object, or a list of them if the request was one.
 
         Args:
-            outputs: raw tensors in the order of the signature.
-            rows: the rows that were asked.
+            rows: those that were asked.
 
         Raises:
             PenstockError: 500 ``bad-model-answer`` if the outputs do not fit the manifest or are not finite.
         """
-        if len(outputs) != len(self._outputs):
-            raise self._bad(f"{len(outputs)} outputs; its manifest names {len(self._outputs)}")
+        if len(outputs.tensors) != len(self._outputs):
+            raise self._bad(f"{len(outputs.tensors)} outputs; its manifest names {len(self._outputs)}")
         answers = self._present_rows(outputs, rows.count)
         for answer in answers:
             answer["model"] = self._model
             answer["version"] = version
         return _ENCODER.encode(answers if rows.is_list else answers[0])
 
-    def _classes(self, outputs: Sequence[bytes], rows: int) -> list[dict[str, Any]]:
-        raw = outputs[0]
+    def _classes(self, outputs: RawOutputs, rows: int) -> list[dict[str, Any]]:
+        raw = outputs.tensors[0]
         size = self._probabilities.size
         if len(raw) != rows * size:
             wanted = f"{rows} x {len(self._labels)} probabilities"
@@ -71,33 +76,39 @@ class Presenter:
                 {
                     "prediction": self._labels[probabilities.index(confidence)],
                     "confidence": round(confidence, _DIGITS),
-                    "probabilities": {
-                        label: round(p, _DIGITS) for label, p in zip(self._labels, probabilities, strict=True)
-                    },
+                    "probabilities": self._best(probabilities)
+                    if self._top
+                    else {label: round(p, _DIGITS) for label, p in zip(self._labels, probabilities, strict=True)},
                 }
             )
         return answers
 
-    def _values(self, outputs: Sequence[bytes], rows: int) -> list[dict[str, Any]]:
+    def _best(self, probabilities: tuple[float, ...]) -> dict[str, float]:
+        """The largest by label, the best first."""
+        best = nlargest(self._top, range(len(probabilities)), key=probabilities.__getitem__)
+        return {self._labels[i]: round(probabilities[i], _DIGITS) for i in best}
+
+    def _values(self, outputs: RawOutputs, rows: int) -> list[dict[str, Any]]:
         datatype = self._outputs[0].datatype
         itemsize = NUMPY_DTYPES[datatype].itemsize
-        if datatype == "BYTES" or len(outputs[0]) != rows * itemsize:
-            raise self._bad(f"{len(outputs[0])} bytes; {rows} values of {datatype} were expected")
-        array = np.frombuffer(outputs[0], NUMPY_DTYPES[datatype])
+        if datatype == "BYTES" or len(outputs.tensors[0]) != rows * itemsize:
+            raise self._bad(f"{len(outputs.tensors[0])} bytes; {rows} values of {datatype} were expected")
+        array = np.frombuffer(outputs.tensors[0], NUMPY_DTYPES[datatype])
         if not np.isfinite(array).all():
             raise self._bad("a value that is not a finite number")
         # str() of a numpy float is the shortest text that reads back as the same FP32: 0.1, not 0.10000000149.
         values = [float(str(v)) for v in array] if array.dtype.kind == "f" else array.tolist()
         return [{"prediction": value} for value in values]
 
-    def _tensors(self, outputs: Sequence[bytes], rows: int) -> list[dict[str, Any]]:
-        columns = [self._nested(raw, output, rows) for raw, output in zip(outputs, self._outputs, strict=True)]
+    def _tensors(self, outputs: RawOutputs, rows: int) -> list[dict[str, Any]]:
+        columns = [self._nested(outputs, i, rows) for i in range(len(self._outputs))]
         names = [output.name for output in self._outputs]
         return [{"outputs": dict(zip(names, row, strict=True))} for row in zip(*columns, strict=True)]
 
-    def _nested(self, raw: bytes, output: Output, rows: int) -> list[Any]:
+    def _nested(self, outputs: RawOutputs, index: int, rows: int) -> list[Any]:
         """One output as nested lists, a row each."""
-        array = answer_array(raw, output, rows, self._model)
+        output = self._outputs[index]
+        array = answer_array(outputs, index, output, rows, self._model)
         if output.datatype == "BYTES":
             try:
                 texts = [element.decode() for element in array.ravel().tolist()]

@@ -8,18 +8,21 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
+from penstock_common.dimensions import check_named_sizes, fits, shapes_vary
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_gateway.edge.json_body import bad_json, decode_json
 from penstock_gateway.signature.bytes_checks import CategoryCheck, ImageCheck, TextCheck
 from penstock_gateway.signature.field_check import FieldCheck, shown
-from penstock_gateway.signature.numeric_checks import BytesTensorCheck, NumericCheck, TensorCheck
+from penstock_gateway.signature.numeric_checks import NumericCheck
 from penstock_gateway.signature.row_type import row_type
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.tensor import Tensor
+from penstock_gateway.signature.tensor_checks import BytesTensorCheck, TensorCheck, check_row
 
 MAX_ROWS = 1024
 _MISSING: Any = object()
+_ABSENT: Any = object()
 _SPACE = b" \t\r\n"  # JSON's
 #: Up to this size a refused body is parsed once more for its error; generic parsing takes 25 times its memory.
 _EXPLAINED_BYTES = 64 * 1024
@@ -43,12 +46,14 @@ class RowDecoder:
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        self._checks = [_check_of(field) for field in manifest.inputs]
-        self._names = [field.name for field in manifest.inputs]
+        self._batch = manifest.batch
+        #: Whether two requests may differ in shape, so that rows carry theirs.
+        self._vary = shapes_vary(manifest)
+        self._checks = [_check_of(field) for field in manifest.client_inputs]
+        self._names = [check.name for check in self._checks]
         # (name, check, checked default): what the hot path needs, without attribute look-ups.
         self._row_plan: list[tuple[str, Callable[[Any], Any], Any]] = [
-            (check.name, check.json, _MISSING if check.field.required else check.json(check.field.default))
-            for check in self._checks
+            (check.name, check.json, _default(check)) for check in self._checks
         ]
         self._packs = [check.pack for check in self._checks]
         self._encoders = [_encoder(*plan) for plan in zip(self._row_plan, self._packs, strict=True)]
@@ -61,7 +66,11 @@ class RowDecoder:
         try:
             if body[:1] == b"{" or not body.lstrip(_SPACE).startswith(b"["):
                 row = astuple(self._row.decode(body))
+                if self._vary:
+                    return self._rows([self._checked(row)])
                 return Rows([encode(value) for encode, value in zip(self._encoders, row, strict=True)], 1)
+            if not self._batch:
+                raise _one_object()
             values = self._list.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
             raise self._explained(body, err) from None
@@ -72,22 +81,20 @@ class RowDecoder:
                 rows.append(self._checked(astuple(value)))
             except PenstockError as err:
                 raise _of_row(i, err) from None
-        columns = zip(*rows, strict=True)
-        return Rows([pack(column) for pack, column in zip(self._packs, columns, strict=True)], len(rows), is_list=True)
+        return self._rows(rows, is_list=True)
 
     def decode_form(self, values: Mapping[str, str | bytes]) -> Rows:
         """One row from a multipart form: texts are parsed by kind, files are bytes."""
         self._refuse_unknown(values)
-        raw = []
+        row = []
         for check, (name, _, default) in zip(self._checks, self._row_plan, strict=True):
             if name in values:
-                element = check.form(values[name])
+                row.append(check.form(values[name]))
             elif default is not _MISSING:
-                element = default
+                row.append(default)
             else:
                 raise self._missing(name)
-            raw.append(check.pack((element,)))
-        return Rows(raw, 1)
+        return self._rows([row])
 
     def decode_tensors(self, tensors: Sequence[Tensor]) -> Rows:
         """The rows of an Open Inference Protocol request, whose tensors differ in their names.
@@ -96,23 +103,48 @@ class RowDecoder:
         """
         given = {tensor.name: tensor for tensor in tensors}
         self._refuse_unknown(given)
-        counts = {name: tensor.shape[0] if tensor.shape else 0 for name, tensor in given.items()}
-        if len(set(counts.values())) > 1:
-            raise _invalid(f"The inputs differ in their number of rows: {counts}; give all the same.")
-        rows = next(iter(counts.values()), 0)
-        _check_count(rows)
-        for check in self._checks:
-            if check.name in given:
-                _check_description(check.field, given[check.name], rows)
-            elif check.field.required:
-                raise self._missing(check.name)
-        raw = []
+        rows = _row_count(given) if self._batch else 1
+        shapes: list[tuple[int, ...] | None] = []
         for check, (name, _, default) in zip(self._checks, self._row_plan, strict=True):
             if name in given:
-                raw.append(check.array(given[name].array().reshape(rows, *check.field.shape)))
+                shapes.append(_row_shape(check.field, given[name], rows if self._batch else None))
+            elif default is _MISSING:
+                raise self._missing(name)
             else:
-                raw.append(check.pack([default] * rows))
-        return Rows(raw, rows)
+                shapes.append(None if default is _ABSENT else check.row_shape(default))
+        if self._vary:
+            self._check_names(shapes)
+        raw = []
+        for check, (name, _, default), shape in zip(self._checks, self._row_plan, shapes, strict=True):
+            if name in given:
+                raw.append(check.array(given[name].array().reshape(rows, *(shape or ()))))
+            else:
+                raw.append(b"" if default is _ABSENT else check.pack([default] * rows))
+        return Rows(raw, rows, shapes=tuple(shapes) if self._vary else None)
+
+    def _rows(self, rows: list[list[Any]], *, is_list: bool = False) -> Rows:
+        """Rows of checked elements, which agree in their shapes."""
+        columns = zip(*rows, strict=True)
+        if not self._vary:
+            raw = [pack(column) for pack, column in zip(self._packs, columns, strict=True)]
+            return Rows(raw, len(rows), is_list=is_list)
+        raw, shapes = [], []
+        for check, column in zip(self._checks, columns, strict=True):
+            of_rows = [None if element is _ABSENT else check.row_shape(element) for element in column]
+            for i, shape in enumerate(of_rows):
+                if shape != of_rows[0]:
+                    raise _of_row(i, _differs(check.name, shape, of_rows[0]))
+            shapes.append(of_rows[0])
+            raw.append(b"" if of_rows[0] is None else check.pack(column))
+        self._check_names(shapes)
+        return Rows(raw, len(rows), is_list=is_list, shapes=tuple(shapes))
+
+    def _check_names(self, shapes: Sequence[tuple[int, ...] | None]) -> None:
+        """Refuse a request in which a named dimension has two sizes."""
+        try:
+            check_named_sizes(zip([check.field for check in self._checks], shapes, strict=True))
+        except ValueError as err:
+            raise _invalid(f"{str(err)[0].upper()}{str(err)[1:]}.") from None
 
     def _checked(self, values: tuple[Any, ...]) -> list[Any]:
         """The elements of a row that has the signature's names and types."""
@@ -139,6 +171,8 @@ class RowDecoder:
     def _refuse_rows(self, value: Any) -> None:
         if type(value) is not list:
             return self._refuse_row(value)
+        if not self._batch:
+            raise _one_object()
         _check_count(len(value))
         for i, row in enumerate(value):
             try:
@@ -170,15 +204,50 @@ class RowDecoder:
         return PenstockError(422, "invalid-input", text, extra={"field": name})
 
 
-def _check_description(field: Field, tensor: Tensor, rows: int) -> None:
-    """Refuse a tensor that is not of the field; clients send scalars as ``[rows]`` or ``[rows, 1]``."""
+def _row_count(given: Mapping[str, Tensor]) -> int:
+    """How many rows the tensors of a batch have."""
+    counts = {name: tensor.shape[0] if tensor.shape else 0 for name, tensor in given.items()}
+    if len(set(counts.values())) > 1:
+        raise _invalid(f"The inputs differ in their number of rows: {counts}; give all the same.")
+    rows = next(iter(counts.values()), 0)
+    _check_count(rows)
+    return rows
+
+
+def _row_shape(field: Field, tensor: Tensor, rows: int | None) -> tuple[int, ...]:
+    """The shape of a row of a tensor; refuses one that is not of the field.
+
+    Clients send scalars as ``[rows]`` or ``[rows, 1]``, or without a batch as ``[]`` or ``[1]``.
+
+    Args:
+        rows: how many it has to have; None if the model has no batch.
+    """
     if tensor.datatype != field.datatype:
         text = f"Input '{field.name}' has datatype {tensor.datatype}; send {field.datatype}."
         raise _invalid(text, field.name)
-    shape = list(tensor.shape)
-    if shape != [rows, *field.shape] and (field.shape or shape != [rows, 1]):
-        wanted = ["rows", *field.shape]
-        raise _invalid(f"Input '{field.name}' has shape {shape}; send {wanted}.", field.name)
+    shape = tuple(tensor.shape)
+    before = () if rows is None else (rows,)
+    if not field.shape and shape == (*before, 1):
+        shape = before
+    row = shape[len(before) :]
+    if shape[: len(before)] != before or not fits(row, field.shape):
+        wanted = [*["rows"] * len(before), *field.shape]
+        raise _invalid(f"Input '{field.name}' has shape {list(tensor.shape)}; send {wanted}.", field.name)
+    check_row(field, row)
+    return row
+
+
+def _differs(name: str, shape: tuple[int, ...] | None, first: tuple[int, ...] | None) -> PenstockError:
+    found, wanted = ("absent" if s is None else f"of shape {list(s)}" for s in (shape, first))
+    text = f"Field '{name}' is {found}, that of row 0 is {wanted}; rows that differ take a request each."
+    return _invalid(text, name)
+
+
+def _default(check: FieldCheck) -> Any:
+    """The checked default of a field; ``_MISSING`` if it is required, ``_ABSENT`` if the file does without it."""
+    if check.field.required:
+        return _MISSING
+    return _ABSENT if check.field.default is None else check.json(check.field.default)
 
 
 def _encoder(
@@ -186,7 +255,7 @@ def _encoder(
 ) -> Callable[[Any], bytes]:
     """Checks and packs the value of a single row."""
     _, check, default = plan
-    if default is _MISSING:
+    if default is _MISSING or default is _ABSENT:  # rows that may lack a field carry shapes, and are not encoded here
         return lambda value: pack((check(value),))
     packed_default = pack((default,))
     return lambda value: packed_default if value is msgspec.UNSET else pack((check(value),))
@@ -205,6 +274,10 @@ def _check_count(rows: int) -> None:
     if rows > MAX_ROWS:
         text = f"{rows} rows in one request, {MAX_ROWS} are allowed; split them over several requests."
         raise PenstockError(413, "too-many-rows", text)
+
+
+def _one_object() -> PenstockError:
+    return _invalid("This model takes one object a request, not a list; send each in a request of its own.")
 
 
 def _invalid(detail: str, field: str = "") -> PenstockError:

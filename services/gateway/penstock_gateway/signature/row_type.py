@@ -18,11 +18,11 @@ from penstock_common.tensors import NUMPY_DTYPES
 def row_type(manifest: Manifest) -> type[msgspec.Struct]:
     """A struct of the signature's fields in their order; an absent optional field is ``msgspec.UNSET``."""
     fields: list[Any] = []
-    for i, field in enumerate(manifest.inputs):
+    for i, field in enumerate(manifest.client_inputs):
         value = value_type(field)
         fields.append((f"f{i}", value) if field.required else (f"f{i}", value | msgspec.UnsetType, msgspec.UNSET))
     # A field's name need not be an identifier, and a required one may follow an optional one.
-    names = {f"f{i}": field.name for i, field in enumerate(manifest.inputs)}
+    names = {f"f{i}": field.name for i, field in enumerate(manifest.client_inputs)}
     return msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
 
 

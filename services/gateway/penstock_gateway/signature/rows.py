@@ -9,14 +9,28 @@ from opentelemetry import trace
 class Rows(msgspec.Struct):
     """The rows of one request, checked and encoded.
 
-    ``inputs`` holds the raw tensor of each input in the order of the signature, ``count`` rows each.
+    ``inputs`` holds the raw tensor of each input in the order of the signature, ``count`` rows each; empty for one
+    that is absent.
     """
 
     inputs: list[bytes]
     count: int
     #: The request was a list, so its answer is one, also for a single row.
     is_list: bool = False
+    #: The shape of a row of each input, None for one that is absent; None if the signature fixes all of them.
+    shapes: tuple[tuple[int, ...] | None, ...] | None = None
     #: The id of the caller, whose turn in the queue the rows take.
     principal: str = ""
     #: The request's span, for the trace of the bundle that carries the rows.
     span: trace.Span = trace.INVALID_SPAN
+
+
+class RawOutputs(msgspec.Struct):
+    """A model's answer to the rows of one request.
+
+    ``tensors`` are raw and in the order of the signature. ``shapes`` are those of a row of each; None if the signature
+    fixes all of them.
+    """
+
+    tensors: list[bytes]
+    shapes: list[tuple[int, ...]] | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from penstock_common.manifest import Manifest
 from penstock_inference.engine.input_checks import check_inputs
-from penstock_inference.engine.message import Answer, Message
+from penstock_inference.engine.message import Answer, CheckedInputs, Message
+from penstock_inference.engine.padding import Padding
 from penstock_inference.engine.queue import MessageQueue
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.engine.scheduler import BatchRunner, Scheduler
@@ -26,8 +27,9 @@ class Engine:
     ) -> None:
         self._manifest = manifest
         run_times = RunTimes(manifest.batching.max_batch_size)
+        self._padding = Padding(manifest)
         self._queue = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics)
-        self._scheduler = Scheduler(manifest.batching.max_batch_size, self._queue, run_times, metrics)
+        self._scheduler = Scheduler(manifest.batching.max_batch_size, self._padding, self._queue, run_times, metrics)
 
     def run_on(self, runner: BatchRunner) -> None:
         """Run what waits, and what comes, on a process that has just loaded the model."""
@@ -44,7 +46,13 @@ class Engine:
             PodRefusalError: 429 ``queue-full`` if the message could not be answered in time.
         """
         inputs, rows = check_inputs(self._manifest, message.inputs)
-        outputs = self._queue.put(inputs, rows, message.deadline, message.principal, retried=message.retried)
+        outputs = self._queue.put(
+            CheckedInputs(inputs, message.retried),
+            rows,
+            message.deadline,
+            message.principal,
+            self._padding.kind(inputs),
+        )
         self._scheduler.wake()
         return Answer(outputs)
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from penstock_common.manifest import Manifest
 from penstock_common.preprocessing.steps import preprocess
+from penstock_inference.engine.array_of import array_of
 from penstock_inference.engine.bindings import InputBinding, OutputBinding
 from penstock_inference.engine.input_checks import check_utf8
 from penstock_inference.engine.message import Arrays, Outputs
@@ -18,19 +25,26 @@ class LoadedModel:
     Args:
         manifest: its signature, pre- and post-processing.
         runner: its file, loaded.
+        folder: of its artifact.
 
     Raises:
         ModelMismatchError: if the inputs of the file are not those of the manifest.
     """
 
-    def __init__(self, manifest: Manifest, runner: Runner) -> None:
+    def __init__(self, manifest: Manifest, runner: Runner, folder: Path = Path()) -> None:
         self.manifest = manifest
         self._runner = runner
+        self._folder = folder
         self._inputs = InputBinding(manifest, runner.inputs)
+        masks = [field.mask for field in manifest.client_inputs if field.mask]
+        self._names = [*[field.name for field in manifest.client_inputs], *masks]
+        self._constants = [array_of(field, field.constant) for field in manifest.inputs if field.constant is not None]
         self._outputs: OutputBinding | None = None
 
     def run(self, inputs: Arrays) -> Outputs:
-        """Run one batch of checked inputs.
+        """Run one batch of checked inputs, ``[rows, *shape]`` each, with the masks of those that are padded.
+
+        A model without a batch has one row.
 
         Raises:
             PenstockError: 422 ``invalid-input`` for a row that cannot be read; 500 ``bad-model-answer`` if the
@@ -38,7 +52,14 @@ class LoadedModel:
             ModelMismatchError: in the first run, if the outputs of the file are not those of the manifest.
         """
         rows = len(next(iter(inputs.values())))
-        tensors = self._inputs.bind(preprocess(self.manifest, inputs))
+        given: list[NDArray[Any] | None]
+        if self.manifest.preprocess is None:
+            given = [inputs.get(name) for name in self._names]
+        else:
+            given = [*preprocess(self.manifest, inputs, self._folder)]
+        # Copies, since a model may write to what it is given.
+        constants = [np.repeat(array[np.newaxis], rows, axis=0) for array in self._constants]
+        tensors = self._inputs.bind([*given, *constants])
         try:
             answer = self._runner.run(tensors)
         except UnicodeDecodeError:

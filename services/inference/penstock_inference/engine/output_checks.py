@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock_common.dimensions import fits
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Manifest, Output, Postprocess, Task
+from penstock_common.manifest import Dimension, Manifest, Output, Postprocess, Task
 from penstock_common.tensors import NUMPY_DTYPES
 from penstock_inference.runners.runner import ModelMismatchError
 
@@ -63,10 +64,8 @@ def _checked(spec: Output, output: NDArray[Any], rows: int) -> NDArray[Any]:
     return output
 
 
-def _fits(shape: tuple[int, ...], rows: int, declared: list[int]) -> bool:
-    if len(shape) != len(declared) + 1 or shape[0] != rows:
-        return False
-    return all(size in (-1, actual) for size, actual in zip(declared, shape[1:], strict=True))
+def _fits(shape: tuple[int, ...], rows: int, declared: list[Dimension]) -> bool:
+    return shape[:1] == (rows,) and fits(shape[1:], declared)
 
 
 def bad_model_answer(what: str) -> PenstockError:

@@ -20,7 +20,7 @@ def postprocess(manifest: Manifest, output: NDArray[Any]) -> NDArray[Any]:
     kind = manifest.postprocess
     needed = 1 if kind is Postprocess.SIGMOID else 2
     if (
-        (output.dtype.kind != "f" and kind is not Postprocess.ARGMAX)
+        (output.dtype.kind != "f" and kind not in (Postprocess.ARGMAX, Postprocess.LABELS))
         or output.dtype.kind == "O"
         or output.ndim < needed
     ):
@@ -31,8 +31,17 @@ def postprocess(manifest: Manifest, output: NDArray[Any]) -> NDArray[Any]:
             return _softmax(output)
         case Postprocess.SIGMOID:
             return _sigmoid(output, two_labels=manifest.outputs[0].shape == [2])
+        case Postprocess.LABELS:
+            return _labels(output, manifest)
         case _:
             return np.asarray(output.argmax(axis=-1))
+
+
+def _labels(scores: NDArray[Any], manifest: Manifest) -> NDArray[Any]:
+    if scores.shape[-1] != len(manifest.labels):
+        raise bad_model_answer(f"{scores.shape[-1]} scores; the manifest names {len(manifest.labels)} labels")
+    labels = np.array([label.encode() for label in manifest.labels], dtype=np.object_)
+    return np.asarray(labels[scores.argmax(axis=-1)])
 
 
 def _softmax(logits: NDArray[Any]) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Hashable
 
 from penstock_common.fair_queue import FairQueue, Waiting
 from penstock_inference.engine.message import Arrays, CheckedInputs, Outputs
@@ -38,20 +39,22 @@ class MessageQueue:
         metrics.follow_queue(lambda: self._queue.rows)
 
     def put(
-        self, inputs: Arrays, rows: int, deadline: float, principal: str = "", *, retried: bool = False
+        self, inputs: CheckedInputs, rows: int, deadline: float, principal: str = "", kind: Hashable = None
     ) -> asyncio.Future[Outputs]:
         """Queue a message; return the future of its outputs. Cancelling that future takes the message back.
+
+        Messages leave together only if they are of one ``kind``.
 
         Raises:
             PodRefusalError: 429 ``queue-full`` if the queue is, or if the message could not be answered in time.
         """
         queue = self._queue
-        size = _bytes(inputs)
+        size = _bytes(inputs.arrays)
         now = time.monotonic()
         if queue.rows:
             self._check_room(rows, size, principal, deadline - now)
         outputs: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        queue.push(Waiting(CheckedInputs(inputs, retried), rows, size, deadline, outputs, now), principal)
+        queue.push(Waiting(inputs, rows, size, deadline, outputs, now, kind), principal)
         return outputs
 
     def _check_room(self, rows: int, size: int, principal: str, seconds: float) -> None:
@@ -68,7 +71,7 @@ class MessageQueue:
             raise _queue_full(f"{ahead} rows wait before it, about {wait:.2f} s of work, longer than this request has")
 
     def take(self, max_rows: int) -> list[QueuedMessage]:
-        """Return whole messages that fit into ``max_rows`` together; a larger message leaves alone.
+        """Return whole messages of one kind that fit into ``max_rows`` together; a larger message leaves alone.
 
         Those whose deadline has passed are answered with 504 ``deadline-exceeded``, those that were cancelled are
         dropped. Empty if none waits.

@@ -21,6 +21,7 @@ from typing import Protocol
 from penstock_common.errors import PenstockError
 from penstock_inference.engine.batch import merge_outputs, split_inputs, split_outputs
 from penstock_inference.engine.message import Arrays, Outputs
+from penstock_inference.engine.padding import Padding
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.engine.queue import MessageQueue, QueuedMessage
 from penstock_inference.engine.run_times import RunTimes
@@ -41,11 +42,15 @@ class Scheduler:
 
     Args:
         max_rows: the rows that the model takes at a time.
+        padding: brings the messages of a batch to one size.
         run_times: the scheduler records each run there.
     """
 
-    def __init__(self, max_rows: int, queue: MessageQueue, run_times: RunTimes, metrics: VersionMetrics) -> None:
+    def __init__(
+        self, max_rows: int, padding: Padding, queue: MessageQueue, run_times: RunTimes, metrics: VersionMetrics
+    ) -> None:
         self._max_rows = max_rows
+        self._padding = padding
         self._queue = queue
         self._run_times = run_times
         self._metrics = metrics
@@ -113,12 +118,13 @@ class Scheduler:
             self._metrics.batch_rows.observe(total)
             for message, own in zip(messages, split_outputs(outputs, rows), strict=True):
                 if not message.future.done():
-                    message.future.set_result(own)
+                    message.future.set_result(self._padding.cut(own, message.item.arrays))
 
-    async def _execute(self, runner: BatchRunner, batch: list[Arrays], rows: int) -> Outputs:
+    async def _execute(self, runner: BatchRunner, batch: Sequence[Arrays], rows: int) -> Outputs:
         """Run the rows of all messages, in parts if one message has more than the model takes."""
         started = time.perf_counter()
         try:
+            batch = self._padding.pad(batch)
             if rows <= self._max_rows:
                 return await runner.run(batch, rows)
             parts = split_inputs(batch[0], rows, self._max_rows)

@@ -33,6 +33,9 @@ class OnnxRunner:
         self.inputs = [
             FileTensor(node.name, _DATATYPES.get(node.type, node.type), _shape(node.shape))
             for node in self._session.get_inputs()
+        ] + [
+            FileTensor(node.name, _DATATYPES.get(node.type, node.type), _shape(node.shape), required=False)
+            for node in self._session.get_overridable_initializers()
         ]
         # A scikit-learn classifier may also give a list of dictionaries, which no manifest can declare.
         self._outputs = [node.name for node in self._session.get_outputs() if node.type.startswith("tensor(")]

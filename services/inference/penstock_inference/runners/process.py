@@ -18,7 +18,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_inference.runners.child import BEAT, BEAT_SECONDS
 from penstock_inference.runners.memory import private_bytes, resident_bytes
-from penstock_inference.runners.shared_tensors import SharedMemory, create_memory, plan
+from penstock_inference.runners.shared_tensors import SharedMemory, create_memory, datatype_of, plan
 from penstock_inference.runners.wire import (
     MAX_PACKET,
     OUTPUT_SLOTS,
@@ -148,11 +148,7 @@ class ModelProcess:
             ProcessEndedError: the process ended.
         """
         places, contents, size = plan(
-            [
-                (field.name, field.datatype, [inputs[field.name] for inputs in batch])
-                for field in self._manifest.inputs
-                if field.name in batch[0]
-            ]
+            [(name, datatype_of(array), [inputs[name] for inputs in batch]) for name, array in batch[0].items()]
         )
         request = Run(places, self._free_slot())
         fds = []

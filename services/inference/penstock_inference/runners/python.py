@@ -4,7 +4,7 @@
         def load(self, folder: pathlib.Path) -> None: ...
         def predict(self, inputs: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]: ...
 
-The arrays are batches ``[N, ...]``, named as in the manifest; BYTES are object arrays of ``bytes``.
+The arrays are batches ``[N, ...]``, or as the manifest says, and named as there; BYTES are object arrays of ``bytes``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ class PythonRunner:
     def __init__(self, model: Any, manifest: Manifest) -> None:
         self._model = model
         self.inputs = [
-            FileTensor(tensor.name, tensor.datatype, (-1, *tensor.shape), required=not tensor.optional)
+            FileTensor(
+                tensor.name,
+                tensor.datatype,
+                tensor.file_shape,
+                required=not (tensor.optional or tensor.may_be_absent),
+            )
             for tensor in model_tensors(manifest)
         ]
 

@@ -32,6 +32,10 @@ def load(path: Path, manifest: Manifest, threads: int) -> TorchRunner:
     return TorchRunner(function, function.signature.inputs, function.weights, device)
 
 
+#: Shapes that are remembered, each tens of bytes; a model whose shapes vary may see any number.
+_MOST_SHAPES = 10_000
+
+
 class ExportedFunction:
     """A ``torch.export`` program as a function of its tensors, which returns them by name if the program has names.
 
@@ -54,7 +58,8 @@ class ExportedFunction:
             return self.signature.answer(self._unguarded(*self.signature.leaves(tensors)))
         args, kwargs = self.signature.arguments(tensors)
         answer = self.signature.answer(tree_leaves(self._guarded(*args, **kwargs)))
-        self._passed.add(shapes)
+        if len(self._passed) < _MOST_SHAPES:
+            self._passed.add(shapes)
         return answer
 
     def weights(self) -> dict[str, torch.Tensor]:

@@ -16,6 +16,6 @@ def load_model(manifest: Manifest, folder: Path, threads: int) -> LoadedModel:
     load = import_format(manifest.format)
     path = folder / manifest.file
     check_file(path, manifest.format)
-    model = LoadedModel(manifest, load(path, manifest, threads))
+    model = LoadedModel(manifest, load(path, manifest, threads), folder)
     warm_up(model)
     return model

@@ -4,32 +4,102 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
+from penstock_common.dimensions import MAX_ELEMENTS, check_named_sizes, is_size
 from penstock_common.manifest import Field, FieldKind, Manifest
+from penstock_common.manifest_shapes import shape_of
 from penstock_common.tensors import NUMPY_DTYPES
+from penstock_inference.engine.array_of import array_of
 from penstock_inference.engine.message import Arrays
+
+Shape = tuple[int, ...]
+#: Of a row of each input, None for one that is absent.
+Shapes = dict[str, Shape | None]
+
+#: Of a dimension that varies, if no example says.
+_TYPICAL_SIZE = 32
 
 
 def trial_rows(manifest: Manifest, count: int) -> Arrays:
-    """Return ``count`` rows: the examples first, then variations of the first example, as different as fields allow.
+    """Return ``count`` rows of one shape: the examples that have that of the first, then variations of the first.
+
+    They are as different as fields allow.
 
     A variation stays within the field's bounds and categories. A whole number without bounds may be an index
     into a table of unknown size, so it only becomes smaller, or changes places with its neighbours.
     """
+    examples = [example for example in manifest.examples if _shapes(manifest, example) == first_shapes(manifest)]
     batch: Arrays = {}
-    for field in manifest.inputs:
-        array = np.empty((count, *field.shape), dtype=NUMPY_DTYPES[field.datatype])
+    for field in manifest.client_inputs:
+        shape = first_shapes(manifest)[field.name]
+        if shape is None:
+            continue
+        array = np.empty((count, *shape), dtype=NUMPY_DTYPES[field.datatype])
         for i in range(count):
-            array[i] = _value(field, manifest.examples, i)
+            array[i] = _value(field, shape, examples, i)
         batch[field.name] = array
     return batch
 
 
-def _value(field: Field, examples: list[dict[str, Any]], row: int) -> Any:
+def other_examples(manifest: Manifest) -> list[Arrays]:
+    """Return the examples whose shapes are not those of the first, one row each."""
+    first = first_shapes(manifest)
+    others = [example for example in manifest.examples if _shapes(manifest, example) != first]
+    return [trial_rows(structs.replace(manifest, examples=[example]), 1) for example in others]
+
+
+def longer_row(manifest: Manifest, row: Arrays) -> Arrays | None:
+    """Return the row with its padded dimensions twice as long; None if there is none, or bounds do not allow it."""
+    padded = [(field, field.pad) for field in manifest.client_inputs if field.pad is not None and field.name in row]
+    longer = dict(row)
+    for field, pad in padded:
+        longer[field.name] = np.concatenate([row[field.name]] * 2, axis=1 + pad.axis)
+        if longer[field.name].size > (field.max_elements or MAX_ELEMENTS):
+            return None
+    return longer if padded else None
+
+
+def first_shapes(manifest: Manifest) -> Shapes:
+    """The shapes of the first example, or plausible ones without an example; None for an input that is absent."""
+    return _shapes(manifest, manifest.examples[0] if manifest.examples else None)
+
+
+def _shapes(manifest: Manifest, example: dict[str, Any] | None) -> Shapes:
+    shapes: Shapes = {}
+    for field in manifest.client_inputs:
+        value = field.default if example is None else example.get(field.name, field.default)
+        if value is not None:
+            shapes[field.name] = tuple(shape_of(field, value))
+        elif field.may_be_absent:
+            shapes[field.name] = None
+    given = [(field, shapes.get(field.name)) for field in manifest.client_inputs]
+    sizes = check_named_sizes(given)
+    typical = _typical_size(manifest)
+    for field in manifest.client_inputs:
+        if field.name not in shapes:
+            shapes[field.name] = tuple(
+                [size if is_size(size) else sizes.get(str(size), typical) for size in field.shape]
+            )
+    return shapes
+
+
+def _typical_size(manifest: Manifest) -> int:
+    """The size of dimensions that vary, small enough for the bounds of all inputs."""
+    size = _TYPICAL_SIZE
+    for field in manifest.client_inputs:
+        limit = field.max_elements or MAX_ELEMENTS
+        while size > 1 and math.prod([d if is_size(d) else size for d in field.shape]) > limit:
+            size //= 2
+    return size
+
+
+def _value(field: Field, shape: Shape, examples: list[dict[str, Any]], row: int) -> Any:
     if row < len(examples):
         given = examples[row].get(field.name, field.default)
     else:
@@ -45,7 +115,7 @@ def _value(field: Field, examples: list[dict[str, Any]], row: int) -> Any:
             first = 0 if given is None else categories.index(given)
             return categories[(first + variation) % len(categories)].encode()
         case FieldKind.TENSOR:
-            return _tensor(field, given, variation)
+            return _tensor(field, shape, given, variation)
         case FieldKind.BOOLEAN:
             return bool(given) ^ bool(variation % 2)
         case FieldKind.INTEGER:
@@ -99,24 +169,19 @@ def _whole_number(field: Field, given: int | None, variation: int) -> int:
     return low + (base - low + variation) % (high - low + 1)
 
 
-def _tensor(field: Field, given: Any, variation: int) -> NDArray[Any]:
+def _tensor(field: Field, shape: Shape, given: Any, variation: int) -> NDArray[Any]:
     dtype = NUMPY_DTYPES[field.datatype]
     if dtype == NUMPY_DTYPES["BYTES"]:
-        flat = np.array([b""] * int(np.prod(field.shape)) if given is None else _encoded(given), dtype=dtype)
-        return np.roll(flat, variation).reshape(field.shape)
-    base = np.full(field.shape, field.minimum or 0, dtype) if given is None else np.array(given, dtype)
+        texts = np.full(shape, b"", dtype) if given is None else array_of(field, given)
+        return np.roll(texts.ravel(), variation).reshape(shape)
+    base = np.full(shape, field.minimum or 0, dtype) if given is None else array_of(field, given)
     if not variation:
         return base
     random = np.random.default_rng(variation)
     if dtype.kind != "f":
         if field.minimum is not None and field.maximum is not None:
-            return random.integers(int(field.minimum), int(field.maximum), field.shape, endpoint=True).astype(dtype)
-        return random.permutation(base.ravel()).reshape(field.shape)
+            return random.integers(int(field.minimum), int(field.maximum), shape, endpoint=True).astype(dtype)
+        return random.permutation(base.ravel()).reshape(shape)
     spread = float(base.std(dtype=np.float64)) or 1.0
-    varied = base + random.normal(0, spread, field.shape)
+    varied = base + random.normal(0, spread, shape)
     return np.clip(varied, field.minimum, field.maximum).astype(dtype)
-
-
-def _encoded(texts: Any) -> list[bytes]:
-    """The texts of nested lists, flat, in UTF-8."""
-    return [texts.encode()] if isinstance(texts, str) else [element for part in texts for element in _encoded(part)]

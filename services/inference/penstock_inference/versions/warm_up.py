@@ -16,8 +16,9 @@ from penstock_common.manifest import Manifest
 from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.engine.output_checks import check_probabilities
+from penstock_inference.engine.padding import Padding
 from penstock_inference.runners.runner import ModelMismatchError
-from penstock_inference.versions.trial_rows import trial_rows
+from penstock_inference.versions.trial_rows import longer_row, other_examples, trial_rows
 
 #: Different rows that are tried.
 _ROWS = 3
@@ -38,7 +39,7 @@ def warm_up(model: LoadedModel) -> None:
     """
     manifest = model.manifest
     rows = trial_rows(manifest, _ROWS)
-    first = model.run(_chosen(rows, [0]))
+    first = _run(model, _chosen(rows, [0]))
     check_probabilities(manifest, first)
     if manifest.batching.max_batch_size > 1:
         _check_repeatable(model, _chosen(rows, [0]), first)
@@ -46,12 +47,21 @@ def warm_up(model: LoadedModel) -> None:
     else:
         for _ in range(_REPEATS):
             _check_repeatable(model, _chosen(rows, [0]), first)
+    for other in other_examples(manifest):
+        check_probabilities(manifest, _run(model, other))
+    _check_padding(model, _chosen(rows, [0]), first)
     _check_unchanged(model)
+
+
+def _run(model: LoadedModel, rows: Arrays) -> Outputs:
+    """Run rows as a message of their own."""
+    padding = Padding(model.manifest)
+    return padding.cut(model.run(padding.pad([rows])[0]), rows)
 
 
 def _check_repeatable(model: LoadedModel, rows: Arrays, first: Outputs) -> None:
     """The same rows give the same answer, however often they are asked."""
-    again = model.run(rows)
+    again = _run(model, rows)
     _check_unchanged(model)
     difference = _difference(model.manifest, [first], list(range(len(first[0]))), again)
     if difference and model.manifest.deterministic:
@@ -79,7 +89,7 @@ def _check_independent(model: LoadedModel, rows: Arrays, first: Outputs) -> None
     taken = [0]
     for i in range(1, _ROWS):
         try:
-            alone.append(model.run(_chosen(rows, [i])))
+            alone.append(_run(model, _chosen(rows, [i])))
             taken.append(i)
         except Exception:
             if i < len(manifest.examples):
@@ -99,9 +109,24 @@ def _check_independent(model: LoadedModel, rows: Arrays, first: Outputs) -> None
         )
 
 
+def _check_padding(model: LoadedModel, row: Arrays, first: Outputs) -> None:
+    """A row gives the same answer beside a longer one, for which it is padded."""
+    longer = longer_row(model.manifest, row)
+    if longer is None:
+        return
+    padding = Padding(model.manifest)
+    padded = padding.pad([row, longer])[0]
+    difference = _difference(model.manifest, [first], [0], padding.cut(model.run(padded), row))
+    if difference and model.manifest.deterministic:
+        raise ModelMismatchError(
+            f"A row's answer depends on the padding that a longer row beside it brings ({difference}). Set the `mask` by "
+            "which the file ignores padding and the `value` that it expects, or leave `pad` out."
+        )
+
+
 def _run_full(model: LoadedModel, rows: Arrays) -> Outputs:
     try:
-        return model.run(rows)
+        return _run(model, rows)
     except (PenstockError, ModelMismatchError):
         raise
     except Exception as err:

@@ -13,11 +13,17 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.tensors import pack_bytes
 from penstock_gateway.dataplane.bundle import BundleFormat
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 
 
 def bundle_format(inputs: list[Field], outputs: list[Output]) -> BundleFormat:
     return BundleFormat("m", 3, Manifest(Format.ONNX, "m.onnx", Task.TENSOR, inputs, outputs))
+
+
+def tensors(shares: list[RawOutputs]) -> list[list[bytes]]:
+    """What each member gets of outputs whose shapes are fixed."""
+    assert all(share.shapes is None for share in shares)
+    return [share.tensors for share in shares]
 
 
 def floats(*values: float) -> bytes:
@@ -52,19 +58,19 @@ def test_rows_are_joined_in_their_order() -> None:
 
 def test_a_lone_request_gets_the_answer_as_it_is() -> None:
     """The tensor of a single member is not touched, and so not judged: the presenter does that."""
-    assert ONE.split(answer(("y", "FP32", [2], b"odd")), [2], 2) == [[b"odd"]]
+    assert tensors(ONE.split(answer(("y", "FP32", [2], b"odd")), [2], 2)) == [[b"odd"]]
 
 
 def test_each_gets_as_many_rows_as_it_sent() -> None:
     """Rows of one width are cut by their number."""
-    shares = ONE.split(answer(("y", "FP32", [4], floats(1, 2, 3, 4))), [1, 3], 4)
+    shares = tensors(ONE.split(answer(("y", "FP32", [4], floats(1, 2, 3, 4))), [1, 3], 4))
     assert shares == [[floats(1)], [floats(2, 3, 4)]]
 
 
 def test_texts_of_different_lengths_are_cut_between_elements() -> None:
     """BYTES rows have no width: an empty and a long text are a row each."""
     raw = pack_bytes([b"", b"a long text", b"c"])
-    assert TEXTS.split(answer(("t", "BYTES", [3], raw)), [2, 1], 3) == [
+    assert tensors(TEXTS.split(answer(("t", "BYTES", [3], raw)), [2, 1], 3)) == [
         [pack_bytes([b"", b"a long text"])],
         [pack_bytes([b"c"])],
     ]
@@ -73,7 +79,7 @@ def test_texts_of_different_lengths_are_cut_between_elements() -> None:
 def test_a_row_may_have_several_texts() -> None:
     """Elements are counted by the answer's shape."""
     raw = pack_bytes([b"a", b"bb", b"ccc", b""])
-    assert WORDS.split(answer(("w", "BYTES", [2, 2], raw)), [1, 1], 2) == [
+    assert tensors(WORDS.split(answer(("w", "BYTES", [2, 2], raw)), [1, 1], 2)) == [
         [pack_bytes([b"a", b"bb"])],
         [pack_bytes([b"ccc", b""])],
     ]
@@ -89,7 +95,7 @@ def test_outputs_are_in_the_order_of_the_signature(counts: list[int]) -> None:
         ("t", "BYTES", [total], pack_bytes(texts)),
         ("y", "FP32", [total], floats(*values)),
     )
-    shares = TWO.split(response, counts, total)
+    shares = tensors(TWO.split(response, counts, total))
     assert shares == [[floats(value), pack_bytes([text])] for value, text in zip(values, texts, strict=True)]
 
 
@@ -147,4 +153,36 @@ def test_whatever_shares_a_message_gets_its_own_back(requests: list[list[tuple[o
             for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
         ]
     )
-    assert ECHO.split(response, [rows.count for rows in bundle], total) == [rows.inputs for rows in bundle]
+    assert tensors(ECHO.split(response, [rows.count for rows in bundle], total)) == [rows.inputs for rows in bundle]
+
+
+VARYING = [
+    Field("image", FieldKind.TENSOR, "FP32", shape=["height", "width"]),
+    Field("scale", FieldKind.NUMBER, "FP32", required=False),
+]
+BOXES = [Output("boxes", "FP32", [-1, "corners"])]
+
+
+def test_rows_whose_shape_varies_travel_with_it() -> None:
+    """The message has the shape that the rows have, and lacks an input that they lack."""
+    rows = Rows([floats(1, 2), b""], 1, shapes=((1, 2), None))
+    request = bundle_format(VARYING, BOXES).merge([rows, rows], 2)
+    assert [(i.name, list(i.shape)) for i in request.inputs] == [("image", [2, 1, 2])]
+    assert list(request.raw_input_contents) == [floats(1, 2, 1, 2)]
+
+
+def test_shares_have_the_shape_that_the_model_gave() -> None:
+    """Of a row, with any number of dimensions that vary; none at all is an answer too."""
+    boxes = bundle_format(VARYING, BOXES)
+    shares = boxes.split(answer(("boxes", "FP32", [2, 1, 2], floats(1, 2, 3, 4))), [1, 1], 2)
+    assert shares == [RawOutputs([floats(1, 2)], [(1, 2)]), RawOutputs([floats(3, 4)], [(1, 2)])]
+    assert boxes.split(answer(("boxes", "FP32", [1, 0, 4], b"")), [1], 1) == [RawOutputs([b""], [(0, 4)])]
+
+
+def test_without_a_batch_tensors_are_exactly_their_shape() -> None:
+    """Both ways: there is no dimension of rows."""
+    manifest = Manifest(Format.ONNX, "m.onnx", Task.TENSOR, VARYING, BOXES, batch=False)
+    whole = BundleFormat("m", 3, manifest)
+    request = whole.merge([Rows([floats(1, 2), floats(3)], 1, shapes=((2, 1), ()))], 1)
+    assert [list(i.shape) for i in request.inputs] == [[2, 1], []]
+    assert whole.split(answer(("boxes", "FP32", [1, 2], floats(1, 2))), [1], 1)[0].shapes == [(1, 2)]

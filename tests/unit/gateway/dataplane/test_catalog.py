@@ -12,7 +12,7 @@ from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output,
 from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
 from penstock_gateway.dataplane import catalog as catalog_module
 from penstock_gateway.dataplane.catalog import Catalog
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
 
@@ -32,7 +32,7 @@ class Stub:
     async def ready(self) -> bool:
         return True
 
-    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         raise AssertionError("not called here")
 
 

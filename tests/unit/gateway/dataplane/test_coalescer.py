@@ -585,3 +585,15 @@ async def test_a_stream_without_end_does_not_hold_a_bundle_back() -> None:
         futures.append(submit(c, len(futures), later()))
         await asyncio.sleep(0)
     await asyncio.gather(*futures)
+
+
+async def test_items_of_different_kinds_never_share_a_call() -> None:
+    """Those of one kind leave together, whatever waits between them."""
+    server = Server()
+    c = coalescer(server, max_outstanding=lambda: 1)
+    first = submit(c, 0, later())
+    await server.calls(1)
+    others = [c.submit(n, 1, 1, "ann", later(), ("shape", n % 2)) for n in range(1, 5)]
+    server.release_all()
+    assert await asyncio.gather(first, *others) == [0, 2, 4, 6, 8]
+    assert server.bundles == [[0], [1, 3], [2, 4]]

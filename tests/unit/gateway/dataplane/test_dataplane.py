@@ -16,7 +16,7 @@ from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.limits.admission import Usage
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
 MANIFEST = Manifest(
@@ -57,10 +57,10 @@ class World:
     async def ready(self) -> bool:
         return True
 
-    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         self.steps.append(("infer", rows.count))
-        future: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
-        future.set_result([b"\0\0\0\0" * 2])
+        future: asyncio.Future[RawOutputs] = asyncio.get_running_loop().create_future()
+        future.set_result(RawOutputs([b"\0\0\0\0" * 2]))
         return future
 
 
@@ -86,7 +86,7 @@ async def test_the_order_of_the_way() -> None:
         ("admit", "price", 2),
         ("infer", 2),
     ]
-    assert answer.outputs == [b"\0\0\0\0" * 2]
+    assert answer.outputs == RawOutputs([b"\0\0\0\0" * 2])
 
 
 async def test_a_protocol_may_take_its_time_to_parse() -> None:

@@ -17,7 +17,7 @@ from penstock_gateway.dataplane.queue_metrics import QueueMetrics
 from penstock_gateway.limits.admission import Usage
 from penstock_gateway.limits.local import LocalAdmission
 from penstock_gateway.limits.token_bucket import TokenBuckets
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 
 MANIFEST = Manifest(
     Format.ONNX, "m.onnx", Task.REGRESSION, [Field("x", FieldKind.NUMBER, "FP32")], [Output("y", "FP32")]
@@ -51,11 +51,11 @@ async def test_rows_that_wait_calls_under_way_and_rows_in_flight() -> None:
     """With one call under way and rows behind it, each series has its number, by model and version."""
     go = asyncio.Event()
 
-    async def send(items: Sequence[Rows], deadline: float) -> list[list[bytes]]:
+    async def send(items: Sequence[Rows], deadline: float) -> list[RawOutputs]:
         await go.wait()
         return [[] for _ in items]
 
-    coalescer: Coalescer[Rows, list[bytes]] = Coalescer(send, blames_item=lambda _: False, max_outstanding=lambda: 1)
+    coalescer: Coalescer[Rows, RawOutputs] = Coalescer(send, blames_item=lambda _: False, max_outstanding=lambda: 1)
     servable = PodVersion(Version("spam", 3, MANIFEST, [], "2026-01-01T00:00:00Z"), coalescer, ready)
     admission = LocalAdmission(TokenBuckets(100, 100))
     metrics = QueueMetrics(cast(Catalog, OneVersion(servable)), admission)

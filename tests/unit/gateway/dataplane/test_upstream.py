@@ -19,7 +19,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_gateway.dataplane import upstream as upstream_module
 from penstock_gateway.dataplane.upstream import Upstream
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 
 MANIFEST = Manifest(
     Format.ONNX, "m.onnx", Task.REGRESSION, [Field("x", FieldKind.NUMBER, "FP32")], [Output("y", "FP32")]
@@ -125,7 +125,7 @@ async def test_a_bundle_is_one_message(pod: Pod, upstream: Upstream) -> None:
     """The rows of all members travel together, to the version that was asked; each member gets its own rows back."""
     send = upstream.sender("price", 7, MANIFEST)
     bundle = [rows(1), rows(2, 3)]
-    assert await send(bundle, later()) == [member.inputs for member in bundle]
+    assert await send(bundle, later()) == [RawOutputs(member.inputs) for member in bundle]
     (request,) = pod.requests
     assert (request.model_name, request.model_version, list(request.inputs[0].shape)) == ("price", "7", [3])
 
@@ -178,7 +178,7 @@ async def test_a_call_whose_connection_is_lost_is_sent_once_more(monkeypatch: py
             while calls("UNAVAILABLE") == lost:
                 await asyncio.sleep(0.001)
             async with serving(pod, port):
-                assert await sending == [rows(1).inputs]
+                assert await sending == [RawOutputs(rows(1).inputs)]
     assert len(pod.requests) == 1
 
 

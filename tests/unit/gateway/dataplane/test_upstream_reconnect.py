@@ -16,7 +16,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_gateway.dataplane import upstream as upstream_module
 from penstock_gateway.dataplane.upstream import Upstream
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 from tests.installation import free_ports
 
 MANIFEST = Manifest(
@@ -61,7 +61,7 @@ async def test_a_call_outlives_its_connection() -> None:
     await first.stop(None)
     second = await serve(port, echo)
     try:
-        assert await asyncio.wait_for(call, 30) == [[b"abcd"]]
+        assert await asyncio.wait_for(call, 30) == [RawOutputs([b"abcd"])]
     finally:
         await upstream.close()
         await second.stop(None)
@@ -116,7 +116,7 @@ async def test_a_connection_may_be_lost_several_times(monkeypatch: pytest.Monkey
     monkeypatch.setattr(upstream_module, "_FIRST_PAUSE", 0.001)
     async with ends_connections(losses=3) as upstream:
         answer = await upstream.sender("m", 1, MANIFEST)([Rows([b"abcd"], 1)], time.monotonic() + 30)
-    assert answer == [[b"abcd"]]
+    assert answer == [RawOutputs([b"abcd"])]
 
 
 async def test_a_call_that_ends_every_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

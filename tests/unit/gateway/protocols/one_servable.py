@@ -14,7 +14,7 @@ from penstock_gateway.dataplane.model_entry import ModelListing
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.limits.admission import Usage
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
 
@@ -24,18 +24,25 @@ class OneServable:
     Args:
         outputs: the raw tensors of every answer.
         listings: what the catalog lists.
+        shapes: of a row of each output, if they vary.
     """
 
     version = "3"
 
     def __init__(
-        self, model: str, manifest: Manifest, outputs: tuple[bytes, ...] = (), listings: tuple[ModelListing, ...] = ()
+        self,
+        model: str,
+        manifest: Manifest,
+        outputs: tuple[bytes, ...] = (),
+        listings: tuple[ModelListing, ...] = (),
+        shapes: list[tuple[int, ...]] | None = None,
     ) -> None:
         self.model = model
         self.signature = Signature(manifest, model)
         self.resolved: list[tuple[str, str]] = []
         self.inferred: list[Rows] = []
         self._outputs = list(outputs)
+        self._shapes = shapes
         self._listings = list(listings)
         self.catalog = cast(Catalog, self)
         self.dataplane = DataPlane(self.catalog, DisconnectWatch())
@@ -53,10 +60,10 @@ class OneServable:
     async def ready(self) -> bool:
         return True
 
-    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         self.inferred.append(rows)
-        future: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
-        future.set_result(self._outputs)
+        future: asyncio.Future[RawOutputs] = asyncio.get_running_loop().create_future()
+        future.set_result(RawOutputs(self._outputs, self._shapes))
         return future
 
 

@@ -21,7 +21,7 @@ from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.protocols.oip import OpenInference
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.signature.answer_size import json_size
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 from tests.unit.gateway.protocols.one_servable import FreeLease
 
@@ -49,10 +49,10 @@ class Model:
         aliases = {"production": [AliasShare("10", 90), AliasShare("2", 10)], "candidate": [AliasShare("2", 100)]}
         return [ModelListing("m", True, "", aliases, ["1", "2", "10"], [])]
 
-    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         self.deadlines.append(deadline)
-        future: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
-        future.set_result([np.ones((rows.count, 100), np.float32).tobytes()])
+        future: asyncio.Future[RawOutputs] = asyncio.get_running_loop().create_future()
+        future.set_result(RawOutputs([np.ones((rows.count, 100), np.float32).tobytes()]))
         return future
 
 

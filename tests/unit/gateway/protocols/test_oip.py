@@ -171,3 +171,29 @@ async def test_the_index_has_what_is_loading_and_why_it_failed() -> None:
         {"name": "spam", "version": "2", "state": "LOADING", "reason": ""},
         {"name": "spam", "version": "3", "state": "UNAVAILABLE", "reason": "OSError: no file"},
     ]
+
+
+async def test_without_a_batch_shapes_have_no_rows() -> None:
+    """In the metadata, the request and the answer; a scalar has no dimension at all."""
+    manifest = Manifest(
+        Format.ONNX,
+        "m.onnx",
+        Task.TENSOR,
+        [
+            Field("image", FieldKind.TENSOR, "FP32", shape=["height", 2]),
+            Field("sr", FieldKind.INTEGER, "INT64", constant=8),
+        ],
+        [Output("y", "FP32"), Output("boxes", "FP32", [-1, -1])],
+        batch=False,
+    )
+    servable = OneServable("whole", manifest, (Y, struct.pack("<2f", 1, 2)), shapes=[(), (2, 1)])
+    v2 = OpenInference(servable.dataplane, servable.catalog)
+    metadata = content(await v2.metadata(call(model="whole")))
+    assert [tensor["shape"] for tensor in metadata["inputs"]] == [[-1, 2]]
+    assert [tensor["shape"] for tensor in metadata["outputs"]] == [[], [-1, -1]]
+    body = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
+    answered = content(await v2.infer(call(orjson.dumps(body), model="whole")))["outputs"]
+    assert answered == [
+        {"name": "y", "datatype": "FP32", "shape": [], "data": [0.5]},
+        {"name": "boxes", "datatype": "FP32", "shape": [2, 1], "data": [1, 2]},
+    ]

@@ -17,7 +17,7 @@ from penstock_common.tensors import pack_bytes, to_raw
 from penstock_gateway.dataplane.dataplane import Answer
 from penstock_gateway.protocols import oip_answer, oip_request
 from penstock_gateway.signature.answer_size import MAX_ANSWER_BYTES
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
 Arrays = dict[str, tuple[str, NDArray[Any]]]
@@ -36,7 +36,7 @@ class Model:
         self.version = "3"
         self.signature = Signature(Manifest(Format.ONNX, "m.onnx", task, inputs, outputs, labels or []), "m")
 
-    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[list[bytes]]:
+    def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         raise AssertionError("already answered")
 
 
@@ -46,7 +46,7 @@ def encoded(
     request = oip_request.decode(json.dumps({"inputs": [], **members}).encode(), None)
     outputs = [to_raw(array, datatype) for datatype, array in arrays.values()]
     rows = len(next(iter(arrays.values()))[1])
-    return oip_answer.encode(request, Answer(model or Model(arrays), Rows([], rows), outputs), most)
+    return oip_answer.encode(request, Answer(model or Model(arrays), Rows([], rows), RawOutputs(outputs)), most)
 
 
 def answer(arrays: Arrays, **options: Any) -> tuple[dict[str, Any], bytes]:
@@ -159,7 +159,7 @@ def test_an_answer_that_does_not_fit_the_signature_is_the_models_fault() -> None
     model = Model({"y": ("FP32", array)})
     for raw in (array.tobytes()[:-1], array.tobytes() + b"x", array.tobytes()[:-4]):
         with pytest.raises(PenstockError) as caught:
-            oip_answer.encode(request, Answer(model, Rows([], 2), [raw]), MAX_ANSWER_BYTES)
+            oip_answer.encode(request, Answer(model, Rows([], 2), RawOutputs([raw])), MAX_ANSWER_BYTES)
         assert (caught.value.status, caught.value.code) == (500, "bad-model-answer")
 
 

@@ -11,7 +11,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.tensors import pack_bytes
 from penstock_gateway.signature.presenter import Presenter
-from penstock_gateway.signature.rows import Rows
+from penstock_gateway.signature.rows import RawOutputs, Rows
 
 
 def presenter(task: Task, *outputs: Output) -> Presenter:
@@ -25,7 +25,7 @@ VALUES = presenter(Task.REGRESSION, Output("y", "FP32"))
 
 
 def answer(of: Presenter, *raw: bytes, rows: int = 1, is_list: bool = False) -> Any:
-    return msgspec.json.decode(of.present(list(raw), Rows([], rows, is_list), "3"))
+    return msgspec.json.decode(of.present(RawOutputs(list(raw)), Rows([], rows, is_list), "3"))
 
 
 def test_one_row_of_a_classifier() -> None:
@@ -91,5 +91,44 @@ def test_tensors_are_nested_lists() -> None:
 def test_a_bad_output_is_the_models_fault(of: Presenter, raw: list[bytes]) -> None:
     """NaN, infinity and outputs that do not fit the manifest are 500 bad-model-answer."""
     with pytest.raises(PenstockError) as caught:
-        of.present(raw, Rows([], 1), "3")
+        of.present(RawOutputs(raw), Rows([], 1), "3")
     assert (caught.value.status, caught.value.code) == (500, "bad-model-answer")
+
+
+def test_outputs_of_any_shape_are_nested_lists() -> None:
+    """Several dimensions may vary, and a model may have found nothing."""
+    of = presenter(Task.TENSOR, Output("boxes", "FP32", [-1, "corners"]))
+    raw = RawOutputs([struct.pack("<6f", *range(6))], [(3, 2)])
+    read = msgspec.json.decode(of.present(raw, Rows([], 1), "3"))
+    assert read["outputs"] == {"boxes": [[0, 1], [2, 3], [4, 5]]}
+    nothing = msgspec.json.decode(of.present(RawOutputs([b""], [(0, 4)]), Rows([], 1), "3"))
+    assert nothing["outputs"] == {"boxes": []}
+
+
+def test_a_shape_that_was_not_declared_is_the_models_fault() -> None:
+    """A fixed size is as declared, and the bytes are as many as the shape says."""
+    of = presenter(Task.TENSOR, Output("boxes", "FP32", [-1, 4]))
+    for shape in ((1, 3), (2, 4)):
+        with pytest.raises(PenstockError) as caught:
+            of.present(RawOutputs([bytes(12)], [shape]), Rows([], 1), "3")
+        assert (caught.value.status, caught.value.code) == (500, "bad-model-answer")
+
+
+def many(labels: int, top_k: int | None = None) -> dict[str, float]:
+    names = [f"l{i}" for i in range(labels)]
+    text = Field("text", FieldKind.TEXT, "BYTES")
+    outputs = [Output("p", "FP32", [labels])]
+    manifest = Manifest(Format.ONNX, "m.onnx", Task.CLASSIFICATION, [text], outputs, names, top_k=top_k)
+    values = [i / labels for i in range(labels)]
+    probabilities: dict[str, float] = answer(Presenter(manifest, "m"), struct.pack(f"<{labels}f", *values))[
+        "probabilities"
+    ]
+    return probabilities
+
+
+def test_of_many_labels_the_best_are_answered() -> None:
+    """Five of more than 20, or as many as the manifest says, the best first; up to 20 all in their order."""
+    assert list(many(20)) == [f"l{i}" for i in range(20)]
+    assert list(many(21)) == ["l20", "l19", "l18", "l17", "l16"]
+    assert list(many(4, top_k=2)) == ["l3", "l2"]
+    assert len(many(30, top_k=30)) == 30

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from penstock_common.errors import PenstockError
-from penstock_inference.engine.message import Arrays, Outputs
+from penstock_inference.engine.message import Arrays, CheckedInputs, Outputs
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.engine.queue import MessageQueue, QueuedMessage
 from penstock_inference.engine.run_times import RunTimes
@@ -28,7 +28,7 @@ def queue(run_times: RunTimes) -> MessageQueue:
 
 
 def put(queue: MessageQueue, rows: int, seconds: float = 30.0, principal: str = "") -> asyncio.Future[Outputs]:
-    return queue.put({"x": np.zeros(rows)}, rows, time.monotonic() + seconds, principal)
+    return queue.put(CheckedInputs({"x": np.zeros(rows)}, False), rows, time.monotonic() + seconds, principal)
 
 
 def taken(queue: MessageQueue) -> list[int]:
@@ -76,11 +76,11 @@ async def test_an_empty_queue_admits_a_message_above_its_bound(queue: MessageQue
 )
 async def test_the_queue_is_bounded_in_bytes(queue: MessageQueue, inputs: Arrays) -> None:
     """Those of the values count, also of BYTES; the refusal names the bound."""
-    queue.put(inputs, 1, time.monotonic() + 30)
+    queue.put(CheckedInputs(inputs, False), 1, time.monotonic() + 30)
     with pytest.raises(
         PodRefusalError, match="1 rows with 900 bytes wait; max_queue_rows is 8 and max_queue_bytes 1000"
     ) as caught:
-        queue.put(inputs, 1, time.monotonic() + 30)
+        queue.put(CheckedInputs(inputs, False), 1, time.monotonic() + 30)
     assert caught.value.code == "queue-full"
 
 

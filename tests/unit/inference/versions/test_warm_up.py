@@ -173,7 +173,7 @@ def test_probabilities_are_accepted() -> None:
 
 def answer(m: Manifest, logits: NDArray[Any]) -> list[Any]:
     (output,) = LoadedModel(m, Function(lambda x: logits)).run({"x": np.zeros((len(logits), 2), np.float32)})
-    return np.round(output.astype(float), 4).tolist()  # type: ignore[no-any-return]
+    return output.tolist() if output.dtype == object else np.round(output.astype(float), 4).tolist()  # type: ignore[no-any-return]
 
 
 def test_softmax_turns_logits_into_probabilities() -> None:
@@ -200,6 +200,14 @@ def test_argmax_gives_a_position() -> None:
     """As INT64."""
     m = manifest(PAIR, Output("best", "INT64"), postprocess=Postprocess.ARGMAX)
     assert answer(m, np.float32([[0, 1], [3, 2]])) == [1, 0]
+
+
+def test_labels_names_the_best() -> None:
+    """As texts; scores of another number than there are labels are the model's fault."""
+    m = manifest(PAIR, Output("best", "BYTES"), labels=["ham", "spam"], postprocess=Postprocess.LABELS)
+    assert answer(m, np.float32([[0, 1], [3, 2]])) == [b"spam", b"ham"]
+    with pytest.raises(PenstockError, match="3 scores; the manifest names 2 labels"):
+        answer(m, np.float32([[0, 1, 2]]))
 
 
 def test_postprocessing_of_what_it_cannot_work_on_is_the_models_fault() -> None:
