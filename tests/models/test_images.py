@@ -168,3 +168,27 @@ batching: {max_batch_size: 4}
     best = served[0].argmax(axis=1)
     text = "".join(alphabet[i] for i, before in zip(best, [0, *best[:-1]], strict=True) if i and i != before)
     assert text.strip() == "PENSTOCK"
+
+
+def test_ocr_detection(serving: Serving, tmp_path: Path) -> None:
+    """PaddleOCR's ONNX detector takes images of any size, and marks the pixels that it marks here."""
+    file = package_folder("rapidocr_onnxruntime") / "models" / "ch_PP-OCRv4_det_infer.onnx"
+    (tmp_path / "model.onnx").write_bytes(file.read_bytes())
+    manifest = """
+format: onnx
+file: model.onnx
+task: tensor
+inputs: [{name: image, kind: tensor, datatype: FP32, shape: [3, height, width], max_elements: 3000000, source: x}]
+outputs: [{name: text, datatype: FP32, shape: [1, height, width], source: sigmoid_0.tmp_0}]
+batching: {max_batch_size: 4}
+"""
+    serving.serve("ocr-detection", tmp_path, manifest)
+    session = onnxruntime.InferenceSession(file)
+    for height, width in ((64, 224), (96, 160)):
+        image = np.ones((1, 3, height, width), np.float32)
+        image[0, :, 8:56, :128] = line_of_text(128)
+        [wanted] = session.run(None, {"x": image})
+        served = serving.infer("ocr-detection", image=image)["text"]
+        np.testing.assert_allclose(served, wanted, atol=1e-4)
+        found = np.argwhere(served[0, 0] > 0.3)
+        assert found[:, 0].min() >= 8 and found[:, 0].max() < 56

@@ -1,4 +1,4 @@
-"""Pretrained ONNX models of files' contents and of pitch."""
+"""A pretrained ONNX model that tells what kind of file some bytes are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 
 from tests.installation import ROOT
@@ -47,40 +46,3 @@ batching: {{max_batch_size: 8}}
     for answer, row in zip(answers, wanted, strict=True):
         for label, probability in answer["probabilities"].items():
             np.testing.assert_allclose(probability, row[labels.index(label)], atol=1e-5)
-
-
-def with_constants(model: onnx.ModelProto, **constants: float) -> onnx.ModelProto:
-    """Turn inputs without dimensions into constants of the file."""
-    graph = model.graph
-    for name, value in constants.items():
-        graph.input.remove(next(given for given in graph.input if given.name == name))
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array(value, np.float32), name))
-    return model
-
-
-def test_swift_f0(serving: Serving, tmp_path: Path) -> None:
-    """A second of a rising tone gets the pitches of a direct run, as many as there are frames, and the right ones."""
-    file = package_folder("swift_f0") / "model.onnx"
-    onnx.save(with_constants(onnx.load(file), fmin=46.875, fmax=2093.75), tmp_path / "model.onnx")
-    manifest = """
-format: onnx
-file: model.onnx
-task: tensor
-inputs: [{name: audio, kind: tensor, datatype: FP32, shape: [16000], minimum: -1, maximum: 1}]
-outputs:
-  - {name: confidence, datatype: FP32, shape: [-1]}
-  - {name: pitch, datatype: FP64, shape: [-1]}
-batching: {max_batch_size: 1}
-"""
-    serving.serve("swift-f0", tmp_path, manifest)
-    hertz = np.linspace(200, 400, 16000)
-    phase = np.cumsum(2 * np.pi * hertz / 16000)
-    audio = sum(0.2 / n * np.sin(n * phase) for n in range(1, 6)).astype(np.float32)[None]
-    limits = {"fmin": np.float32(46.875), "fmax": np.float32(2093.75)}
-    session = onnxruntime.InferenceSession(file)
-    wanted = session.run(["pitch", "confidence"], {"audio": audio, **{k: np.array(v) for k, v in limits.items()}})
-    answer = serving.infer("swift-f0", audio=audio)
-    np.testing.assert_allclose(answer["pitch"], wanted[0], rtol=1e-5)
-    np.testing.assert_allclose(answer["confidence"], wanted[1], atol=1e-5)
-    frames = answer["pitch"][0]
-    np.testing.assert_allclose(frames[4:-4], hertz[128::256][: len(frames)][4:-4], rtol=0.03)
