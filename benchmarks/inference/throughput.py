@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -77,23 +77,22 @@ def _cpu_seconds(server: psutil.Process) -> float:
     return sum(time.user + time.system for time in times)
 
 
-async def served_rates(pod: Pod, request: pb.ModelInferRequest, clients: int, seconds: float) -> Rates:
+def served_rates(pod: Pod, request: pb.ModelInferRequest, clients: int, seconds: float) -> Rates:
     """Return the rates of some clients, each of which sends its next message when it has its answer."""
-    rows = request.inputs[0].shape[0]
-    answered = 0
-    async with grpc.aio.insecure_channel(pod.address) as channel:
+    with grpc.insecure_channel(pod.address) as channel, ThreadPoolExecutor(clients) as threads:
         stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
-        await stub.ModelInfer(request, timeout=60)
+        stub.ModelInfer(request, timeout=60)
         started, started_cpu = time.perf_counter(), _cpu_seconds(pod.process)
 
-        async def client() -> None:
-            nonlocal answered
+        def client(_: int) -> int:
+            answers = 0
             while time.perf_counter() < started + seconds:
-                await stub.ModelInfer(request, timeout=60)
-                answered += rows
+                stub.ModelInfer(request, timeout=60)
+                answers += 1
+            return answers
 
-        await asyncio.gather(*[client() for _ in range(clients)])
-        return Rates(answered / (time.perf_counter() - started), answered / (_cpu_seconds(pod.process) - started_cpu))
+        rows = request.inputs[0].shape[0] * sum(threads.map(client, range(clients)))
+        return Rates(rows / (time.perf_counter() - started), rows / (_cpu_seconds(pod.process) - started_cpu))
 
 
 def measure(pod: Pod, artifacts: dict[str, Path], rounds: int, seconds: float) -> list[Case]:
@@ -109,7 +108,7 @@ def measure(pod: Pod, artifacts: dict[str, Path], rounds: int, seconds: float) -
                 here, served = [], []
                 for _ in range(rounds):
                     here.append(beside.rates(size, seconds))
-                    served.append(asyncio.run(served_rates(pod, request, clients, seconds)))
+                    served.append(served_rates(pod, request, clients, seconds))
                 pairs = list(zip(here, served, strict=True))
                 cases.append(
                     Case(
