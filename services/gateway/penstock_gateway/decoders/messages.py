@@ -44,6 +44,7 @@ class Result(msgspec.Struct):
     sizes: list[int] = []  # bytes of each raw tensor, which follow
     count: int = 0
     is_list: bool = False
+    shapes: tuple[tuple[int, ...] | None, ...] | None = None  # as of Rows
     request: bytes = b""  # the protocol's own, in MessagePack
     refusal: Refusal | None = None
 

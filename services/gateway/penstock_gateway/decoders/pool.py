@@ -105,7 +105,7 @@ class DecoderPool:
             self._free.put_nowait(process)
         if head.refusal is not None:
             raise _from_process(head.refusal)
-        return Rows(tensors, head.count, head.is_list), head.request
+        return Rows(tensors, head.count, head.is_list, head.shapes), head.request
 
     async def _start(self) -> Process:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}

@@ -50,7 +50,8 @@ def decode(job: Job, body: bytes) -> tuple[Result, list[bytes]]:
             request = msgspec.msgpack.encode(described)
     except PenstockError as err:
         return Result(refusal=Refusal(err.status, err.code, err.detail, err.headers, err.extra)), []
-    return Result([len(raw) for raw in rows.inputs], rows.count, rows.is_list, request), rows.inputs
+    sizes = [len(raw) for raw in rows.inputs]
+    return Result(sizes, rows.count, rows.is_list, rows.shapes, request), rows.inputs
 
 
 @lru_cache(maxsize=16)

@@ -27,6 +27,9 @@ from penstock_inference.runners.tables import (
     wanted_outputs,
 )
 
+#: Beginnings of the names of types that skops does not know, or distrusts for what they may do to their own process.
+_HARMLESS = ("sklearn.", "numpy.dtype")
+
 #: What a manifest may call the results of an estimator's methods.
 _METHODS = {
     PREDICTION: "predict",
@@ -76,7 +79,7 @@ def load_estimator(path: Path) -> Any:
         ModelMismatchError: naming the types that are not known to be harmless.
     """
     untrusted = skops.io.get_untrusted_types(file=path)
-    unknown = [name for name in untrusted if not name.startswith("sklearn.")]
+    unknown = [name for name in untrusted if not name.startswith(_HARMLESS)]
     if unknown:
         raise ModelMismatchError(
             f"The file holds types that are not known to be harmless: {', '.join(unknown)}. Leave them out of the "

@@ -62,6 +62,19 @@ async def test_rows_are_the_same(pool: DecoderPool, value: Any) -> None:
     assert await LargeJson(pool, 0).rows(call(body(value)), SIGNATURE) == SIGNATURE.decoder.decode_json(body(value))
 
 
+async def test_shapes_that_vary_are_the_same(pool: DecoderPool) -> None:
+    """Of a field whose sizes are the request's, and of one that is absent."""
+    fields = [
+        Field("image", FieldKind.TENSOR, "FP32", [1, "height", "width"]),
+        Field("mask", FieldKind.TENSOR, "FP32", ["height", "width"], required=False),
+    ]
+    signature = Signature(Manifest(Format.ONNX, "m.onnx", Task.TENSOR, fields, [Output("y", "FP32")]), "m")
+    value = body({"image": [[[1, 2, 3], [4, 5, 6]]]})
+    rows = await LargeJson(pool, 0).rows(call(value), signature)
+    assert rows == signature.decoder.decode_json(value)
+    assert rows.shapes == ((1, 2, 3), None)
+
+
 async def test_tensors_are_the_same(pool: DecoderPool) -> None:
     """Of the Open Inference Protocol too; what else its request says comes with them."""
     value = {"id": "7", "inputs": [TENSOR], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}
