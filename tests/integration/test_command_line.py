@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -9,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 
+from penstock_common.registry_client import RegistryClient
 from tests.installation import ROOT, Installation
 
 pytestmark = pytest.mark.integration
@@ -108,7 +111,21 @@ def test_up_twice_changes_nothing_and_down_leaves_no_process(tmp_path: Path) -> 
     assert installation.penstock("status", "--json", check=False).returncode == 3
 
 
-def test_a_file_is_imported_checked_pushed_and_answers(installation: Installation, tmp_path: Path) -> None:
+@pytest.fixture
+def trees(installation: Installation) -> Iterator[str]:
+    """The name of a model that is deleted afterwards."""
+    yield "trees"
+
+    async def delete() -> None:
+        token = installation.registry_token_file("admin")
+        async with RegistryClient(installation.registry_url, token) as registry:
+            await registry.delete_alias("trees", "production")
+
+    asyncio.run(delete())
+    installation.penstock("delete", "trees")
+
+
+def test_a_file_is_imported_checked_pushed_and_answers(installation: Installation, trees: str, tmp_path: Path) -> None:
     """What ``import`` writes serves as the framework itself answers; an artifact that fails its check is not registered."""
     features = np.random.default_rng(0).normal(size=(60, 2))
     model = lightgbm.LGBMClassifier(n_estimators=5, min_child_samples=2, verbose=-1).fit(features, features[:, 0] > 0)

@@ -208,7 +208,7 @@ def artifact(**contents: bytes) -> list[dict[str, object]]:
 
 
 async def test_a_url_for_an_upload_does_not_replace_what_is_there(
-    registries: list[str], bucket: BucketStore, tmp_path: Path
+    registries: list[str], bucket: BucketStore, token_file: Path, tmp_path: Path
 ) -> None:
     """Whoever keeps a URL cannot change a version's bytes with it, whatever headers they leave out."""
     data = {"model_yaml": MANIFEST.encode(), "model_onnx": b"model"}
@@ -229,7 +229,7 @@ async def test_a_url_for_an_upload_does_not_replace_what_is_there(
         again = (await client.post(uploads, json={"files": files})).json()["files"]
         assert [(target["url"], target["present"]) for target in again] == [("", True)] * 2
         assert (await client.post(f"{registries[0]}/v1/models/m/versions", json={"files": files})).status_code == 201
-    async with RegistryClient(registries[0], "token") as registry:
+    async with RegistryClient(registries[0], token_file) as registry:
         await registry.fetch(msgspec.convert(done.json(), Version), tmp_path / "fetched")
         assert (await registry.fsck(deep=True)).problems == []
 

@@ -33,6 +33,9 @@ T = TypeVar("T")
 #: The time of a message whose caller sets no deadline.
 _DEFAULT_SECONDS = 60.0
 
+#: How much before this side's deadline a caller may give up because of its own, which began earlier.
+_EARLY_SECONDS = 0.05
+
 #: Metadata of a message that names the principal whose turn it takes.
 _PRINCIPAL = "penstock-principal"
 #: Metadata of a message with how many pods Envoy has sent it to, this one included.
@@ -181,7 +184,7 @@ def _counted(request: pb.ModelInferRequest, deadline: float) -> Iterator[_Call]:
         code = err.grpc_code.name
         raise
     except (asyncio.CancelledError, GeneratorExit):
-        code = "CANCELLED" if time.monotonic() < deadline else "DEADLINE_EXCEEDED"
+        code = "CANCELLED" if time.monotonic() < deadline - _EARLY_SECONDS else "DEADLINE_EXCEEDED"
         raise
     except Exception:
         code = "INTERNAL"

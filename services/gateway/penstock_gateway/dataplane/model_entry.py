@@ -84,15 +84,20 @@ class ModelEntry:
         return numbers
 
     def _candidates(self, alias: str) -> list[list[AliasTarget]]:
-        """What an alias may point at now, the best first."""
-        targets = self.model.aliases[alias]
-        if alias in self.aliases or not self.failures(alias):
-            return [targets]
-        return [targets, *self.model.earlier.get(alias, [])]
+        """What an alias may point at now, the best first: what it pointed at before only if the rest has failed."""
+        candidates = [self.model.aliases[alias]]
+        if alias not in self.aliases:
+            earlier = iter(self.model.earlier.get(alias, []))
+            while self._failed(candidates[-1]) and (targets := next(earlier, None)) is not None:
+                candidates.append(targets)
+        return candidates
 
     def failures(self, alias: str) -> list[LoadState]:
         """The versions that an alias points at and that could not be loaded."""
-        states = [self.loading.get(target.version) for target in self.model.aliases.get(alias, [])]
+        return self._failed(self.model.aliases.get(alias, []))
+
+    def _failed(self, targets: list[AliasTarget]) -> list[LoadState]:
+        states = [self.loading.get(target.version) for target in targets]
         return [state for state in states if state is not None and state.state == "failed"]
 
     def put_into_effect(self) -> None:

@@ -248,6 +248,7 @@ class ModelProcess:
             os.close(self._pidfd)
             self._pidfd = -1
         self._inputs, self._outputs = None, [None] * OUTPUT_SLOTS
+        self._beats.close()
         self.ended.set()
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(ProcessEndedError(self.reason))

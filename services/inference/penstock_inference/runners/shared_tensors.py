@@ -104,6 +104,10 @@ class SharedMemory:
             else:
                 self._view(place)[...] = content[0]
 
+    def close(self) -> None:
+        """Free the mapping now, not when it is collected; nobody may read it any more."""
+        self._map.close()
+
     def put(self, data: bytes) -> None:
         """Write bytes at the start."""
         self._map[: len(data)] = data
