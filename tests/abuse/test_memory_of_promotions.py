@@ -135,7 +135,7 @@ async def test_two_hundred_promotions_leave_memory_flat(pod: tuple[Pod, str], tm
     """Each promotion loads a model of 4 MB, which answers, and unloads the one before."""
     running, url = pod
     memory = FlatMemory("promotions", running.pid)
-    async with RegistryClient(url, "") as registry:
+    async with RegistryClient(url) as registry:
         for number in range(1, VERSIONS + 1):
             write_model(tmp_path / str(number), number)
             await registry.publish("m", tmp_path / str(number), metrics={}, lineage={})

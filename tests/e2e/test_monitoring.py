@@ -40,7 +40,7 @@ def rules(release: Release) -> dict[str, str]:
                 found[rule["record"]] = rule["expr"]
             else:
                 for i, part in enumerate(re.split(r"\s+(?:and|or)\s+", rule["expr"].replace("\n", " "))):
-                    bare = re.sub(r"\s*(>|==)\s*[\d.e-]+\s*\)*\s*$", "", part.strip())
+                    bare = re.sub(r"\s*(>=?|==)\s*[\d.e-]+\s*\)*\s*$", "", part.strip())
                     found[f"{rule['alert']} {i}"] = bare.lstrip("(")
     return found
 
