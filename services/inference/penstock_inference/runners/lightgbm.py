@@ -14,6 +14,9 @@ from penstock_common.manifest import Manifest
 from penstock_inference.runners.runner import FileAnswer
 from penstock_inference.runners.tables import PREDICTION, PROBABILITIES, Table, two_columns, wanted_outputs
 
+#: Objectives of classifiers: those of two classes, and the beginning of the names of those of several.
+BINARY, SEVERAL = ("binary", "cross_entropy"), "multiclass"
+
 
 class LightGbmRunner:
     """A booster: probabilities if it is a classifier's, and else a prediction, both FP64."""
@@ -21,13 +24,11 @@ class LightGbmRunner:
     def __init__(self, booster: lightgbm.Booster, manifest: Manifest, threads: int) -> None:
         self._booster = booster
         self._threads = threads
-        objective = str(booster.dump_model(num_iteration=1).get("objective", "")).split(" ")[0]
-        self._binary = objective in ("binary", "cross_entropy")
-        self._says = PROBABILITIES if self._binary or objective.startswith("multiclass") else PREDICTION
-        self._outputs = list(wanted_outputs(manifest, [self._says]))
-        names = booster.feature_name()
-        unnamed = names == [f"Column_{i}" for i in range(len(names))]
-        self._table = Table(None if unnamed else names, len(names))
+        objective = objective_of(booster.dump_model(num_iteration=1))
+        self._binary = objective in BINARY
+        says = PROBABILITIES if self._binary or objective.startswith(SEVERAL) else PREDICTION
+        self._outputs = list(wanted_outputs(manifest, [says]))
+        self._table = Table(column_names(booster), booster.num_feature())
         self.inputs = self._table.inputs
         self._has_categories = bool(booster.pandas_categorical)
 
@@ -51,3 +52,14 @@ class LightGbmRunner:
 def load(path: Path, manifest: Manifest, threads: int) -> LightGbmRunner:
     """Load the file that ``Booster.save_model`` writes."""
     return LightGbmRunner(lightgbm.Booster(model_file=str(path)), manifest, threads)
+
+
+def objective_of(model: dict[str, Any]) -> str:
+    """Return the objective of a dumped model, without its parameters."""
+    return str(model.get("objective", "")).split(" ")[0]
+
+
+def column_names(booster: lightgbm.Booster) -> list[str] | None:
+    """Return the names of the columns; None if the booster was fitted on a matrix, for which it makes some up."""
+    names = booster.feature_name()
+    return None if names == [f"Column_{i}" for i in range(len(names))] else names

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from penstock_common.manifest import Manifest
 from penstock_inference.runners.runner import FileAnswer, FileTensor
+from penstock_inference.runners.texts import encoded, texts
 
 _DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -42,12 +43,10 @@ class OnnxRunner:
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
         feeds = {
-            tensor.name: _texts(array) if array.dtype == np.object_ else array
-            for tensor, array in zip(self.inputs, inputs, strict=True)
-            if array is not None
+            tensor.name: texts(array) for tensor, array in zip(self.inputs, inputs, strict=True) if array is not None
         }
         outputs = self._session.run(self._outputs, feeds)
-        return {name: _encoded(output) for name, output in zip(self._outputs, outputs, strict=True)}
+        return {name: encoded(np.asarray(output)) for name, output in zip(self._outputs, outputs, strict=True)}
 
     def changed_state(self) -> list[str]:
         return []  # a session keeps nothing between runs
@@ -61,19 +60,3 @@ def load(path: Path, manifest: Manifest, threads: int) -> OnnxRunner:
 def _shape(dimensions: list[Any]) -> tuple[int, ...] | None:
     """A symbol or None stands for a dimension that varies; an empty list for a scalar and for an unknown shape."""
     return tuple([size if isinstance(size, int) else -1 for size in dimensions]) or None
-
-
-def _texts(array: NDArray[Any]) -> NDArray[Any]:
-    """Return BYTES as ONNX Runtime takes strings: ``str`` objects."""
-    texts = np.empty(array.size, dtype=np.object_)
-    texts[:] = [element.decode() for element in array.ravel().tolist()]
-    return texts.reshape(array.shape)
-
-
-def _encoded(output: Any) -> NDArray[Any]:
-    array = np.asarray(output)
-    if array.dtype.kind not in "OU":
-        return array
-    encoded = np.empty(array.size, dtype=np.object_)
-    encoded[:] = [text.encode() for text in array.ravel().tolist()]
-    return encoded.reshape(array.shape)

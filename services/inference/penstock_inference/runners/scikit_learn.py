@@ -23,9 +23,9 @@ from penstock_inference.runners.tables import (
     PROBABILITIES,
     Table,
     check_classes,
-    encoded,
     wanted_outputs,
 )
+from penstock_inference.runners.texts import encoded
 
 #: Beginnings of the names of types that skops does not know, or distrusts for what they may do to their own process.
 _HARMLESS = ("sklearn.", "numpy.dtype")

@@ -1,4 +1,4 @@
-"""What the formats of tabular models share: columns by name or one matrix, texts, and the names of the outputs."""
+"""What the formats of tabular models share: columns by name or one matrix, and the names of the outputs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from penstock_common.manifest import Manifest, Task
 from penstock_inference.runners.runner import FileTensor, ModelMismatchError
+from penstock_inference.runners.texts import texts
 
 PREDICTION, PROBABILITIES = "prediction", "probabilities"
 
@@ -100,21 +101,3 @@ def check_classes(manifest: Manifest, classes: Sequence[Any] | None) -> None:
 def two_columns(probabilities: NDArray[Any]) -> NDArray[Any]:
     """Return the probabilities ``[N, 2]`` of both classes, given those of the second one ``[N]``."""
     return np.stack([1 - probabilities, probabilities], axis=1)
-
-
-def texts(array: NDArray[Any]) -> NDArray[Any]:
-    """Return BYTES as ``str`` objects, anything else as it is. Raises UnicodeDecodeError."""
-    if not array.dtype.hasobject:
-        return array
-    decoded = np.empty(array.size, dtype=np.object_)
-    decoded[:] = [element.decode() for element in array.ravel().tolist()]
-    return decoded.reshape(array.shape)
-
-
-def encoded(array: NDArray[Any]) -> NDArray[Any]:
-    """Return texts as BYTES, anything else as it is."""
-    if array.dtype.kind not in "OU":
-        return array
-    encoded = np.empty(array.size, dtype=np.object_)
-    encoded[:] = [str(text).encode() for text in array.ravel().tolist()]
-    return encoded.reshape(array.shape)

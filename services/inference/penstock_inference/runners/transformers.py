@@ -20,6 +20,7 @@ from PIL import Image
 
 from penstock_common.manifest import Manifest, Task
 from penstock_common.preprocessing.steps import model_tensors
+from penstock_inference.runners.hugging_face import architecture_of, head_of, not_served, read_json
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
 from penstock_inference.runners.torch_runner import set_up_torch
 
@@ -60,9 +61,8 @@ def load(path: Path, manifest: Manifest, threads: int) -> TransformersRunner:
     """
     device = set_up_torch(threads)
     config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
-    architecture = (config.architectures or [""])[0]
-    head = architecture.rpartition("For")[2] if "For" in architecture else ""
-    match head:
+    architecture = architecture_of(config.architectures)
+    match head_of(architecture):
         case "SequenceClassification":
             _check_labels(manifest, config)
             model = _model(transformers.AutoModelForSequenceClassification, path, device)
@@ -80,10 +80,7 @@ def load(path: Path, manifest: Manifest, threads: int) -> TransformersRunner:
             model = _model(transformers.AutoModel, path, device)
             run = _embedder(model, _texts_to_tensors(path, config, device), path)
             return TransformersRunner(manifest, run, images=False, most_inputs=1)
-    raise ModelMismatchError(
-        f"{architecture} is not served from a folder; the heads that are: ForSequenceClassification, "
-        "ForTokenClassification, ForImageClassification, and none, for embeddings."
-    )
+    raise not_served(architecture)
 
 
 def _model(kind: Any, path: Path, device: torch.device) -> Any:
@@ -102,8 +99,7 @@ def _texts_to_tensors(path: Path, config: Any, device: torch.device) -> Callable
 
 def _longest(path: Path, tokenizer: Any, config: Any) -> int:
     """Return the most tokens of a text: what sentence-transformers says, or the tokenizer, or the positions there are."""
-    own = path / "sentence_bert_config.json"
-    if own.exists() and (length := json.loads(own.read_text()).get("max_seq_length")):
+    if length := read_json(path / "sentence_bert_config.json").get("max_seq_length"):
         return int(length)
     return int(min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or 512))
 
@@ -153,10 +149,10 @@ def _entity(text: str, found: dict[str, Any]) -> dict[str, Any]:
 
 def _embedder(model: Any, to_tensors: Callable[[list[Texts]], Any], path: Path) -> Run:
     """Return a function whose output is one vector for each text, pooled as the folder says, and by the mean if it does not."""
-    pooling = _json(path / "1_Pooling" / "config.json")
+    pooling = read_json(path / "1_Pooling" / "config.json")
     by_first = pooling.get("pooling_mode_cls_token", False)
     by_maximum = pooling.get("pooling_mode_max_tokens", False)
-    modules = _json(path / "modules.json") or []
+    modules = read_json(path / "modules.json") or []
     normalized = any(module["type"].endswith("Normalize") for module in modules)
 
     def run(columns: list[list[Any]]) -> dict[str, NDArray[Any]]:
@@ -174,10 +170,6 @@ def _embedder(model: Any, to_tensors: Callable[[list[Texts]], Any], path: Path) 
         return {_EMBEDDING: vectors.cpu().numpy()}
 
     return run
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _check_labels(manifest: Manifest, config: Any) -> None:

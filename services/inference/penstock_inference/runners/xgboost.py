@@ -15,6 +15,9 @@ from penstock_common.manifest import Manifest
 from penstock_inference.runners.runner import FileAnswer
 from penstock_inference.runners.tables import PREDICTION, PROBABILITIES, Table, two_columns, wanted_outputs
 
+#: Objectives of classifiers that give probabilities: that of two classes, and that of several.
+BINARY, SEVERAL = "binary:logistic", "multi:softprob"
+
 
 class XgBoostRunner:
     """A booster: probabilities if it is a classifier's, and else a prediction, both FP32.
@@ -25,9 +28,9 @@ class XgBoostRunner:
     def __init__(self, booster: xgboost.Booster, manifest: Manifest) -> None:
         self._booster = booster
         objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
-        self._binary = objective == "binary:logistic"
-        self._says = PROBABILITIES if self._binary or objective == "multi:softprob" else PREDICTION
-        self._outputs = list(wanted_outputs(manifest, [self._says]))
+        self._binary = objective == BINARY
+        says = PROBABILITIES if objective in (BINARY, SEVERAL) else PREDICTION
+        self._outputs = list(wanted_outputs(manifest, [says]))
         self._table = Table(booster.feature_names, booster.num_features())
         self.inputs = self._table.inputs
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
 from penstock_common.manifest import FieldKind, Task
+from penstock_inference.runners.hugging_face import architecture_of, head_of, not_served, read_json
 from penstock_inference.runners.runner import ModelMismatchError
 
 #: Characters of a token, generously: longer texts would only be cut.
@@ -29,13 +29,12 @@ def read(path: Path) -> FileSignature:
         raise ModelMismatchError(
             f"{path.name} has no weights in safetensors; load it with transformers and write it with save_pretrained."
         )
-    config = json.loads((path / "config.json").read_text())
-    architecture = (config.get("architectures") or [""])[0]
-    head = architecture.rpartition("For")[2] if "For" in architecture else ""
+    config = read_json(path / "config.json")
+    architecture = architecture_of(config.get("architectures"))
     description = f"{architecture or config.get('model_type', 'A model')} of Hugging Face"
     text = FoundInput("text", "BYTES", [], FieldKind.TEXT, max_length=_CHARACTERS_OF_A_TOKEN * _tokens(path, config))
     text.note = f"max_length is a guess, from the {_tokens(path, config)} tokens that the model reads"
-    match head:
+    match head_of(architecture):
         case "SequenceClassification":
             return _classifier(config, text, description)
         case "ImageClassification":
@@ -46,10 +45,7 @@ def read(path: Path) -> FileSignature:
         case "" | "MaskedLM" | "PreTraining":
             vector = FoundOutput("embedding", "FP32", [_width(config)])
             return FileSignature([text], [vector], task=Task.TENSOR, description=description)
-    raise ModelMismatchError(
-        f"{architecture} is not served from a folder; the heads that are: ForSequenceClassification, "
-        "ForTokenClassification, ForImageClassification, and none, for embeddings."
-    )
+    raise not_served(architecture)
 
 
 def _classifier(config: dict[str, Any], taken: FoundInput, description: str) -> FileSignature:
@@ -67,8 +63,8 @@ def _classifier(config: dict[str, Any], taken: FoundInput, description: str) -> 
 
 
 def _tokens(path: Path, config: dict[str, Any]) -> int:
-    own = _json(path / "sentence_bert_config.json").get("max_seq_length")
-    limit = _json(path / "tokenizer_config.json").get("model_max_length") or _NO_LIMIT
+    own = read_json(path / "sentence_bert_config.json").get("max_seq_length")
+    limit = read_json(path / "tokenizer_config.json").get("model_max_length") or _NO_LIMIT
     positions = config.get("max_position_embeddings") or _DEFAULT_TOKENS
     return int(own or min(limit, positions))
 
@@ -78,7 +74,3 @@ def _width(config: dict[str, Any]) -> int:
         if key in config:
             return int(config[key])
     raise ModelMismatchError("config.json does not say how wide an embedding is (hidden_size).")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}

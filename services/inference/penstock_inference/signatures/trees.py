@@ -15,25 +15,28 @@ def read_lightgbm(path: Path) -> FileSignature:
     """Return the signature of the text file of ``Booster.save_model``."""
     import lightgbm
 
+    from penstock_inference.runners.lightgbm import BINARY, SEVERAL, column_names, objective_of
+
     booster = lightgbm.Booster(model_file=str(path))
     model = booster.dump_model(num_iteration=1)
-    objective = str(model.get("objective", "")).split(" ")[0]
-    names = booster.feature_name()
-    named = names != [f"Column_{i}" for i in range(len(names))]
+    objective = objective_of(model)
+    names = column_names(booster)
     # pandas' categorical columns, in the order of the columns; the file does not say which columns they are.
     categories = iter(booster.pandas_categorical or [])
     infos = model["feature_infos"]
     inputs = []
-    for name in names:
+    for name in names or []:
         is_category = "values" in infos.get(name, {}) and infos[name]["values"]
         inputs.append(_column(name, "FP64", next(categories, None) if is_category else None))
-    classes = _classes(objective, "multiclass", ("binary", "cross_entropy"), int(model.get("num_class", 1)))
-    return _signature(inputs if named else None, len(names), "FP64", classes, f"LightGBM, objective {objective}")
+    classes = _classes(objective, SEVERAL, BINARY, int(model.get("num_class", 1)))
+    return _signature(inputs, booster.num_feature(), "FP64", classes, f"LightGBM, objective {objective}")
 
 
 def read_xgboost(path: Path) -> FileSignature:
     """Return the signature of the file of ``Booster.save_model``."""
     import xgboost
+
+    from penstock_inference.runners.xgboost import BINARY, SEVERAL
 
     booster = xgboost.Booster()
     booster.load_model(path)
@@ -44,9 +47,7 @@ def read_xgboost(path: Path) -> FileSignature:
     for found, kind in zip(inputs or [], booster.feature_types or [], strict=False):
         if kind == "c":
             found.note = "a categorical column: send the number of the category"
-    classes = _classes(
-        objective, "multi:softprob", ("binary:logistic",), int(learner["learner_model_param"]["num_class"])
-    )
+    classes = _classes(objective, SEVERAL, (BINARY,), int(learner["learner_model_param"]["num_class"]))
     return _signature(inputs, booster.num_features(), "FP32", classes, f"XGBoost, objective {objective}")
 
 

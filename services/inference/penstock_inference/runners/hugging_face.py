@@ -1,0 +1,33 @@
+"""What a folder of Hugging Face says of itself in its JSON files, without the library that runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from penstock_inference.runners.runner import ModelMismatchError
+
+
+def architecture_of(architectures: Sequence[str] | None) -> str:
+    """Return the first of the ``architectures`` in ``config.json``; empty if there is none."""
+    return (architectures or [""])[0]
+
+
+def head_of(architecture: str) -> str:
+    """Return what follows ``For`` in the name of an architecture; empty for a model without a head."""
+    return architecture.rpartition("For")[2] if "For" in architecture else ""
+
+
+def not_served(architecture: str) -> ModelMismatchError:
+    """The error for a head that is not served, with those that are."""
+    return ModelMismatchError(
+        f"{architecture} is not served from a folder; the heads that are: ForSequenceClassification, "
+        "ForTokenClassification, ForImageClassification, and none, for embeddings."
+    )
+
+
+def read_json(path: Path) -> Any:
+    """Return what a file of the folder says; an empty dictionary if it is absent."""
+    return json.loads(path.read_text()) if path.exists() else {}
