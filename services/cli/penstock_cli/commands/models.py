@@ -127,10 +127,10 @@ def delete(model: ModelName, why: Why = "") -> None:
 def _states(settings: LocalSettings) -> dict[str, str] | None:
     """Return what each model does in the gateway: answers, or what it waits for; None if the gateway cannot be asked."""
     try:
-        listed = ask_gateway(settings, "GET", "/v1/models").json()["models"]
+        listed = ask_gateway(settings, "GET", "/v1/models").json()["data"]
     except PenstockError:
         return None
-    return {model["name"]: "; ".join(_describe_states(model)) for model in listed}
+    return {model["id"]: "; ".join(_describe_states(model)) for model in listed}
 
 
 def _describe_states(model: dict[str, Any]) -> Iterator[str]:
