@@ -54,7 +54,7 @@ def push(
     """Register a folder as a new version, once a check has shown that pods would serve it."""
     with errors_for_the_user() as settings:
         if not no_check:
-            _check(folder)
+            check_here(folder)
         version = ask_registry(
             settings, "publish", lambda c: c.publish(model, folder, metrics={}, lineage={}, by=getuser(), why=why)
         )
@@ -66,7 +66,7 @@ def push(
             )
 
 
-def _check(folder: Path) -> None:
+def check_here(folder: Path) -> None:
     """Try a model if this machine can.
 
     Raises:
