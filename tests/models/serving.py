@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import openai
 from numpy.typing import NDArray
 
 from penstock_common.manifest import MANIFEST_FILE
@@ -48,6 +49,15 @@ class Serving:
         (folder / MANIFEST_FILE).write_text(manifest)
         version = self._installation.json("push", model, str(folder))["version"]
         self._installation.penstock("promote", model, str(version))
+
+    def add(self, service: str) -> None:
+        """Add a service by its recipe; return once it answers."""
+        self._installation.penstock("add", service)
+
+    def openai(self) -> openai.OpenAI:
+        """OpenAI's client of the installation."""
+        key = self._client.headers["API-Key"]
+        return openai.OpenAI(base_url=f"{self._installation.url}/v1", api_key=key, max_retries=0)
 
     def predict(self, model: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Ask ``/v1`` for some rows at once."""
