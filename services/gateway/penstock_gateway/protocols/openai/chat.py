@@ -1,0 +1,68 @@
+"""``POST /v1/chat/completions``: a conversation in, its next message out, whole or as it is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.edge.call import Call, Reply
+from penstock_gateway.protocols.openai.chat_request import ChatRequest, chat_inputs
+from penstock_gateway.protocols.openai.choices import Choices, Shape
+from penstock_gateway.protocols.openai.generation import Gathered, Piece
+from penstock_gateway.protocols.openai.request import decode_request
+
+
+class ChatShape(Shape):
+    """The objects of a chat completion."""
+
+    prefix = "chatcmpl"
+    whole = "chat.completion"
+    chunk = "chat.completion.chunk"
+
+    def choice(self, index: int, text: Gathered) -> dict[str, Any]:
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": text.text, "refusal": None},
+            "logprobs": _logprobs(text.logprobs),
+            "finish_reason": text.finish_reason,
+        }
+
+    def opening(self, index: int) -> dict[str, Any] | None:
+        return {
+            "index": index,
+            "delta": {"role": "assistant", "content": "", "refusal": None},
+            "logprobs": None,
+            "finish_reason": None,
+        }
+
+    def delta(self, index: int, piece: Piece) -> dict[str, Any]:
+        return {
+            "index": index,
+            "delta": {"content": piece.text} if piece.text else {},
+            "logprobs": _logprobs(piece.logprobs),
+            "finish_reason": piece.finish_reason or None,
+        }
+
+
+class ChatCompletions:
+    def __init__(self, dataplane: DataPlane) -> None:
+        self._dataplane = dataplane
+        self._decoder = msgspec.json.Decoder(ChatRequest)
+
+    async def __call__(self, call: Call) -> Reply:
+        request = decode_request(self._decoder, call.body)
+        choices = Choices(self._dataplane, call, request, ChatShape(request.model), chat_inputs(request))
+        return await choices.reply()
+
+
+def _logprobs(tokens: list[dict[str, Any]]) -> dict[str, Any] | None:
+    if not tokens:
+        return None
+    named = [_token(token) | {"top_logprobs": [_token(t) for t in token["top_logprobs"]]} for token in tokens]
+    return {"content": named, "refusal": None}
+
+
+def _token(token: dict[str, Any]) -> dict[str, Any]:
+    return {"token": token["token"], "logprob": token["logprob"], "bytes": list(token["token"].encode())}

@@ -1,0 +1,166 @@
+"""A model that generates text, as the routes of OpenAI's API use it.
+
+Its inputs and outputs have well-known names (docs/model-format.md, "Text generation").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import orjson
+
+from penstock_common.manifest import Manifest
+from penstock_gateway.protocols.openai.errors import bad_request
+from penstock_gateway.signature.answer_tensors import answer_array, bad_answer
+from penstock_gateway.signature.rows import RawOutputs, Rows
+from penstock_gateway.signature.signature import Signature
+
+PROMPT, MESSAGES = "prompt", "messages"
+_TEXT, _FINISH, _TOKENS, _PROMPT_TOKENS, _LOGPROBS = "text", "finish_reason", "tokens", "prompt_tokens", "logprobs"
+_MAX_STOPS = 4
+
+
+class Sampling(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The members of a request that say how a text is drawn; absent, the model's own defaults count."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+
+
+class Piece(msgspec.Struct):
+    """What one chunk of a model says.
+
+    Attributes:
+        tokens: how many it has.
+        finish_reason: ``stop`` or ``length`` in the last one.
+        prompt_tokens: of the prompt, in one of the pieces; else 0.
+        logprobs: of each token, as OpenAI writes them, if the request asked for them.
+    """
+
+    text: str
+    tokens: int
+    finish_reason: str = ""
+    prompt_tokens: int = 0
+    logprobs: list[dict[str, Any]] = []
+
+
+def sampling_inputs(sampling: Sampling) -> dict[str, Any]:
+    """The model's inputs for a sampling, those that the request gave.
+
+    Raises:
+        PenstockError: 400 ``invalid-request``.
+    """
+    inputs = {name: value for name in ("temperature", "top_p", "seed") if (value := getattr(sampling, name)) is not None}
+    stops = [sampling.stop] if isinstance(sampling.stop, str) else sampling.stop or []
+    if len(stops) > _MAX_STOPS or not all(stops):
+        raise bad_request(f"stop: send up to {_MAX_STOPS} texts that are not empty.", "stop")
+    if stops:
+        inputs["stop"] = stops
+    return inputs
+
+
+def generation_rows(signature: Signature, inputs: Mapping[str, Any]) -> Rows:
+    """The row of a request for text.
+
+    Raises:
+        PenstockError: 400 ``invalid-request`` if the model does not generate text, or lacks an input; what the
+            signature raises.
+    """
+    manifest = signature.manifest
+    names = {field.name for field in manifest.client_inputs}
+    if not manifest.stream or not any(output.name == _TEXT for output in manifest.outputs):
+        raise bad_request(f"model: '{signature.model}' does not generate text; GET /v1/models lists the models.", "model")
+    for name in inputs:
+        if name not in names:
+            raise bad_request(f"{name}: '{signature.model}' does not take it; leave it out.", name)
+    return signature.decoder.decode_json(orjson.dumps(inputs))
+
+
+class PieceReader:
+    """Reads the chunks of one model.
+
+    Args:
+        manifest: the model's.
+        model: its name, for errors.
+    """
+
+    def __init__(self, manifest: Manifest, model: str) -> None:
+        self._model = model
+        self._outputs = {output.name: (i, output) for i, output in enumerate(manifest.outputs)}
+
+    def read(self, chunk: RawOutputs) -> Piece:
+        """The piece in a chunk.
+
+        Raises:
+            PenstockError: 500 ``bad-model-answer``.
+        """
+        logprobs = self._text(chunk, _LOGPROBS)
+        try:
+            return Piece(
+                self._text(chunk, _TEXT),
+                self._number(chunk, _TOKENS),
+                self._text(chunk, _FINISH),
+                self._number(chunk, _PROMPT_TOKENS),
+                json.loads(logprobs) if logprobs else [],
+            )
+        except ValueError:
+            raise bad_answer(self._model, f"'{_LOGPROBS}' that is not JSON") from None
+
+    def _text(self, chunk: RawOutputs, name: str) -> str:
+        element = self._element(chunk, name, b"")
+        try:
+            return bytes(element).decode()
+        except (UnicodeDecodeError, TypeError):
+            raise bad_answer(self._model, f"'{name}' that is not UTF-8 text") from None
+
+    def _number(self, chunk: RawOutputs, name: str) -> int:
+        return int(self._element(chunk, name, 0))
+
+    def _element(self, chunk: RawOutputs, name: str, absent: Any) -> Any:
+        """The only element of an output; ``absent`` if the model has none of that name."""
+        if name not in self._outputs:
+            return absent
+        index, output = self._outputs[name]
+        return answer_array(chunk, index, output, 1, self._model).item()
+
+
+class Gathered(msgspec.Struct):
+    """All pieces of a text together."""
+
+    text: str = ""
+    tokens: int = 0
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    logprobs: list[dict[str, Any]] = []
+
+    def add(self, piece: Piece) -> None:
+        self.text += piece.text
+        self.tokens += piece.tokens
+        self.finish_reason = piece.finish_reason or self.finish_reason
+        self.prompt_tokens = self.prompt_tokens or piece.prompt_tokens
+        self.logprobs.extend(piece.logprobs)
+
+
+def usage(texts: list[Gathered]) -> dict[str, int]:
+    """OpenAI's usage object of the texts of one prompt."""
+    prompt, completion = max(text.prompt_tokens for text in texts), sum(text.tokens for text in texts)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def refuse_what_changes_meaning(members: Mapping[str, Any], neutral: Mapping[str, Any]) -> None:
+    """Refuse members that this API does not carry out, unless they have a value that changes nothing.
+
+    Raises:
+        PenstockError: 400 ``unsupported-parameter``.
+    """
+    for name, value in members.items():
+        if value is not None and value != neutral[name]:
+            text = f"{name}: {json.dumps(value)[:80]} is not supported here; leave it out."
+            raise bad_request(text, name, "unsupported-parameter")
+
+
