@@ -11,6 +11,7 @@ from penstock_common.version import VERSION
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import Call, Reply
+from penstock_gateway.protocols.openai.openapi_paths import openai_paths
 from penstock_gateway.protocols.openapi_oip import infer_operation
 from penstock_gateway.protocols.openapi_responses import responses
 from penstock_gateway.signature.json_schema import form_schema, row_schema
@@ -38,7 +39,9 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
             }
         }
     }
-    for servable in catalog.production():
+    servables = catalog.production()
+    paths |= openai_paths(servables)
+    for servable in servables:
         model, predict, infer = servable.model, _predict(servable), infer_operation(servable.signature)
         paths[f"/v1/models/{model}/predict"] = {"post": predict}
         paths[f"/v1/models/{model}/versions/{{version}}/predict"] = {"post": _of_a_version(predict)}

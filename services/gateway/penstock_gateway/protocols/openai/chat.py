@@ -9,15 +9,15 @@ import msgspec
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.openai.chat_request import ChatRequest, chat_inputs
-from penstock_gateway.protocols.openai.choices import Choices, Shape
+from penstock_gateway.protocols.openai.choices import Choices
 from penstock_gateway.protocols.openai.generation import Gathered, Piece
 from penstock_gateway.protocols.openai.request import decode_request
 
 
-class ChatShape(Shape):
+class ChatShape:
     """The objects of a chat completion."""
 
-    prefix = "chatcmpl"
+    id_prefix = "chatcmpl"
     whole = "chat.completion"
     chunk = "chat.completion.chunk"
 
@@ -47,14 +47,13 @@ class ChatShape(Shape):
 
 
 class ChatCompletions:
-    def __init__(self, dataplane: DataPlane) -> None:
-        self._dataplane = dataplane
+    def __init__(self, dataplane: DataPlane, keep_alive_seconds: float) -> None:
+        self._choices = Choices(dataplane, ChatShape(), keep_alive_seconds)
         self._decoder = msgspec.json.Decoder(ChatRequest)
 
     async def __call__(self, call: Call) -> Reply:
         request = decode_request(self._decoder, call.body)
-        choices = Choices(self._dataplane, call, request, ChatShape(request.model), chat_inputs(request))
-        return await choices.reply()
+        return await self._choices.reply(call, request, chat_inputs(request))
 
 
 def _logprobs(tokens: list[dict[str, Any]]) -> dict[str, Any] | None:

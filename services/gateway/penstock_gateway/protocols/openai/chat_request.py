@@ -8,15 +8,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from penstock_gateway.protocols.openai.choices import ChoicesRequest
 from penstock_gateway.protocols.openai.errors import bad_request
-from penstock_gateway.protocols.openai.generation import (
-    MESSAGES,
-    Sampling,
-    refuse_what_changes_meaning,
-    sampling_inputs,
-)
-
-MAX_CHOICES = 8
+from penstock_gateway.protocols.openai.generation import MESSAGES, refuse_what_changes_meaning, sampling_inputs
 
 
 class Part(msgspec.Struct, omit_defaults=True):
@@ -36,20 +30,12 @@ class Message(msgspec.Struct, omit_defaults=True):
     tool_call_id: str | None = None
 
 
-class StreamOptions(msgspec.Struct):
-    include_usage: bool = False
-
-
-class ChatRequest(Sampling, kw_only=True):
+class ChatRequest(ChoicesRequest, kw_only=True):
     """A body of ``/v1/chat/completions``."""
 
-    model: str
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     # Members that change the answer, and that nothing here carries out.

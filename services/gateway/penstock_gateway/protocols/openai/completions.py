@@ -8,7 +8,7 @@ import msgspec
 
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.edge.call import Call, Reply
-from penstock_gateway.protocols.openai.choices import Choices, ChoicesRequest, Shape
+from penstock_gateway.protocols.openai.choices import Choices, ChoicesRequest
 from penstock_gateway.protocols.openai.errors import bad_request
 from penstock_gateway.protocols.openai.generation import (
     PROMPT,
@@ -45,10 +45,10 @@ _NEUTRAL: dict[str, Any] = {
 }
 
 
-class CompletionShape(Shape):
+class CompletionShape:
     """The objects of a completion; a chunk has those of the whole."""
 
-    prefix = "cmpl"
+    id_prefix = "cmpl"
     whole = "text_completion"
     chunk = "text_completion"
 
@@ -65,14 +65,13 @@ class CompletionShape(Shape):
 
 
 class Completions:
-    def __init__(self, dataplane: DataPlane) -> None:
-        self._dataplane = dataplane
+    def __init__(self, dataplane: DataPlane, keep_alive_seconds: float) -> None:
+        self._choices = Choices(dataplane, CompletionShape(), keep_alive_seconds)
         self._decoder = msgspec.json.Decoder(CompletionRequest)
 
     async def __call__(self, call: Call) -> Reply:
         request = decode_request(self._decoder, call.body)
-        choices = Choices(self._dataplane, call, request, CompletionShape(request.model), _inputs(request))
-        return await choices.reply()
+        return await self._choices.reply(call, request, _inputs(request))
 
 
 def _inputs(request: CompletionRequest) -> dict[str, Any]:

@@ -70,14 +70,24 @@ def _texts(given: str | list[str | int | list[int]]) -> list[str]:
     return texts
 
 
+def vector_width(signature: Signature) -> int:
+    """How many numbers the model makes of a text, its only required input; 0 if it does something else."""
+    manifest = signature.manifest
+    required = [field for field in manifest.client_inputs if field.required]
+    index = _vector_index(manifest)
+    if len(required) != 1 or required[0].kind is not FieldKind.TEXT or index is None or manifest.labels:
+        return 0
+    width = manifest.outputs[index].shape[0]
+    return width if isinstance(width, int) and width > 0 else 0
+
+
 def _text_field(signature: Signature) -> str:
     """The name of the model's only required input, a text."""
-    required = [field for field in signature.manifest.client_inputs if field.required]
-    if len(required) != 1 or required[0].kind is not FieldKind.TEXT or _vector_index(signature.manifest) is None:
+    if not vector_width(signature):
         raise bad_request(
             f"model: '{signature.model}' does not make a vector of a text; GET /v1/models lists the models.", "model"
         )
-    return required[0].name
+    return next(field.name for field in signature.manifest.client_inputs if field.required)
 
 
 def _vector_index(manifest: Manifest) -> int | None:

@@ -64,6 +64,12 @@ def sampling_inputs(sampling: Sampling) -> dict[str, Any]:
     return inputs
 
 
+def generates_text(manifest: Manifest, of: str = "") -> bool:
+    """Whether a model generates text, if ``of`` is given of the input of that name."""
+    inputs = {field.name for field in manifest.client_inputs}
+    return manifest.stream and any(o.name == _TEXT for o in manifest.outputs) and (not of or of in inputs)
+
+
 def generation_rows(signature: Signature, inputs: Mapping[str, Any]) -> Rows:
     """The row of a request for text.
 
@@ -71,9 +77,8 @@ def generation_rows(signature: Signature, inputs: Mapping[str, Any]) -> Rows:
         PenstockError: 400 ``invalid-request`` if the model does not generate text, or lacks an input; what the
             signature raises.
     """
-    manifest = signature.manifest
-    names = {field.name for field in manifest.client_inputs}
-    if not manifest.stream or not any(output.name == _TEXT for output in manifest.outputs):
+    names = {field.name for field in signature.manifest.client_inputs}
+    if not generates_text(signature.manifest):
         raise bad_request(f"model: '{signature.model}' does not generate text; GET /v1/models lists the models.", "model")
     for name in inputs:
         if name not in names:

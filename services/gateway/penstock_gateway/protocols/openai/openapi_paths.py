@@ -1,0 +1,93 @@
+"""The routes of OpenAI's API in the OpenAPI document: those that a model here can answer, with the models' names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from penstock_gateway.dataplane.servable import Servable
+from penstock_gateway.protocols.openai.embeddings import vector_width
+from penstock_gateway.protocols.openai.generation import MESSAGES, PROMPT, generates_text
+from penstock_gateway.protocols.openapi_responses import responses
+from penstock_gateway.signature.row_decoder import MAX_ROWS
+
+_OBJECT = {"type": "object"}
+
+
+def openai_paths(servables: Sequence[Servable]) -> dict[str, Any]:
+    """The paths that some of these models can answer."""
+    paths: dict[str, Any] = {}
+    embedding = [servable for servable in servables if vector_width(servable.signature)]
+    if embedding:
+        paths["/v1/embeddings"] = _post("Make vectors of texts", _embeddings(embedding))
+    for path, summary, member, schema in (
+        ("/v1/chat/completions", "Continue a conversation", MESSAGES, _MESSAGES),
+        ("/v1/completions", "Continue a text", PROMPT, {"type": "string", "minLength": 1}),
+    ):
+        names = [servable.model for servable in servables if generates_text(servable.signature.manifest, member)]
+        if names:
+            paths[path] = _post(summary, _generation(names, member, schema))
+            paths[path]["post"]["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    return paths
+
+
+def _post(summary: str, body: dict[str, Any]) -> dict[str, Any]:
+    content = {"application/json": {"schema": body, "example": body.pop("example")}}
+    return {
+        "post": {
+            "operationId": summary.lower().replace(" ", "_"),
+            "tags": ["OpenAI"],
+            "summary": summary,
+            "description": "As OpenAI's clients call it; an error has their `error` object.",
+            "requestBody": {"required": True, "content": content},
+            "responses": responses(_OBJECT),
+        }
+    }
+
+
+def _embeddings(servables: Sequence[Servable]) -> dict[str, Any]:
+    names = [servable.model for servable in servables]
+    longest = min(servable.signature.manifest.client_inputs[0].max_length or 100_000 for servable in servables)
+    text = {"type": "string", "maxLength": longest}
+    width = min(vector_width(servable.signature) for servable in servables)
+    return {
+        "type": "object",
+        "required": ["model", "input"],
+        "properties": {
+            "model": {"type": "string", "enum": names},
+            "input": {"oneOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": MAX_ROWS}]},
+            "encoding_format": {"type": "string", "enum": ["float", "base64"], "default": "float"},
+            "dimensions": {"type": "integer", "minimum": 1, "maximum": width},
+        },
+        "example": {"model": names[0], "input": ["A man is eating food.", "Someone has a meal."]},
+    }
+
+
+_MESSAGES = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["role", "content"],
+        "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": {"type": "string"}},
+    },
+}
+
+
+def _generation(names: Sequence[str], member: str, schema: dict[str, Any]) -> dict[str, Any]:
+    example: Any = [{"role": "user", "content": "What is a penstock?"}] if member == MESSAGES else "A penstock is"
+    return {
+        "type": "object",
+        "required": ["model", member],
+        "properties": {
+            "model": {"type": "string", "enum": list(names)},
+            member: schema,
+            "max_tokens": {"type": "integer", "minimum": 1},
+            "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+            "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            "seed": {"type": "integer"},
+            "stop": {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 4},
+            "stream": {"type": "boolean"},
+        },
+        "example": {"model": names[0], member: example, "max_tokens": 32},
+    }
