@@ -158,6 +158,7 @@ def test_the_table_of_parameters_is_that_of_the_steps() -> None:
         defaults = dict(zip(reversed(fields), reversed(step.params.__struct_defaults__), strict=False))
         for field in fields:
             default = defaults.get(field, "required")
+            default = "none" if default == "" else default
             actual[name, field] = (
                 f"{default:g}" if isinstance(default, float) else str(default).replace("False", "false")
             )
