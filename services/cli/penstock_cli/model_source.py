@@ -53,7 +53,7 @@ def place(source: str, folder: Path) -> Placed:
             404, "no-such-file", f"{path} does not exist; for a model of Hugging Face write hf:ORG/NAME."
         )
     kind = file_kind(path)
-    if kind is not None and kind.format is None:
+    if kind is SAFETENSORS or (kind is not None and kind.format is None):
         return _convert(path, kind, folder)
     return _place_folder(path, folder) if path.is_dir() else _place_file(path, kind, folder)
 

@@ -44,6 +44,7 @@ class Format(StrEnum):
     TORCHSCRIPT = "torchscript"  # .pt
     ONNX = "onnx"  # .onnx
     TRANSFORMERS = "transformers"  # a folder of Hugging Face
+    SAFETENSORS = "safetensors"  # weights, for an architecture that the manifest names
     SKOPS = "skops"  # a model of scikit-learn, .skops
     LIGHTGBM = "lightgbm"  # its own text format
     XGBOOST = "xgboost"  # its own .json or .ubj
@@ -143,6 +144,13 @@ class Postprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     output: str = ""
 
 
+class Architecture(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What a file of weights is for, by name, with its parameters; the inference service has the code."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
 class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """``max_batch_size`` rows at most reach the model in one call; 1 for a model that cannot batch."""
 
@@ -167,6 +175,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs
     schema_version: int = 1
+    architecture: Architecture | None = None
 
     def __post_init__(self) -> None:
         if not self.batch:

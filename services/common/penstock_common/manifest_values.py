@@ -7,6 +7,7 @@ import binascii
 import sys
 from typing import Any
 
+from penstock_common.architectures import check_architecture
 from penstock_common.dimensions import check_elements, check_named_sizes
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Task, bad_manifest
 from penstock_common.manifest_shapes import check_shapes, shape_of
@@ -41,6 +42,7 @@ def _check_manifest(manifest: Manifest) -> None:
         if field.constant is not None:
             check_value(field, field.constant, f"{where}.constant")
     check_shapes(manifest)
+    check_architecture(manifest)
     model_tensors(manifest)  # refuses a step, a parameter or a field that does not fit the others
     sources = [field.source for field in manifest.inputs if field.source]
     if len(set(sources)) != len(sources):
@@ -100,7 +102,7 @@ def _check_labels(manifest: Manifest) -> None:
 
 def _check_strings(manifest: Manifest, made: set[str]) -> None:
     """PyTorch has no tensors of strings, and XGBoost takes only numbers."""
-    if manifest.format not in (Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.XGBOOST):
+    if manifest.format not in (Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.SAFETENSORS, Format.XGBOOST):
         return
     for tensor in model_tensors(manifest):
         if tensor.datatype == "BYTES":
