@@ -25,7 +25,7 @@ from penstock_common.manifest_values import check_manifest_values
 from penstock_common.manifest_yaml import dump_plain_yaml
 
 _MAX_LENGTH = 10_000
-_FLOATS = ("FP16", "FP32", "FP64")
+_FLOATS = ("BF16", "FP16", "FP32", "FP64")
 
 
 @dataclass

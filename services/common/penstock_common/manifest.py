@@ -86,7 +86,7 @@ class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     name: FieldName
     kind: FieldKind
-    datatype: str  # OIP: BOOL INT8..INT64 UINT8..UINT64 FP16 FP32 FP64 BYTES
+    datatype: str  # OIP: BOOL INT8..INT64 UINT8..UINT64 BF16 FP16 FP32 FP64 BYTES
     shape: list[Dimension] = []  # of one row; [] is a scalar
     minimum: float | None = None
     maximum: float | None = None
@@ -192,7 +192,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
                 raise ValueError(f"outputs.{output.name}.datatype: {output.datatype!r} is none of {DATATYPES}")
         if self.task is Task.CLASSIFICATION and len(self.labels) < 2:
             raise ValueError("labels: a classification model names at least two labels")
-        if self.task is Task.CLASSIFICATION and self.outputs[0].datatype not in ("FP16", "FP32", "FP64"):
+        if self.task is Task.CLASSIFICATION and self.outputs[0].datatype not in _FLOATS:
             raise ValueError(
                 f"outputs.{self.outputs[0].name}.datatype: a classification's first output is its probabilities, FP32"
             )
@@ -215,14 +215,15 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 DATATYPES = (
     "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
-    "FP16", "FP32", "FP64", "BYTES",
+    "BF16", "FP16", "FP32", "FP64", "BYTES",
 )  # fmt: skip
+_FLOATS = ("BF16", "FP16", "FP32", "FP64")
 
 _KIND_DATATYPES: dict[FieldKind, tuple[str, ...]] = {
     FieldKind.TEXT: ("BYTES",),
     FieldKind.IMAGE: ("BYTES",),
     FieldKind.CATEGORY: ("BYTES",),
-    FieldKind.NUMBER: ("FP16", "FP32", "FP64"),
+    FieldKind.NUMBER: _FLOATS,
     FieldKind.INTEGER: tuple(d for d in DATATYPES if "INT" in d),
     FieldKind.BOOLEAN: ("BOOL",),
     FieldKind.TENSOR: DATATYPES,

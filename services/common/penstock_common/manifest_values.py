@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import sys
 from typing import Any
 
 from penstock_common.architectures import check_architecture
@@ -13,12 +12,10 @@ from penstock_common.manifest import Field, FieldKind, Format, Manifest, Task, b
 from penstock_common.manifest_shapes import check_shapes, shape_of
 from penstock_common.postprocessing.steps import Postprocessing
 from penstock_common.preprocessing.steps import STEPS, model_tensors
+from penstock_common.tensors import LARGEST_FLOATS
 
 #: Bytes of an image whose field has no ``max_length``.
 MAX_IMAGE_BYTES = 10_000_000
-
-#: The largest finite value of each float datatype (IEEE 754).
-_LARGEST_FLOATS = {"FP16": 65504.0, "FP32": (2 - 2.0**-23) * 2.0**127, "FP64": sys.float_info.max}
 
 
 def check_manifest_values(manifest: Manifest) -> None:
@@ -185,7 +182,7 @@ def _check_number(field: Field, value: Any, where: str) -> None:
         if not isinstance(value, bool):
             raise ValueError(f"{where}: {_shown(value)} is neither true nor false")
         return
-    is_float = field.datatype in _LARGEST_FLOATS
+    is_float = field.datatype in LARGEST_FLOATS
     if isinstance(value, bool) or not isinstance(value, (int, float) if is_float else int):
         raise ValueError(f"{where}: {_shown(value)} is not {'a number' if is_float else 'a whole number'}")
     low, high = _range_of(field.datatype)
@@ -197,8 +194,8 @@ def _check_number(field: Field, value: Any, where: str) -> None:
 
 def _range_of(datatype: str) -> tuple[float, float]:
     """The smallest and the largest value of a numeric datatype."""
-    if datatype in _LARGEST_FLOATS:
-        return -_LARGEST_FLOATS[datatype], _LARGEST_FLOATS[datatype]
+    if datatype in LARGEST_FLOATS:
+        return -LARGEST_FLOATS[datatype], LARGEST_FLOATS[datatype]
     bits = int(datatype.rpartition("INT")[2])
     return (0, 2**bits - 1) if datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 

@@ -48,6 +48,7 @@ def refusal(manifest: str) -> str:
         ({}, 1e39),
         ({"maximum": 5.0}, 6),
         ({"datatype": "FP16"}, 70000),
+        ({"datatype": "BF16"}, 3.4e38),
         ({"kind": "integer", "datatype": "UINT8"}, 256),
         ({"kind": "integer", "datatype": "INT8"}, 1.5),
         ({"kind": "boolean", "datatype": "BOOL"}, 1),

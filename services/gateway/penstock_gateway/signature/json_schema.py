@@ -7,7 +7,7 @@ from typing import Any
 from penstock_common.dimensions import is_size
 from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.manifest_values import MAX_IMAGE_BYTES
-from penstock_common.tensors import NUMPY_DTYPES
+from penstock_common.tensors import NUMPY_DTYPES, kind_of
 from penstock_gateway.signature.bytes_checks import MAX_IMAGE_PIXELS
 from penstock_gateway.signature.numeric_checks import bounds
 
@@ -50,7 +50,7 @@ def value_schema(field: Field) -> dict[str, Any]:
         return {"type": "string", "enum": field.categories}
     if field.datatype == "BYTES":
         return {"type": "string"} if field.max_length is None else {"type": "string", "maxLength": field.max_length}
-    kind = NUMPY_DTYPES[field.datatype].kind
+    kind = kind_of(NUMPY_DTYPES[field.datatype])
     if kind == "b":
         return {"type": "boolean"}
     low, high = bounds(field)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from penstock_common.tensors import NUMPY_DTYPES
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
 
 DATATYPES = {
     torch.bool: "BOOL",
     torch.int8: "INT8", torch.int16: "INT16", torch.int32: "INT32", torch.int64: "INT64",
     torch.uint8: "UINT8", torch.uint16: "UINT16", torch.uint32: "UINT32", torch.uint64: "UINT64",
-    torch.float16: "FP16", torch.float32: "FP32", torch.float64: "FP64",
+    torch.bfloat16: "BF16", torch.float16: "FP16", torch.float32: "FP32", torch.float64: "FP64",
 }  # fmt: skip
+_BF16 = NUMPY_DTYPES["BF16"]
 
 
 def set_up_torch(threads: int) -> torch.device:
@@ -48,9 +51,7 @@ class TorchRunner:
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
         with torch.inference_mode():
-            answer = self._function(
-                *[None if array is None else torch.from_numpy(array).to(self._device) for array in inputs]
-            )
+            answer = self._function(*[None if array is None else _tensor(array).to(self._device) for array in inputs])
         if isinstance(answer, dict):
             return {name: _array(name, tensor) for name, tensor in answer.items()}
         outputs = [answer] if isinstance(answer, torch.Tensor) else list(answer)
@@ -66,6 +67,13 @@ def _versions(weights: dict[str, torch.Tensor]) -> dict[str, tuple[int, int]]:
     return {name: (tensor._version, tensor.data_ptr()) for name, tensor in weights.items()}
 
 
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    """PyTorch and numpy do not know each other's BF16, but the bits are the same."""
+    if array.dtype == _BF16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
 def _array(name: str, value: Any) -> NDArray[Any]:
     if not isinstance(value, torch.Tensor):
         raise ModelMismatchError(
@@ -77,5 +85,8 @@ def _array(name: str, value: Any) -> NDArray[Any]:
             f"The file's output {name!r} is of {value.dtype}, which the Open Inference Protocol does not have; "
             "convert it in forward, e.g. with .float()."
         )
-    array: NDArray[Any] = value.cpu().numpy()
+    value = value.cpu()
+    array: NDArray[Any] = (
+        value.numpy() if value.dtype != torch.bfloat16 else value.view(torch.int16).numpy().view(_BF16)
+    )
     return array
