@@ -51,6 +51,7 @@ ROOMS = {
         "engine",
         "signatures",
         "runners",
+        "architectures",
         "metrics",
         "settings",
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,28 @@ def test_a_good_artifact_is_shown_as_a_table(tmp_path: Path, monkeypatch: pytest
     assert done.exit_code == 0
     for text in ("A pod would serve", "5.0 MB", "0.25 s", "256.0 MB", "2.00", "500", "best", "Add examples."):
         assert text in done.stdout
+
+
+def test_a_zip_is_checked_and_pushed_as_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pushed: list[str]
+) -> None:
+    """The check sees the files; the reason names the archive that the user gave."""
+    path = tmp_path / "spam.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("spam/model.yaml", "format: onnx")
+    seen: list[str] = []
+
+    def check(folder: Path) -> CheckReport:
+        seen.append((folder / "model.yaml").read_text())
+        return BAD if len(seen) == 3 else GOOD
+
+    monkeypatch.setattr(inference_programs, "why_not_here", lambda: "")
+    monkeypatch.setattr(inference_programs, "check", check)
+    assert penstock("check", str(path)).exit_code == 0
+    assert penstock("push", "spam", str(path)).exit_code == 0 and pushed == ["publish"]
+    done = penstock("push", "spam", str(path))
+    assert done.exit_code == 1 and f"would not serve {path}" in done.stderr
+    assert seen == ["format: onnx"] * 3
 
 
 @pytest.mark.parametrize("found", [GOOD, BAD])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -113,6 +114,29 @@ def test_weights_of_a_hugging_face_folder_point_at_the_folder(tmp_path: Path, fo
     (tmp_path / "m.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00" + b'{"a":{}}')
     (tmp_path / "config.json").write_text("{}")
     assert f"import {tmp_path}" in refusal(tmp_path / "m.safetensors", folder).detail
+
+
+def zipped(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "/").replace("_", "."), content)
+    return path
+
+
+def test_a_zip_is_what_is_in_it(tmp_path: Path, folder: Path) -> None:
+    """A lone file by its content, or a folder; what is beside a lone folder is not lost."""
+    assert place(str(zipped(tmp_path / "m.zip", model_bin=b"tree\nversion=v4\n")), folder) == Placed(
+        Format.LIGHTGBM, "model.bin"
+    )
+    placed = place(str(zipped(tmp_path / "n.zip", bert__config_json=b"{}", bert__data_txt=b"x")), folder)
+    assert placed == Placed(Format.TRANSFORMERS, "model")
+    assert (folder / "model" / "data.txt").read_text() == "x"
+
+
+def test_a_zip_of_an_artifact_is_checked_instead(tmp_path: Path, folder: Path) -> None:
+    """The remedy names the archive."""
+    path = zipped(tmp_path / "m.zip", spam__model_yaml=b"")
+    assert f"penstock check {path}" in refusal(path, folder).detail
 
 
 def test_an_artifact_is_checked_instead(tmp_path: Path, folder: Path) -> None:

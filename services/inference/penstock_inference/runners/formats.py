@@ -29,6 +29,7 @@ class Framework(StrEnum):
 FRAMEWORKS = {
     Format.TORCH_EXPORT: Framework.TORCH,
     Format.TORCHSCRIPT: Framework.TORCH,
+    Format.SAFETENSORS: Framework.TORCH,
     Format.ONNX: Framework.ONNXRUNTIME,
     Format.TRANSFORMERS: Framework.TRANSFORMERS,
     Format.SKOPS: Framework.SCIKIT_LEARN,
@@ -81,6 +82,10 @@ def import_format(format_: Format) -> Callable[[Path, Manifest, int], Runner]:
             from penstock_inference.runners import torchscript
 
             return torchscript.load
+        case Format.SAFETENSORS:
+            from penstock_inference.runners import safetensors
+
+            return safetensors.load
         case Format.ONNX:
             from penstock_inference.runners import onnx
 

@@ -1,4 +1,4 @@
-"""What the two formats of PyTorch share: the device, the threads, numpy arrays in and out, and what runs change."""
+"""What the formats of PyTorch share: the device, the threads, numpy arrays in and out, and what runs change."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from penstock_inference.engine.model import LoadedModel
 from penstock_inference.engine.output_checks import check_probabilities
 from penstock_inference.engine.padding import Padding
 from penstock_inference.runners.runner import ModelMismatchError
+from penstock_inference.versions.same_text import same_text
 from penstock_inference.versions.trial_rows import longer_row, other_examples, trial_rows
 
 #: Different rows that are tried.
@@ -149,13 +150,20 @@ def _difference(manifest: Manifest, alone: Sequence[Outputs], order: list[int], 
             return f"output {spec.name!r} has the shapes {' and '.join(str(list(shape)) for shape in shapes)}"
         expected = np.concatenate(own)[order]
         if expected.dtype.kind != "f":
-            different = int(np.count_nonzero(expected != shared))
+            different = _different(expected, shared)
             if different > _MAX_DIFFERENT * expected.size:
                 return f"output {spec.name!r} differs in {different} of {expected.size} values"
         elif not _close(expected, shared):
             gap = np.abs(expected.astype(float) - shared)
             return f"output {spec.name!r} differs by up to {np.nanmax(gap):.3g}"
     return ""
+
+
+def _different(a: NDArray[Any], b: NDArray[Any]) -> int:
+    """Count the whole numbers, booleans and texts that differ."""
+    if a.dtype == object:
+        return sum(not same_text(x, y) for x, y in zip(a.ravel().tolist(), b.ravel().tolist(), strict=True))
+    return int(np.count_nonzero(a != b))
 
 
 def _close(a: NDArray[Any], b: NDArray[Any]) -> bool:
