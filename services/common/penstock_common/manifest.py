@@ -150,6 +150,15 @@ class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     max_batch_size: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
 
 
+class Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How a folder of Hugging Face is used; which of these a model has depends on what it does."""
+
+    task: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None  # one of those that the folder names
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=16_384)] | None = None  # of the text that is written for a row
+    truncate: bool | None = None  # true: a text that is too long is cut; false: it is refused
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None  # the score from which an object counts
+
+
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """``model.yaml``."""
 
@@ -168,6 +177,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs
     schema_version: int = 1
+    parameters: Parameters | None = None  # of a model of Hugging Face
 
     def __post_init__(self) -> None:
         if not self.batch:
@@ -188,6 +198,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             raise ValueError(
                 f"outputs.{self.outputs[0].name}.datatype: a classification's first output is its probabilities, FP32"
             )
+        if self.parameters is not None and self.format is not Format.TRANSFORMERS:
+            raise ValueError(f"parameters: only format transformers has them, not {self.format}; leave them out")
         if self.file.startswith("/") or ".." in Path(self.file).parts:
             raise ValueError(f"file: {self.file!r} must lie inside the artifact")
         if self.schema_version != 1:

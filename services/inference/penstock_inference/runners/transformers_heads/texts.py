@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from penstock_common.manifest import Manifest
 from penstock_inference.runners.hugging_face import read_json
 from penstock_inference.runners.transformers_heads.classifier import check_labels, classifier
+from penstock_inference.runners.transformers_heads.parameters import parameters_of
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 from penstock_inference.runners.transformers_heads.runner import Run, TransformersRunner, bytes_inputs
 
@@ -25,8 +26,9 @@ def text_classifier(path: Path, manifest: Manifest, device: torch.device) -> Tra
     """Load a model that gives ``probabilities`` and ``logits`` for a text, or for a pair of two.
 
     Raises:
-        ModelMismatchError: the labels or the inputs are not the manifest's.
+        ModelMismatchError: the labels or the inputs are not the manifest's, or it sets parameters.
     """
+    parameters_of(manifest)
     inputs = bytes_inputs(manifest, 2, "one text, or a pair")
     model = load_weights(transformers.AutoModelForSequenceClassification, path, device)
     check_labels(manifest, model.config)
@@ -37,8 +39,9 @@ def entity_finder(path: Path, manifest: Manifest, device: torch.device) -> Trans
     """Load a model that gives ``entities``, a JSON list for each text: label, text, start, end, score.
 
     Raises:
-        ModelMismatchError: the inputs are not the manifest's.
+        ModelMismatchError: the inputs are not the manifest's, or it sets parameters.
     """
+    parameters_of(manifest)
     inputs = bytes_inputs(manifest, 1, "one text")
     model = load_weights(transformers.AutoModelForTokenClassification, path, device)
     tokenizer = load_pretrained(transformers.AutoTokenizer, path)
@@ -60,8 +63,9 @@ def embedder(path: Path, manifest: Manifest, device: torch.device) -> Transforme
     """Load a model without a head; it gives ``embedding``, FP32 ``[rows, width]``.
 
     Raises:
-        ModelMismatchError: the inputs are not the manifest's.
+        ModelMismatchError: the inputs are not the manifest's, or it sets parameters.
     """
+    parameters_of(manifest)
     inputs = bytes_inputs(manifest, 1, "one text")
     model = load_weights(transformers.AutoModel, path, device)
     return TransformersRunner(inputs, _pooled(model, _texts_to_tensors(path, model.config, device), path))
