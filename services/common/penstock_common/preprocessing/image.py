@@ -16,7 +16,8 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import FieldKind, Manifest
 from penstock_common.preprocessing.step import ModelTensor, Step, only_field
 
-_MAX_PIXELS = 50_000_000
+#: Of an image that is decoded.
+MAX_PIXELS = 50_000_000
 _Side = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 
@@ -94,11 +95,11 @@ def _decode(field: str, data: bytes, params: ImageParams) -> NDArray[np.float32]
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
             # A few kilobytes can unpack to gigapixels; the header has the size before the pixels are decoded.
-            if opened.width * opened.height > _MAX_PIXELS:
+            if opened.width * opened.height > MAX_PIXELS:
                 raise PenstockError(
                     422,
                     "invalid-input",
-                    f"{field}: the image has more than {_MAX_PIXELS // 1_000_000} million pixels; send a smaller one.",
+                    f"{field}: the image has more than {MAX_PIXELS // 1_000_000} million pixels; send a smaller one.",
                 )
             decoded = opened.convert("RGBA")
         background = Image.new("RGBA", decoded.size, (255, 255, 255, 255))

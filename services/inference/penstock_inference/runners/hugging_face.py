@@ -32,7 +32,7 @@ def not_served(architecture: str) -> ModelMismatchError:
     """The error for a head that is not served, with those that are."""
     return ModelMismatchError(
         f"{architecture} is not served from a folder; the heads that are: ForSequenceClassification, "
-        "ForTokenClassification, ForImageClassification, ForConditionalGeneration of "
+        "ForTokenClassification, ForImageClassification, ForObjectDetection, ForConditionalGeneration of "
         f"{', '.join(sorted(TEXT_TO_TEXT))}, and none, for embeddings."
     )
 

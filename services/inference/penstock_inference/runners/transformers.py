@@ -33,6 +33,8 @@ def load(path: Path, manifest: Manifest, threads: int) -> Runner:
             return texts.entity_finder(path, manifest, device)
         case "ImageClassification":
             return images.image_classifier(path, manifest, device)
+        case "ObjectDetection":
+            return images.object_finder(path, manifest, device)
         case "ConditionalGeneration" if config.model_type in TEXT_TO_TEXT:
             return text_to_text.text_to_text(path, manifest, device)
         case "" | "MaskedLM" | "PreTraining":
