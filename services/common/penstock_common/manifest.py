@@ -19,6 +19,9 @@ import yaml
 from penstock_common.errors import PenstockError
 from penstock_common.manifest_yaml import dump_plain_yaml, load_plain_yaml
 
+#: Seconds of a sound whose field has no ``max_seconds``.
+MAX_AUDIO_SECONDS = 60
+
 #: Name of the manifest inside an artifact folder.
 MANIFEST_FILE = "model.yaml"
 
@@ -65,11 +68,16 @@ class FieldKind(StrEnum):
 
     TEXT = "text"  # JSON string                    -> BYTES, UTF-8
     IMAGE = "image"  # file upload or base64 string -> BYTES, an encoded PNG, JPEG or WebP
+    AUDIO = "audio"  # file upload or base64 string -> BYTES, an encoded WAV, FLAC, OGG or MP3
     CATEGORY = "category"  # JSON string, one of `categories` -> BYTES
     NUMBER = "number"  # JSON number                -> a float datatype
     INTEGER = "integer"  # JSON whole number        -> an integer datatype
     BOOLEAN = "boolean"  # JSON true / false        -> BOOL
     TENSOR = "tensor"  # nested JSON lists of `shape` -> datatype
+
+
+#: Kinds whose value is an encoded file.
+FILE_KINDS = frozenset({FieldKind.IMAGE, FieldKind.AUDIO})
 
 
 class Pad(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -89,7 +97,7 @@ class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     shape: list[Dimension] = []  # of one row; [] is a scalar
     minimum: float | None = None
     maximum: float | None = None
-    max_length: int | None = None  # characters of a text; bytes of an image
+    max_length: int | None = None  # characters of a text; bytes of an image or a sound
     categories: list[str] | None = None
     required: bool = True
     default: Any = None  # used if not required and absent
@@ -100,11 +108,17 @@ class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     batch_axis: int | None = 0  # of the file's tensor; null if that has no rows
     pad: Pad | None = None
     mask: SourceName = ""  # the file's input that is 1 for what was sent and 0 for padding
+    max_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] | None = None  # of a sound
 
     @property
     def varies(self) -> bool:
         """Whether the shape of a row varies."""
         return is_varying(self.shape)
+
+    @property
+    def most_seconds(self) -> float:
+        """How long a sound may be."""
+        return MAX_AUDIO_SECONDS if self.max_seconds is None else self.max_seconds
 
     @property
     def may_be_absent(self) -> bool:
@@ -219,6 +233,7 @@ DATATYPES = (
 _KIND_DATATYPES: dict[FieldKind, tuple[str, ...]] = {
     FieldKind.TEXT: ("BYTES",),
     FieldKind.IMAGE: ("BYTES",),
+    FieldKind.AUDIO: ("BYTES",),
     FieldKind.CATEGORY: ("BYTES",),
     FieldKind.NUMBER: ("FP16", "FP32", "FP64"),
     FieldKind.INTEGER: tuple(d for d in DATATYPES if "INT" in d),
@@ -234,6 +249,8 @@ def _check_field(field: Field) -> None:
         raise ValueError(f"{where}.datatype: {field.datatype!r} does not fit kind {field.kind}; use {allowed}")
     if field.kind is not FieldKind.TENSOR and field.shape:
         raise ValueError(f"{where}.shape: only kind 'tensor' has a shape; leave it out")
+    if field.kind is not FieldKind.AUDIO and field.max_seconds is not None:
+        raise ValueError(f"{where}.max_seconds: only kind 'audio' has a length in seconds; leave it out")
     if field.kind is FieldKind.CATEGORY and not field.categories:
         raise ValueError(f"{where}.categories: a category lists its values")
     for bound in (field.minimum, field.maximum):
