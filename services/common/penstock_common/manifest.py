@@ -149,13 +149,12 @@ class Preprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     params: dict[str, Any] = {}
 
 
-class Postprocess(StrEnum):
-    """What is done to the first output of the file."""
+class Postprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A post-processing step by name, with its parameters, and the output that it gives: the first if it is empty."""
 
-    SOFTMAX = "softmax"  # logits -> probabilities, over the last axis
-    SIGMOID = "sigmoid"  # logits -> independent probabilities; one logit a row -> those of two labels
-    LABELS = "labels"  # scores -> BYTES, the label of the largest along the last axis
-    ARGMAX = "argmax"  # scores -> INT64, the position of the largest along the last axis
+    name: str
+    params: dict[str, Any] = {}
+    output: str = ""
 
 
 class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -174,7 +173,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     outputs: Annotated[list[Output], msgspec.Meta(min_length=1)]
     labels: list[str] = []
     preprocess: Preprocess | None = None
-    postprocess: Postprocess | None = None
+    postprocess: str | Postprocess | list[str | Postprocess] | None = None
     top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None  # how many probabilities /v1 answers
     batch: bool = True  # false: tensors are exactly `shape`, and a request is a run of its own
     deterministic: bool = True  # false for a model that draws random numbers on purpose
@@ -211,6 +210,12 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     def client_inputs(self) -> list[Field]:
         """The inputs that clients send: all but the constants."""
         return [field for field in self.inputs if field.constant is None]
+
+    @property
+    def postprocess_steps(self) -> list[Postprocess]:
+        """What ``postprocess`` names, in order; a name alone is a step without parameters for the first output."""
+        chosen = self.postprocess if isinstance(self.postprocess, list) else [self.postprocess]
+        return [Postprocess(step) if isinstance(step, str) else step for step in chosen if step is not None]
 
 
 DATATYPES = (
