@@ -50,6 +50,7 @@ class Format(StrEnum):
     SKOPS = "skops"  # a model of scikit-learn, .skops
     LIGHTGBM = "lightgbm"  # its own text format
     XGBOOST = "xgboost"  # its own .json or .ubj
+    CTRANSLATE2 = "ctranslate2"  # a folder of CTranslate2: Whisper, or a translator
     # These two run code of whoever made them; pods load them only if the operator allows it.
     JOBLIB = "joblib"  # a pickled model of scikit-learn, .joblib or .pkl
     PYTHON = "python"  # a .py file with a class Model
@@ -163,6 +164,17 @@ class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     max_batch_size: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
 
 
+class Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How a model that writes text is used; None is what its library does."""
+
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=16_384)] | None = None  # of the text that is written for a row
+    beam_size: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = (
+        None  # of the search; 1 takes the best token each time
+    )
+    language: str | None = None  # of all sounds, such as en; None for a model that hears it
+    compute_type: str | None = None  # int8, float32, …
+
+
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """``model.yaml``."""
 
@@ -181,6 +193,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs
     schema_version: int = 1
+    parameters: Parameters | None = None  # of a folder of CTranslate2
 
     def __post_init__(self) -> None:
         if not self.batch:
@@ -201,6 +214,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             raise ValueError(
                 f"outputs.{self.outputs[0].name}.datatype: a classification's first output is its probabilities, FP32"
             )
+        if self.parameters is not None and self.format is not Format.CTRANSLATE2:
+            raise ValueError(f"parameters: only format ctranslate2 has them, not {self.format}; leave them out")
         if self.file.startswith("/") or ".." in Path(self.file).parts:
             raise ValueError(f"file: {self.file!r} must lie inside the artifact")
         if self.schema_version != 1:
