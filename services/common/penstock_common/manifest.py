@@ -165,14 +165,15 @@ class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """How a model that writes text is used; None is what its library does."""
+    """How a folder of Hugging Face or of CTranslate2 is used; which of these a model has depends on what it does."""
 
+    task: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None  # one of those that the folder names
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=16_384)] | None = None  # of the text that is written for a row
-    beam_size: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = (
-        None  # of the search; 1 takes the best token each time
-    )
+    truncate: bool | None = None  # true: a text that is too long is cut; false: it is refused
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None  # the score from which an object counts
+    beam_size: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = None  # texts that the search keeps, CTranslate2's
     language: str | None = None  # of all sounds, such as en; None for a model that hears it
-    compute_type: str | None = None  # int8, float32, …
+    compute_type: str | None = None  # of CTranslate2: int8, float32, …
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -193,7 +194,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs
     schema_version: int = 1
-    parameters: Parameters | None = None  # of a folder of CTranslate2
+    parameters: Parameters | None = None  # of a folder of Hugging Face or of CTranslate2
 
     def __post_init__(self) -> None:
         if not self.batch:
@@ -214,8 +215,10 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             raise ValueError(
                 f"outputs.{self.outputs[0].name}.datatype: a classification's first output is its probabilities, FP32"
             )
-        if self.parameters is not None and self.format is not Format.CTRANSLATE2:
-            raise ValueError(f"parameters: only format ctranslate2 has them, not {self.format}; leave them out")
+        if self.parameters is not None and self.format not in (Format.TRANSFORMERS, Format.CTRANSLATE2):
+            raise ValueError(
+                f"parameters: only the formats transformers and ctranslate2 have them, not {self.format}; leave them out"
+            )
         if self.file.startswith("/") or ".." in Path(self.file).parts:
             raise ValueError(f"file: {self.file!r} must lie inside the artifact")
         if self.schema_version != 1:

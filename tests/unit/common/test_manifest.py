@@ -244,3 +244,20 @@ def test_two_inputs_cannot_have_one_source() -> None:
     """The file's tensor would get only one of them."""
     fields = [NUMBER | {"source": "x"}, NUMBER | {"name": "m", "source": "x"}]
     assert "inputs: sources must differ" in refusal(text(inputs=fields))
+
+
+def test_parameters_are_those_of_a_folder_of_hugging_face() -> None:
+    """An unknown one, one out of its bounds and those of another format are refused by name."""
+    folder = {"format": "transformers", "task": "tensor"}
+    check(text({"kind": "text", "datatype": "BYTES"}, **folder, parameters={"threshold": 0.7, "max_tokens": 100}))
+    assert "`beams`" in refusal(text(**folder, parameters={"beams": 4}))
+    assert "$.parameters.threshold" in refusal(text(**folder, parameters={"threshold": 2}))
+    assert "parameters: only the formats transformers and ctranslate2 have them, not onnx" in refusal(
+        text(parameters={"max_tokens": 100})
+    )
+
+
+def test_a_folder_of_hugging_face_may_have_inputs_that_are_absent() -> None:
+    """Whether its model can do without them is found when it is loaded."""
+    optional = {"kind": "text", "datatype": "BYTES", "required": False}
+    check(text(optional, format="transformers", task="tensor"))

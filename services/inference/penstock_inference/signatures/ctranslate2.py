@@ -30,13 +30,12 @@ def read(path: Path) -> FileSignature:
 
 def _translator(path: Path) -> FileSignature:
     text = FoundInput("text", "BYTES", [], FieldKind.TEXT, max_length=_CHARACTERS, note="max_length is a guess")
-    languages = read_languages(path)
+    both, into = read_languages(path)
     inputs = [text]
-    if languages.from_and_into:
-        names = sorted(languages.from_and_into)
-        inputs += [_language(name, names) for name in ("source_language", "target_language")]
-    elif languages.into:
-        inputs.append(_language("target_language", sorted(languages.into)))
+    if both:
+        inputs += [_language(name, both.codes) for name in ("source_language", "target_language")]
+    elif into:
+        inputs.append(_language("target_language", into.codes))
     return FileSignature(
         inputs, [FoundOutput("text", "BYTES", [])], task=Task.TENSOR, description="A translator of CTranslate2"
     )

@@ -4,38 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from penstock_inference.runners.hugging_face import read_json
 from penstock_inference.runners.runner import ModelMismatchError
+from penstock_inference.runners.transformers_heads.languages import Languages
 
 #: How models mark languages among their tokens: NLLB and mBART (``deu_Latn``, ``de_DE``), M2M100 (``__de__``) in the
 #: beginning of a translation; Marian (``>>deu<<``) in the beginning of a text.
-_TARGET_LANGUAGE = re.compile(r"([a-z]{2,3}_[A-Z][A-Za-z]{1,3})|__([a-z]{2,3})__")
-_SOURCE_LANGUAGE = re.compile(r">>(.+)<<")
+_BOTH = re.compile(r"([a-z]{2,3}_[A-Z][A-Za-z]{1,3})|__([a-z]{2,3})__")
+_INTO = re.compile(r">>(.+)<<")
 
 
-@dataclass(frozen=True, slots=True)
-class Languages:
-    """The languages of a translator: tokens by name.
+def read_languages(folder: Path) -> tuple[Languages, Languages]:
+    """Return the languages that begin a text and its translation, and those that a text names as its target.
 
-    Attributes:
-        from_and_into: tokens that begin a text and its translation.
-        into: tokens that begin a text and say what it is to become.
+    A model that translates between two languages only has neither.
     """
-
-    from_and_into: dict[str, str]
-    into: dict[str, str]
-
-
-def read_languages(folder: Path) -> Languages:
-    """Return the languages among the tokens of a folder; none if it translates between two languages only."""
     source, target = (_vocabulary(folder, side) for side in ("source", "target"))
-    both = {found[1] or found[2]: token for token in target if (found := _TARGET_LANGUAGE.fullmatch(token)) is not None}
-    into = {found[1]: token for token in source if (found := _SOURCE_LANGUAGE.fullmatch(token)) is not None}
-    return Languages(both, into)
+    both = {found[1] or found[2]: token for token in target if (found := _BOTH.fullmatch(token)) is not None}
+    into = {found[1]: token for token in source if (found := _INTO.fullmatch(token)) is not None}
+    return Languages(both), Languages(into)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

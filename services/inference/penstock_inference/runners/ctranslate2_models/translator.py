@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Manifest, Parameters
+from penstock_common.manifest import Manifest
 from penstock_common.preprocessing.steps import model_tensors
-from penstock_inference.runners.ctranslate2_models.folder import Languages, most_tokens, read_config, read_languages
+from penstock_inference.runners.ctranslate2_models.folder import most_tokens, read_config, read_languages
 from penstock_inference.runners.ctranslate2_models.tokens import read_tokens
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
+from penstock_inference.runners.transformers_heads.languages import Languages
+from penstock_inference.runners.transformers_heads.parameters import parameters_of
 
 _TEXT, _SOURCE, _TARGET = "text", "source_language", "target_language"
 #: Tokens of a text, if the folder does not say.
@@ -28,14 +30,16 @@ class TranslatorRunner:
 
     def __init__(self, translator: Any, folder: Path, manifest: Manifest) -> None:
         self._translator = translator
-        self._options = _options(manifest.parameters or Parameters())
+        parameters = parameters_of(manifest, "max_tokens", "beam_size", "compute_type")
+        options = {"beam_size": parameters.beam_size, "max_decoding_length": parameters.max_tokens}
+        self._options = {name: value for name, value in options.items() if value is not None}
         config = read_config(folder)
         self._end = str(config.get("eos_token") or _DEFAULT_END)
         self._library_ends = bool(config.get("add_source_eos"))
         self._tokens = read_tokens(folder, self._end)
         self._most_tokens = most_tokens(folder, _MOST_TOKENS)
-        self._languages = read_languages(folder)
-        self.inputs = _inputs(self._languages)
+        self._both, self._into = read_languages(folder)
+        self.inputs = _inputs(self._both, self._into)
         _check_inputs(self.inputs, manifest)
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
@@ -61,13 +65,12 @@ class TranslatorRunner:
 
     def _row(self, text: str, source: str, target: str) -> tuple[list[str], list[str]]:
         """Return the tokens of a text, and those with which its translation begins."""
-        both, into = self._languages.from_and_into, self._languages.into
-        if both:
-            tokens = [_token(both, source, _SOURCE), *self._tokens.encode(text, whole=False), *self._ends()]
-            prefix = [_token(both, target, _TARGET)]
+        if self._both:
+            tokens = [_token(self._both, source, _SOURCE), *self._tokens.encode(text, whole=False), *self._ends()]
+            prefix = [_token(self._both, target, _TARGET)]
         else:
             tokens = self._tokens.encode(text, whole=not self._library_ends)
-            tokens = [_token(into, target, _TARGET), *tokens] if into else tokens
+            tokens = [_token(self._into, target, _TARGET), *tokens] if self._into else tokens
             prefix = []
         if len(tokens) > self._most_tokens:
             raise _invalid(
@@ -91,20 +94,11 @@ def load_translator(folder: Path, manifest: Manifest, settings: dict[str, Any]) 
     return TranslatorRunner(ctranslate2.Translator(str(folder), **settings), folder, manifest)
 
 
-def _options(parameters: Parameters) -> dict[str, int]:
-    if parameters.language is not None:
-        raise ModelMismatchError(
-            "parameters.language is of a model of speech; a translator takes the inputs source_language and target_language."
-        )
-    options = {"beam_size": parameters.beam_size, "max_decoding_length": parameters.max_tokens}
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _inputs(languages: Languages) -> list[FileTensor]:
+def _inputs(both: Languages, into: Languages) -> list[FileTensor]:
     names = [_TEXT]
-    if languages.from_and_into:
+    if both:
         names += [_SOURCE, _TARGET]
-    elif languages.into:
+    elif into:
         names.append(_TARGET)
     return [FileTensor(name, "BYTES", (-1,)) for name in names]
 
@@ -119,12 +113,8 @@ def _check_inputs(taken: list[FileTensor], manifest: Manifest) -> None:
         )
 
 
-def _token(languages: dict[str, str], name: str, field: str) -> str:
-    if name not in languages:
-        known = list(languages)
-        more = f" and {len(known) - 10} more" if len(known) > 10 else ""
-        raise _invalid(field, f"{name[:40]!r} is none of the model's languages, {', '.join(known[:10])}{more}")
-    return languages[name]
+def _token(languages: Languages, name: str, field: str) -> str:
+    return languages.token(languages.code(field, name))
 
 
 def _invalid(field: str, what: str) -> PenstockError:

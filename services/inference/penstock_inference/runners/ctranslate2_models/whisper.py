@@ -13,11 +13,12 @@ import tokenizers
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Field, FieldKind, Manifest, Parameters
+from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.preprocessing.audio_decoding import decode_audio
 from penstock_common.preprocessing.log_mel import log_mel
 from penstock_inference.runners.ctranslate2_models.segments import read_segments
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
+from penstock_inference.runners.transformers_heads.parameters import parameters_of
 
 _SAMPLE_RATE, _N_FFT, _HOP = 16_000, 400, 160
 _WINDOW = 30 * _SAMPLE_RATE
@@ -35,7 +36,7 @@ class WhisperRunner:
     """
 
     def __init__(self, model: Any, folder: Path, manifest: Manifest) -> None:
-        parameters = manifest.parameters or Parameters()
+        parameters = parameters_of(manifest, "max_tokens", "beam_size", "language", "compute_type")
         self._field = _only_sound(manifest)
         self.inputs = [FileTensor(self._field.source or self._field.name, "BYTES", (-1,))]
         self._model = model
