@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Postprocess, Task, parse_manifest
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
-from penstock_common.preprocessing.steps import STEPS, preprocess
+from penstock_common.postprocessing.steps import STEPS as POSTPROCESSING
+from penstock_common.preprocessing.steps import STEPS as PREPROCESSING
+from penstock_common.preprocessing.steps import preprocess
 from penstock_inference.runners.forker import Forker
 from penstock_inference.versions.trial_rows import trial_rows
 from penstock_registry.settings import RegistrySettings
@@ -135,22 +137,23 @@ def first_column(heading: str) -> set[str]:
         ("Inputs", {*FieldKind, *get_type_hints(Field)}),
         ("Outputs", {*Task, *get_type_hints(Output)}),
         ("Formats", set(Format)),
-        ("Pre-processing", set(STEPS)),
-        ("Post-processing", set(Postprocess)),
+        ("Pre-processing", set(PREPROCESSING)),
+        ("Post-processing", set(POSTPROCESSING)),
     ],
 )
 def test_the_tables_list_what_there_is(heading: str, words: set[str]) -> None:
     """Every key, kind, task, format and step, and none that does not exist."""
-    headers = {"format", "kind", "task", "postprocess"} if heading else set()
+    headers = {"format", "kind", "task"} if heading else set()
     assert first_column(heading) - headers | (headers & words) == words
 
 
 def test_the_table_of_parameters_is_that_of_the_steps() -> None:
     """Every parameter of every step with its default."""
     rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| .* \| (?:`([^`]*)`|([^|`]*)) \|$", DOCUMENT, re.M)
-    documented = {(step, parameter): quoted or plain for step, parameter, quoted, plain in rows if step in STEPS}
+    steps = PREPROCESSING | POSTPROCESSING
+    documented = {(step, parameter): quoted or plain for step, parameter, quoted, plain in rows if step in steps}
     actual = {}
-    for name, step in STEPS.items():
+    for name, step in steps.items():
         fields = step.params.__struct_fields__
         defaults = dict(zip(reversed(fields), reversed(step.params.__struct_defaults__), strict=False))
         for field in fields:

@@ -50,6 +50,7 @@ class Format(StrEnum):
     SKOPS = "skops"  # a model of scikit-learn, .skops
     LIGHTGBM = "lightgbm"  # its own text format
     XGBOOST = "xgboost"  # its own .json or .ubj
+    CTRANSLATE2 = "ctranslate2"  # a folder of CTranslate2: Whisper, or a translator
     # These two run code of whoever made them; pods load them only if the operator allows it.
     JOBLIB = "joblib"  # a pickled model of scikit-learn, .joblib or .pkl
     PYTHON = "python"  # a .py file with a class Model
@@ -149,13 +150,12 @@ class Preprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     params: dict[str, Any] = {}
 
 
-class Postprocess(StrEnum):
-    """What is done to the first output of the file."""
+class Postprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A post-processing step by name, with its parameters, and the output that it gives: the first if it is empty."""
 
-    SOFTMAX = "softmax"  # logits -> probabilities, over the last axis
-    SIGMOID = "sigmoid"  # logits -> independent probabilities; one logit a row -> those of two labels
-    LABELS = "labels"  # scores -> BYTES, the label of the largest along the last axis
-    ARGMAX = "argmax"  # scores -> INT64, the position of the largest along the last axis
+    name: str
+    params: dict[str, Any] = {}
+    output: str = ""
 
 
 class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -165,12 +165,15 @@ class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """How a folder of Hugging Face is used; which of these a model has depends on what it does."""
+    """How a folder of Hugging Face or of CTranslate2 is used; which of these a model has depends on what it does."""
 
     task: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None  # one of those that the folder names
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=16_384)] | None = None  # of the text that is written for a row
     truncate: bool | None = None  # true: a text that is too long is cut; false: it is refused
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None  # the score from which an object counts
+    beam_size: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = None  # texts that the search keeps, CTranslate2's
+    language: str | None = None  # of all sounds, such as en; None for a model that hears it
+    compute_type: str | None = None  # of CTranslate2: int8, float32, …
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -183,7 +186,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     outputs: Annotated[list[Output], msgspec.Meta(min_length=1)]
     labels: list[str] = []
     preprocess: Preprocess | None = None
-    postprocess: Postprocess | None = None
+    postprocess: str | Postprocess | list[str | Postprocess] | None = None
     top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None  # how many probabilities /v1 answers
     batch: bool = True  # false: tensors are exactly `shape`, and a request is a run of its own
     deterministic: bool = True  # false for a model that draws random numbers on purpose
@@ -191,7 +194,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs
     schema_version: int = 1
-    parameters: Parameters | None = None  # of a model of Hugging Face
+    parameters: Parameters | None = None  # of a folder of Hugging Face or of CTranslate2
 
     def __post_init__(self) -> None:
         if not self.batch:
@@ -212,8 +215,10 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             raise ValueError(
                 f"outputs.{self.outputs[0].name}.datatype: a classification's first output is its probabilities, FP32"
             )
-        if self.parameters is not None and self.format is not Format.TRANSFORMERS:
-            raise ValueError(f"parameters: only format transformers has them, not {self.format}; leave them out")
+        if self.parameters is not None and self.format not in (Format.TRANSFORMERS, Format.CTRANSLATE2):
+            raise ValueError(
+                f"parameters: only the formats transformers and ctranslate2 have them, not {self.format}; leave them out"
+            )
         if self.file.startswith("/") or ".." in Path(self.file).parts:
             raise ValueError(f"file: {self.file!r} must lie inside the artifact")
         if self.schema_version != 1:
@@ -223,6 +228,12 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     def client_inputs(self) -> list[Field]:
         """The inputs that clients send: all but the constants."""
         return [field for field in self.inputs if field.constant is None]
+
+    @property
+    def postprocess_steps(self) -> list[Postprocess]:
+        """What ``postprocess`` names, in order; a name alone is a step without parameters for the first output."""
+        chosen = self.postprocess if isinstance(self.postprocess, list) else [self.postprocess]
+        return [Postprocess(step) if isinstance(step, str) else step for step in chosen if step is not None]
 
 
 DATATYPES = (

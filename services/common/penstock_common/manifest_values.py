@@ -9,8 +9,9 @@ from typing import Any
 
 from penstock_common.audio_format import AUDIO_FORMATS, audio_format
 from penstock_common.dimensions import check_elements, check_named_sizes
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Postprocess, Task, bad_manifest
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Task, bad_manifest
 from penstock_common.manifest_shapes import check_shapes, shape_of
+from penstock_common.postprocessing.steps import Postprocessing
 from penstock_common.preprocessing.steps import STEPS, model_tensors
 
 #: Bytes of an image or a sound whose field has no ``max_length``.
@@ -49,8 +50,7 @@ def _check_manifest(manifest: Manifest) -> None:
     if len(set(outputs)) != len(outputs):
         raise ValueError(f"outputs: names must differ, got {outputs}")
     _check_labels(manifest)
-    _check_postprocess(manifest)
-    _check_strings(manifest)
+    _check_strings(manifest, Postprocessing(manifest).made_outputs())
     if not manifest.deterministic and manifest.batching.max_batch_size != 1:
         raise ValueError(
             "deterministic: whether rows mix cannot be tried with a model that is random; set batching: {max_batch_size: 1}"
@@ -99,26 +99,7 @@ def _check_labels(manifest: Manifest) -> None:
         )
 
 
-def _check_postprocess(manifest: Manifest) -> None:
-    output = manifest.outputs[0]
-    if manifest.postprocess is Postprocess.ARGMAX:
-        if output.datatype != "INT64":
-            raise ValueError(f"outputs.{output.name}.datatype: postprocess argmax gives INT64, not {output.datatype}")
-    elif manifest.postprocess is Postprocess.LABELS:
-        if output.datatype != "BYTES" or not manifest.labels:
-            raise ValueError(
-                f"outputs.{output.name}.datatype: postprocess labels gives BYTES, those of `labels`; got "
-                f"{output.datatype} and {len(manifest.labels)} labels"
-            )
-    elif manifest.postprocess is not None and output.datatype not in _LARGEST_FLOATS:
-        raise ValueError(
-            f"outputs.{output.name}.datatype: postprocess {manifest.postprocess} gives floats, not {output.datatype}"
-        )
-    if manifest.postprocess is Postprocess.SOFTMAX and not output.shape:
-        raise ValueError(f"outputs.{output.name}.shape: postprocess softmax needs an axis to sum over; got []")
-
-
-def _check_strings(manifest: Manifest) -> None:
+def _check_strings(manifest: Manifest, made: set[str]) -> None:
     """PyTorch has no tensors of strings, and XGBoost takes only numbers."""
     if manifest.format not in (Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.XGBOOST):
         return
@@ -128,8 +109,8 @@ def _check_strings(manifest: Manifest) -> None:
                 f"inputs.{tensor.name}: a {manifest.format} file takes no BYTES; name a preprocess step that turns them "
                 f"into numbers ({', '.join(STEPS)})"
             )
-    for output in manifest.outputs[1 if manifest.postprocess is Postprocess.LABELS else 0 :]:
-        if output.datatype == "BYTES":
+    for output in manifest.outputs:
+        if output.datatype == "BYTES" and output.name not in made:
             raise ValueError(f"outputs.{output.name}.datatype: a {manifest.format} file gives no BYTES")
 
 

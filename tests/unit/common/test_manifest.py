@@ -180,7 +180,7 @@ def test_an_unknown_parameter_of_a_step_is_refused(name: str) -> None:
 
 def test_an_unknown_step_is_refused() -> None:
     """The refusal names the known ones."""
-    assert "preprocess.name: 'nosuch' is none of image, tabular, tokenizer, utf8-bytes" in refusal(
+    assert "preprocess.name: 'nosuch' is none of audio, image, tabular, tokenizer, utf8-bytes" in refusal(
         text(preprocess={"name": "nosuch"})
     )
 
@@ -252,7 +252,9 @@ def test_parameters_are_those_of_a_folder_of_hugging_face() -> None:
     check(text({"kind": "text", "datatype": "BYTES"}, **folder, parameters={"threshold": 0.7, "max_tokens": 100}))
     assert "`beams`" in refusal(text(**folder, parameters={"beams": 4}))
     assert "$.parameters.threshold" in refusal(text(**folder, parameters={"threshold": 2}))
-    assert "parameters: only format transformers has them, not onnx" in refusal(text(parameters={"max_tokens": 100}))
+    assert "parameters: only the formats transformers and ctranslate2 have them, not onnx" in refusal(
+        text(parameters={"max_tokens": 100})
+    )
 
 
 def test_a_folder_of_hugging_face_may_have_inputs_that_are_absent() -> None:

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock_common.manifest import Manifest
+from penstock_common.postprocessing.steps import Postprocessing
 from penstock_common.preprocessing.steps import preprocess
 from penstock_inference.engine.array_of import array_of
 from penstock_inference.engine.bindings import InputBinding, OutputBinding
 from penstock_inference.engine.input_checks import check_utf8
 from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.engine.output_checks import check_outputs
-from penstock_inference.engine.postprocessing import postprocess
 from penstock_inference.runners.runner import Runner
 
 
@@ -39,6 +39,7 @@ class LoadedModel:
         masks = [field.mask for field in manifest.client_inputs if field.mask]
         self._names = [*[field.name for field in manifest.client_inputs], *masks]
         self._constants = [array_of(field, field.constant) for field in manifest.inputs if field.constant is not None]
+        self._postprocessing = Postprocessing(manifest, folder)
         self._outputs: OutputBinding | None = None
 
     def run(self, inputs: Arrays) -> Outputs:
@@ -66,10 +67,8 @@ class LoadedModel:
             check_utf8(inputs)
             raise
         if self._outputs is None:  # some files tell the names of their outputs only when they answer
-            self._outputs = OutputBinding(self.manifest, answer)
-        outputs = self._outputs.take(answer)
-        if self.manifest.postprocess is not None:
-            outputs[0] = postprocess(self.manifest, outputs[0])
+            self._outputs = OutputBinding(self._postprocessing.file_outputs, answer, batch=self.manifest.batch)
+        outputs = self._postprocessing.run(self._outputs.take(answer), inputs)
         return check_outputs(self.manifest, outputs, rows)
 
     def changed_state(self) -> list[str]:

@@ -16,9 +16,9 @@ from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.manifest_shapes import shape_of
 from penstock_common.preprocessing.audio_decoding import decode_audio
 from penstock_common.tensors import NUMPY_DTYPES
+from penstock_common.wav_file import wav_file
 from penstock_inference.engine.array_of import array_of
 from penstock_inference.engine.message import Arrays
-from penstock_inference.engine.wav import wav_file
 
 Shape = tuple[int, ...]
 #: Of a row of each input, None for one that is absent.

@@ -15,8 +15,8 @@ from PIL import Image
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.manifest_values import check_value
 from penstock_common.preprocessing.audio_decoding import decode_audio
+from penstock_common.wav_file import wav_file
 from penstock_inference.engine.input_checks import check_inputs
-from penstock_inference.engine.wav import wav_file
 from penstock_inference.versions.trial_rows import other_examples, trial_rows
 
 

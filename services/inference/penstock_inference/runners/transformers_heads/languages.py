@@ -31,6 +31,11 @@ class Languages:
     def __bool__(self) -> bool:
         return bool(self._tokens)
 
+    @property
+    def codes(self) -> list[str]:
+        """The tokenizer's own codes, sorted."""
+        return sorted(self._tokens)
+
     def code(self, field: str, text: str) -> str:
         """Return the tokenizer's own code of a language.
 
