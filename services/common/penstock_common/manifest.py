@@ -171,7 +171,9 @@ class Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=16_384)] | None = None  # of the text that is written for a row
     truncate: bool | None = None  # true: a text that is too long is cut; false: it is refused
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None  # the score from which an object counts
-    beam_size: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = None  # texts that the search keeps, CTranslate2's
+    beam_size: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = (
+        None  # texts that the search keeps; 1 takes the likeliest token
+    )
     language: str | None = None  # of all sounds, such as en; None for a model that hears it
     compute_type: str | None = None  # of CTranslate2: int8, float32, …
 

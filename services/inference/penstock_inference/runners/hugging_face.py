@@ -11,6 +11,7 @@ from penstock_inference.runners.runner import ModelMismatchError
 
 #: The ``model_type`` of the models for ``ConditionalGeneration`` that read a text and write another.
 TEXT_TO_TEXT = frozenset({"bart", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5"})
+WHISPER = "whisper"
 
 #: Architectures whose names do not say what they are for.
 _OTHER_NAMES = {"MarianMTModel": "ConditionalGeneration", "T5WithLMHeadModel": "ConditionalGeneration"}
@@ -32,8 +33,8 @@ def not_served(architecture: str) -> ModelMismatchError:
     """The error for a head that is not served, with those that are."""
     return ModelMismatchError(
         f"{architecture} is not served from a folder; the heads that are: ForSequenceClassification, "
-        "ForTokenClassification, ForImageClassification, ForObjectDetection, ForConditionalGeneration of "
-        f"{', '.join(sorted(TEXT_TO_TEXT))}, and none, for embeddings."
+        "ForTokenClassification, ForImageClassification, ForObjectDetection, ForCTC, ForConditionalGeneration of "
+        f"{', '.join(sorted([*TEXT_TO_TEXT, WHISPER]))}, and none, for embeddings."
     )
 
 

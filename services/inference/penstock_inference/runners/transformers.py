@@ -11,10 +11,10 @@ from pathlib import Path
 import transformers
 
 from penstock_common.manifest import Manifest
-from penstock_inference.runners.hugging_face import TEXT_TO_TEXT, architecture_of, head_of, not_served
+from penstock_inference.runners.hugging_face import TEXT_TO_TEXT, WHISPER, architecture_of, head_of, not_served
 from penstock_inference.runners.runner import Runner
 from penstock_inference.runners.torch_runner import set_up_torch
-from penstock_inference.runners.transformers_heads import images, text_to_text, texts
+from penstock_inference.runners.transformers_heads import ctc, images, text_to_text, texts, whisper
 
 
 def load(path: Path, manifest: Manifest, threads: int) -> Runner:
@@ -35,6 +35,10 @@ def load(path: Path, manifest: Manifest, threads: int) -> Runner:
             return images.image_classifier(path, manifest, device)
         case "ObjectDetection":
             return images.object_finder(path, manifest, device)
+        case "CTC":
+            return ctc.letters_of_speech(path, manifest, device)
+        case "ConditionalGeneration" if config.model_type == WHISPER:
+            return whisper.whisper(path, manifest, device)
         case "ConditionalGeneration" if config.model_type in TEXT_TO_TEXT:
             return text_to_text.text_to_text(path, manifest, device)
         case "" | "MaskedLM" | "PreTraining":

@@ -102,6 +102,15 @@ def test_the_manifest_bounds_answers(tmp_path: Path) -> None:
     assert ask(longest, SENTENCES[:1]) == [library.answer(SENTENCES[0], max_new_tokens=39)]
 
 
+def test_the_manifest_may_set_the_beams(tmp_path: Path) -> None:
+    """The folder has 3."""
+    tiny_translators.bart(tmp_path)
+    library = Library(tmp_path)
+    expected = [library.answer(text, num_beams=1, early_stopping=False) for text in SENTENCES]
+    assert ask(load_model(manifest(beam_size=1), tmp_path, 1), SENTENCES) == expected
+    assert expected != [library.answer(text) for text in SENTENCES]
+
+
 def test_a_text_that_is_too_long_is_refused_with_its_tokens_and_the_limit(tmp_path: Path) -> None:
     """Half a translation would look like a whole one."""
     tiny_translators.t5(tmp_path)

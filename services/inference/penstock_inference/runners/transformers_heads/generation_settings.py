@@ -28,6 +28,8 @@ def settle_generation(model: Any, path: Path, parameters: Parameters) -> tuple[s
     prefix = str(of_the_task.pop("prefix", own.get("prefix")) or "")
     settings = copy.deepcopy(model.generation_config)
     settings.update(**of_the_task)
+    if parameters.beam_size is not None:
+        settings.num_beams = parameters.beam_size
     most = _most_tokens(settings, model.config, parameters)
     # Bounds are given to each call; what else is set here would make answers random, several, or depend on the clock.
     settings.update(max_length=None, max_new_tokens=None, max_time=None, num_return_sequences=1)

@@ -40,7 +40,7 @@ def text_to_text(path: Path, manifest: Manifest, device: torch.device) -> Transf
 
 class _Writer:
     def __init__(self, path: Path, manifest: Manifest, device: torch.device) -> None:
-        parameters = parameters_of(manifest, "task", "max_tokens", "truncate")
+        parameters = parameters_of(manifest, "task", "max_tokens", "truncate", "beam_size")
         self._device = device
         self._model = load_weights(transformers.AutoModelForSeq2SeqLM, path, device)
         self._tokenizer = load_pretrained(transformers.AutoTokenizer, path)
