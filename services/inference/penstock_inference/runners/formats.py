@@ -23,6 +23,7 @@ class Framework(StrEnum):
     SCIKIT_LEARN = "scikit-learn"
     LIGHTGBM = "lightgbm"
     XGBOOST = "xgboost"
+    CTRANSLATE2 = "ctranslate2"
     PYTHON = "python"
 
 
@@ -36,6 +37,7 @@ FRAMEWORKS = {
     Format.JOBLIB: Framework.SCIKIT_LEARN,
     Format.LIGHTGBM: Framework.LIGHTGBM,
     Format.XGBOOST: Framework.XGBOOST,
+    Format.CTRANSLATE2: Framework.CTRANSLATE2,
     Format.PYTHON: Framework.PYTHON,
 }
 
@@ -49,6 +51,7 @@ _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
     ),
     Framework.SCIKIT_LEARN: ("pandas", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline"),
     Framework.LIGHTGBM: ("pandas",),
+    Framework.CTRANSLATE2: ("soundfile", "soxr"),
     Framework.TORCH: (
         "torch._dynamo.precompile_context",
         "torch._export.db.logging",
@@ -110,6 +113,10 @@ def import_format(format_: Format) -> Callable[[Path, Manifest, int], Runner]:
             from penstock_inference.runners import xgboost
 
             return xgboost.load
+        case Format.CTRANSLATE2:
+            from penstock_inference.runners import ctranslate2
+
+            return ctranslate2.load
         case Format.PYTHON:
             from penstock_inference.runners import python
 
