@@ -263,7 +263,7 @@ def test_parameters_are_those_of_a_folder_of_hugging_face() -> None:
     check(text({"kind": "text", "datatype": "BYTES"}, **folder, parameters={"threshold": 0.7, "max_tokens": 100}))
     assert "`beams`" in refusal(text(**folder, parameters={"beams": 4}))
     assert "$.parameters.threshold" in refusal(text(**folder, parameters={"threshold": 2}))
-    assert "parameters: only the formats transformers and ctranslate2 have them, not onnx" in refusal(
+    assert "only the formats transformers and ctranslate2 have them, not onnx" in refusal(
         text(parameters={"max_tokens": 100})
     )
 
