@@ -9,6 +9,7 @@ from typing import Any
 
 from penstock_common.dimensions import check_elements, check_named_sizes
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Postprocess, Task, bad_manifest
+from penstock_common.manifest_acceleration import check_acceleration
 from penstock_common.manifest_shapes import check_shapes, shape_of
 from penstock_common.preprocessing.steps import STEPS, model_tensors
 
@@ -50,6 +51,7 @@ def _check_manifest(manifest: Manifest) -> None:
     _check_labels(manifest)
     _check_postprocess(manifest)
     _check_strings(manifest)
+    check_acceleration(manifest)
     if not manifest.deterministic and manifest.batching.max_batch_size != 1:
         raise ValueError(
             "deterministic: whether rows mix cannot be tried with a model that is random; set batching: {max_batch_size: 1}"
