@@ -166,6 +166,11 @@ class Acceleration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     cuda_graphs: bool = False  # batches of these sizes are recorded once and replayed
     gpu_memory_mb: Annotated[int, msgspec.Meta(ge=1)] | None = None  # that the model may take
 
+    @property
+    def in_half_precision(self) -> bool:
+        """Whether answers are as exact as half precision, though they are float32."""
+        return self.dtype is not Precision.FLOAT32
+
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """``model.yaml``."""

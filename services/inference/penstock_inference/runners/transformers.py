@@ -21,8 +21,8 @@ from PIL import Image
 from penstock_common.manifest import Manifest, Task
 from penstock_common.preprocessing.steps import model_tensors
 from penstock_inference.runners.hugging_face import architecture_of, head_of, not_served, read_json
-from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
-from penstock_inference.runners.torch_runner import set_up_torch
+from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError, Runner
+from penstock_inference.runners.torch_device import OnDevice, TorchDevice
 
 #: The result of a model that has none of the known heads.
 _EMBEDDING = "embedding"
@@ -53,13 +53,18 @@ class TransformersRunner:
         return []  # the library's models keep nothing between calls
 
 
-def load(path: Path, manifest: Manifest, threads: int) -> TransformersRunner:
+def load(path: Path, manifest: Manifest, threads: int) -> Runner:
     """Load a folder that ``save_pretrained`` wrote.
 
     Raises:
+        GpuMemoryError: the GPU has no room for it.
         ModelMismatchError: its architecture has a head that is not served, or its labels are not the manifest's.
     """
-    device = set_up_torch(threads)
+    device = TorchDevice(manifest, path, threads)
+    return OnDevice(device, _loaded(path, manifest, device.device))
+
+
+def _loaded(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
     config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     architecture = architecture_of(config.architectures)
     match head_of(architecture):
