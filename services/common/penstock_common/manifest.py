@@ -186,6 +186,28 @@ class Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     compute_type: str | None = None  # of CTranslate2: int8, float32, …
 
 
+class Precision(StrEnum):
+    """The floats in which matrices are multiplied."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"  # on a GPU; a CPU keeps to float32, with which it is faster
+
+
+class Acceleration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a pod runs a model faster at the price of precision or memory; the last three are for GPUs only."""
+
+    dtype: Precision = Precision.FLOAT32
+    batch_sizes: list[Annotated[int, msgspec.Meta(ge=1, le=4096)]] = []  # a batch is filled up to the next of these
+    cuda_graphs: bool = False  # batches of these sizes are recorded once and replayed
+    gpu_memory_mb: Annotated[int, msgspec.Meta(ge=1)] | None = None  # that the model may take
+
+    @property
+    def in_half_precision(self) -> bool:
+        """Whether answers are as exact as half precision, though they are float32."""
+        return self.dtype is not Precision.FLOAT32
+
+
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """``model.yaml``."""
 
@@ -201,6 +223,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     batch: bool = True  # false: tensors are exactly `shape`, and a request is a run of its own
     deterministic: bool = True  # false for a model that draws random numbers on purpose
     batching: Batching = msgspec.field(default_factory=Batching)
+    acceleration: Acceleration = Acceleration()
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs
     schema_version: int = 1

@@ -12,6 +12,8 @@ from penstock_inference.runners.runner import Runner
 
 #: Formats that run code of whoever made the model.
 CODE_FORMATS = frozenset({Format.JOBLIB, Format.PYTHON})
+#: Formats that run on the pod's GPU if it has one.
+GPU_FORMATS = frozenset({Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.TRANSFORMERS, Format.ONNX})
 
 
 class Framework(StrEnum):
