@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_image
 from torch import nn
 
-from tests.models import efficientnet_lite0, mtcnn
+from penstock_training.recipes import efficientnet_lite0
+from tests.models import mtcnn
 from tests.models.packages import package_folder
 from tests.models.serving import Array, Serving, flow
 

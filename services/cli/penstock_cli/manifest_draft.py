@@ -82,7 +82,7 @@ def draft_manifest(
     batching = Batching(1) if signature.rows == 1 else Batching()
     if signature.rows == 1:
         notes["batching"] = [
-            "The file takes one row at a time; exported with a first dimension that varies, it could batch."
+            "The file takes one row at a time; if its export fixes that, one with a first dimension that varies could batch."
         ]
     try:
         manifest = Manifest(

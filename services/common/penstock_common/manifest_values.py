@@ -7,15 +7,17 @@ import binascii
 from typing import Any
 
 from penstock_common.architectures import check_architecture
+from penstock_common.audio_format import AUDIO_FORMATS, audio_format
 from penstock_common.dimensions import check_elements, check_named_sizes
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Task, bad_manifest
+from penstock_common.manifest_acceleration import check_acceleration
 from penstock_common.manifest_shapes import check_shapes, shape_of
 from penstock_common.postprocessing.steps import Postprocessing
 from penstock_common.preprocessing.steps import STEPS, model_tensors
 from penstock_common.tensors import LARGEST_FLOATS
 
-#: Bytes of an image whose field has no ``max_length``.
-MAX_IMAGE_BYTES = 10_000_000
+#: Bytes of an image or a sound whose field has no ``max_length``.
+MAX_FILE_BYTES = 10_000_000
 
 
 def check_manifest_values(manifest: Manifest) -> None:
@@ -49,6 +51,7 @@ def _check_manifest(manifest: Manifest) -> None:
         raise ValueError(f"outputs: names must differ, got {outputs}")
     _check_labels(manifest)
     _check_strings(manifest, Postprocessing(manifest).made_outputs())
+    check_acceleration(manifest)
     if not manifest.deterministic and manifest.batching.max_batch_size != 1:
         raise ValueError(
             "deterministic: whether rows mix cannot be tried with a model that is random; set batching: {max_batch_size: 1}"
@@ -69,8 +72,8 @@ def check_value(field: Field, value: Any, where: str) -> None:
         case FieldKind.CATEGORY:
             if value not in (field.categories or ()):
                 raise ValueError(f"{where}: {_shown(value)} is none of the categories")
-        case FieldKind.IMAGE:
-            _check_image(field, value, where)
+        case FieldKind.IMAGE | FieldKind.AUDIO:
+            _check_file(field, value, where)
         case FieldKind.TENSOR:
             _check_tensor(field, value, where)
         case _:
@@ -137,18 +140,24 @@ def _check_text(field: Field, value: Any, where: str) -> None:
         raise ValueError(f"{where}: {len(value)} characters, max_length is {field.max_length}")
 
 
-def _check_image(field: Field, value: Any, where: str) -> None:
+def max_bytes(field: Field) -> int:
+    """Return how large an image or a sound may be."""
+    return field.max_length or MAX_FILE_BYTES
+
+
+def _check_file(field: Field, value: Any, where: str) -> None:
     if not isinstance(value, str):
-        raise ValueError(f"{where}: {_shown(value)} is not an image; give it in base64")
+        raise ValueError(f"{where}: {_shown(value)} is not a file of kind {field.kind}; give it in base64")
     try:
         data = base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(f"{where}: {_shown(value)} is not base64") from None
-    if not is_image(data):
+    if field.kind is FieldKind.IMAGE and not is_image(data):
         raise ValueError(f"{where}: the bytes are not a PNG, JPEG or WebP")
-    limit = field.max_length or MAX_IMAGE_BYTES
-    if len(data) > limit:
-        raise ValueError(f"{where}: the image has {len(data)} bytes, {limit} are allowed")
+    if field.kind is FieldKind.AUDIO and audio_format(data) is None:
+        raise ValueError(f"{where}: the bytes are not a {AUDIO_FORMATS}")
+    if len(data) > max_bytes(field):
+        raise ValueError(f"{where}: the file has {len(data)} bytes, {max_bytes(field)} are allowed")
 
 
 def is_image(value: bytes) -> bool:

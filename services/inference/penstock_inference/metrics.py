@@ -29,6 +29,11 @@ PROCESS_BYTES = Gauge(
     "Resident memory of a version's process, what it shares with its framework's parent included.",
     ["model", "version"],
 )
+GPU_BYTES = Gauge(
+    "penstock_inference_gpu_memory_bytes",
+    "Memory of the GPU that a version's process held once it was loaded and tried; device is the GPU's name.",
+    ["model", "version", "device"],
+)
 PARENT_BYTES = Gauge(
     "penstock_inference_parent_resident_bytes",
     "Resident memory of the process that has imported a framework and forks those of its versions.",
@@ -91,6 +96,11 @@ class VersionMetrics:
         """Let ``PROCESS_BYTES`` be what the function returns whenever it is read."""
         PROCESS_BYTES.labels(*self._labels).set_function(resident_bytes)
 
+    def show_gpu(self, device: str, held_bytes: int) -> None:
+        """Let ``GPU_BYTES`` show what a process of this version has just been found to hold."""
+        GPU_BYTES.remove_by_labels({"model": self._labels[0], "version": self._labels[1]})
+        GPU_BYTES.labels(*self._labels, device).set(held_bytes)
+
     def count_answer(self, code: str) -> None:
         """Count a message by the gRPC status of its answer."""
         series = self._answered.get(code)
@@ -102,6 +112,7 @@ class VersionMetrics:
         """Remove the series of this version from ``/metrics``; later counts are lost."""
         QUEUE_ROWS.remove(*self._labels)
         PROCESS_BYTES.remove(*self._labels)
+        GPU_BYTES.remove_by_labels({"model": self._labels[0], "version": self._labels[1]})
         for code in self._answered:
             REQUESTS.remove(*self._labels, code)
 

@@ -73,11 +73,18 @@ def test_a_location_outside_the_folder_is_not_followed(tmp_path: Path, folder: P
     assert [path.name for path in folder.rglob("*")] == ["m.onnx"]
 
 
-@pytest.mark.parametrize(("file", "format_"), [("config.json", Format.TRANSFORMERS), ("model.py", Format.PYTHON)])
-def test_a_folder_is_what_is_in_it(file: str, format_: Format, tmp_path: Path, folder: Path) -> None:
-    """A folder of Hugging Face, and one of Python code with what that needs."""
+@pytest.mark.parametrize(
+    ("file", "content", "format_"),
+    [
+        ("config.json", "{}", Format.TRANSFORMERS),
+        ("model.bin", "\6\0\0\0\x0c\0WhisperSpec\0", Format.CTRANSLATE2),
+        ("model.py", "{}", Format.PYTHON),
+    ],
+)
+def test_a_folder_is_what_is_in_it(file: str, content: str, format_: Format, tmp_path: Path, folder: Path) -> None:
+    """A folder of Hugging Face, one of CTranslate2, and one of Python code with what that needs."""
     (tmp_path / "m").mkdir()
-    (tmp_path / "m" / file).write_text("{}")
+    (tmp_path / "m" / file).write_text(content)
     (tmp_path / "m" / "data.txt").write_text("x")
     placed = place(str(tmp_path / "m"), folder)
     assert placed.format is format_
@@ -188,7 +195,7 @@ def test_the_hub_is_asked_for_weights_without_code(folder: Path, monkeypatch: py
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert place("hf:org/name@abc", folder) == Placed(Format.TRANSFORMERS, "model")
     assert (asked["repository"], asked["revision"]) == ("org/name", "abc")
-    assert asked["allow_patterns"] == ["*.safetensors", "*.json", "*.txt"]
+    assert asked["allow_patterns"] == ["*.safetensors", "model.bin", "*.json", "*.txt", "*.spm", "*.model"]
     assert [path.name for path in (folder / "model").iterdir()] == ["config.json"]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+import soundfile
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest, parse_manifest
@@ -89,6 +91,49 @@ def test_a_step_that_does_not_fit_is_refused_with_the_remedy(postprocess: Any, t
     with pytest.raises(PenstockError) as refused:
         manifest(postprocess)
     assert refused.value.code == "bad-manifest" and told in refused.value.detail
+
+
+SPEECH = [{"name": "speech", "datatype": "BYTES"}]
+WAV = {"name": "wav", "params": {"sample_rate": 8000}}
+
+
+@pytest.mark.parametrize("shape", [(2, 400), (2, 1, 1, 400)])
+def test_samples_become_a_file_for_each_row(shape: tuple[int, ...]) -> None:
+    """Dimensions of 1 before the samples are dropped; what is beyond 1 is clipped."""
+    tone = np.sin(np.arange(800) / 5).astype(np.float32)
+    tone[7] = 3
+    ((first, second),) = Postprocessing(manifest(WAV, SPEECH)).run([tone.reshape(shape)], {})
+    for file, samples in ((first, tone[:400]), (second, tone[400:])):
+        read, rate = soundfile.read(io.BytesIO(file))
+        assert rate == 8000
+        np.testing.assert_allclose(read, samples.clip(-1, 1), atol=1e-4)
+
+
+def test_the_file_gives_the_length_of_each_row() -> None:
+    """What fills up a row is not in its file."""
+    by_length = Postprocessing(manifest({"name": "wav", "params": {"sample_rate": 8000, "lengths": "n"}}, SPEECH))
+    assert [output.name for output in by_length.file_outputs] == ["speech", "n"]
+    (files,) = by_length.run([np.zeros((2, 400), np.float32), np.array([[400], [100]])], {})
+    assert [len(soundfile.read(io.BytesIO(file))[0]) for file in files] == [400, 100]
+    with pytest.raises(PenstockError, match="lengths of output 'speech'"):
+        by_length.run([np.zeros((2, 400), np.float32), np.array([401, 100])], {})
+
+
+@pytest.mark.parametrize(
+    "samples", [np.zeros((2, 3, 400), np.float32), np.zeros((2, 400), np.int64), np.full((1, 9), np.nan, np.float32)]
+)
+def test_what_is_not_a_sound_is_the_models_fault(samples: Any) -> None:
+    """Several channels, whole numbers, NaN."""
+    with pytest.raises(PenstockError, match="'speech'") as refused:
+        Postprocessing(manifest(WAV, SPEECH)).run([samples], {})
+    assert refused.value.code == "bad-model-answer"
+
+
+def test_a_wav_file_is_bytes() -> None:
+    """The output is declared as what it becomes, and is known to be no text."""
+    with pytest.raises(PenstockError, match=r"outputs\.animal\.datatype: postprocess wav gives BYTES"):
+        manifest(WAV)
+    assert Postprocessing(manifest(WAV, SPEECH)).binary_outputs() == {"speech"}
 
 
 def test_texts_that_a_step_makes_may_come_from_a_file_without_texts() -> None:

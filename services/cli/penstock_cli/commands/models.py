@@ -55,7 +55,7 @@ def push(
     """Register a folder as a new version, once a check has shown that pods would serve it."""
     with errors_for_the_user() as settings, artifact_folder(folder) as unpacked:
         if not no_check:
-            _check(folder, unpacked)
+            check_here(folder, unpacked)
         version = ask_registry(
             settings, "publish", lambda c: c.publish(model, unpacked, metrics={}, lineage={}, by=getuser(), why=why)
         )
@@ -67,7 +67,7 @@ def push(
             )
 
 
-def _check(given: Path, folder: Path) -> None:
+def check_here(given: Path, folder: Path) -> None:
     """Try a model if this machine can.
 
     Args:
@@ -131,10 +131,10 @@ def delete(model: ModelName, why: Why = "") -> None:
 def _states(settings: LocalSettings) -> dict[str, str] | None:
     """Return what each model does in the gateway: answers, or what it waits for; None if the gateway cannot be asked."""
     try:
-        listed = ask_gateway(settings, "GET", "/v1/models").json()["models"]
+        listed = ask_gateway(settings, "GET", "/v1/models").json()["data"]
     except PenstockError:
         return None
-    return {model["name"]: "; ".join(_describe_states(model)) for model in listed}
+    return {model["id"]: "; ".join(_describe_states(model)) for model in listed}
 
 
 def _describe_states(model: dict[str, Any]) -> Iterator[str]:

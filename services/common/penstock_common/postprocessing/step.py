@@ -54,6 +54,7 @@ class Step(Generic[P]):
         reads: names of outputs of the file that it takes beside its own.
         gives: names of outputs of the manifest that it gives beside its own, and that the file does not have.
         files: paths in the artifact of the files that it reads.
+        binary: true if the BYTES that it gives are files, and not texts.
     """
 
     params: type[P]
@@ -62,6 +63,7 @@ class Step(Generic[P]):
     reads: Callable[[P], list[str]] = _nothing
     gives: Callable[[P], list[str]] = _nothing
     files: Callable[[P], list[str]] = _nothing
+    binary: bool = False
 
 
 def described(array: NDArray[Any]) -> str:

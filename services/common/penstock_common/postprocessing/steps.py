@@ -15,6 +15,7 @@ from penstock_common.postprocessing.boxes import BOXES
 from penstock_common.postprocessing.ctc import CTC
 from penstock_common.postprocessing.probabilities import SIGMOID, SOFTMAX
 from penstock_common.postprocessing.step import Batch, Step
+from penstock_common.postprocessing.wav import WAV
 from penstock_common.step_params import read_params
 
 STEPS: dict[str, Step[Any]] = {
@@ -24,6 +25,7 @@ STEPS: dict[str, Step[Any]] = {
     "labels": LABELS,
     "ctc": CTC,
     "boxes": BOXES,
+    "wav": WAV,
 }
 
 _NO_FOLDER = Path()
@@ -60,6 +62,10 @@ class Postprocessing:
     def made_outputs(self) -> set[str]:
         """Return the names of the outputs that steps give; the others are those of the file."""
         return {name for step in self._steps for name in (step.output.name, *step.gives)}
+
+    def binary_outputs(self) -> set[str]:
+        """Return the names of the outputs that are files, and not texts."""
+        return {step.output.name for step in self._steps if step.step.binary}
 
     def run(self, tensors: Sequence[NDArray[Any]], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Return the outputs of the manifest, in its order.

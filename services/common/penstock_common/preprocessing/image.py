@@ -18,7 +18,8 @@ from penstock_common.manifest import FieldKind, Manifest
 from penstock_common.preprocessing.step import ModelTensor, Step, only_field
 from penstock_common.tensors import NUMPY_DTYPES
 
-_MAX_PIXELS = 50_000_000
+#: Of an image that is decoded.
+MAX_PIXELS = 50_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _Side = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
@@ -158,11 +159,11 @@ def _decode(field: str, data: bytes, params: ImageParams) -> NDArray[np.float32]
         with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
             # A few kilobytes can unpack to gigapixels; the header has the size before the pixels are decoded.
             placed = placement(opened.width, opened.height, params)
-            if max(opened.width * opened.height, placed.across * placed.down) > _MAX_PIXELS:
+            if max(opened.width * opened.height, placed.across * placed.down) > MAX_PIXELS:
                 raise PenstockError(
                     422,
                     "invalid-input",
-                    f"{field}: the image has more than {_MAX_PIXELS // 1_000_000} million pixels, or is too narrow and "
+                    f"{field}: the image has more than {MAX_PIXELS // 1_000_000} million pixels, or is too narrow and "
                     "would have once it is resized; send a smaller one.",
                 )
             decoded = opened.convert("RGBA")

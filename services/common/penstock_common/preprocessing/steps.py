@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from penstock_common.manifest import Field, Manifest, Preprocess, bad_manifest
+from penstock_common.preprocessing.audio import AUDIO
 from penstock_common.preprocessing.image import IMAGE
 from penstock_common.preprocessing.step import ModelTensor, Step
 from penstock_common.preprocessing.tabular import TABULAR
@@ -17,7 +18,13 @@ from penstock_common.preprocessing.text import UTF8_BYTES
 from penstock_common.preprocessing.tokens import TOKENIZER, TokenizerParams
 from penstock_common.step_params import read_params
 
-STEPS: dict[str, Step[Any]] = {"image": IMAGE, "tabular": TABULAR, "tokenizer": TOKENIZER, "utf8-bytes": UTF8_BYTES}
+STEPS: dict[str, Step[Any]] = {
+    "audio": AUDIO,
+    "image": IMAGE,
+    "tabular": TABULAR,
+    "tokenizer": TOKENIZER,
+    "utf8-bytes": UTF8_BYTES,
+}
 
 _NO_FOLDER = Path()
 

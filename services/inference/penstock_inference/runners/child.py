@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
+from penstock_inference.runners.device_in_use import device_in_use
 from penstock_inference.runners.sandbox import bound_resources, enter_sandbox
 from penstock_inference.runners.shared_tensors import SharedMemory, datatype_of, plan
 from penstock_inference.runners.wire import (
@@ -47,6 +48,10 @@ _SOCKET, _ORDER, _BEATS = 3, 4, 5
 
 #: How the frameworks, their allocators and C++ say that memory is short.
 _SHORT_OF_MEMORY = ("allocate memory", "bad_alloc", "failed to allocate", "out of memory", "error code 12")
+#: How they say that it is the GPU's.
+_SIGNS_OF_GPU = ("cuda", "gpu")
+#: Errors of PyTorch after which every further call of the GPU fails; only another process can use it again.
+_GPU_LOST = ("AcceleratorError",)
 
 _decode = msgspec.msgpack.Decoder(FromServer).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -82,7 +87,7 @@ def run_child(load: Load, parent: int, connection: int, order: int, beats: int) 
             _start_heartbeat()
             started = time.monotonic()
             model = load(wanted.manifest, Path(wanted.folder), wanted.threads)
-            server.send(Loaded(time.monotonic() - started))
+            server.send(Loaded(time.monotonic() - started, *device_in_use()))
         except Exception as err:
             server.send(_failed(err))
         else:
@@ -159,6 +164,8 @@ class _Server:
             memory.write(places, contents)
         except Exception as err:
             self.send(_failed(err))
+            if type(err).__name__ in _GPU_LOST:
+                os._exit(1)
         else:
             self.send(Ran(places))
 
@@ -180,9 +187,11 @@ def _failed(err: Exception) -> Failed:
     with contextlib.suppress(Exception):  # it may be the model's own exception
         text = str(err)
     lowered = text.lower()
+    short_of_memory = isinstance(err, MemoryError) or any(sign in lowered for sign in _SHORT_OF_MEMORY)
     return Failed(
         type(err).__name__[:100],
         text[:MAX_TEXT],
         err.status if isinstance(err, PenstockError) else 0,
-        isinstance(err, MemoryError) or any(sign in lowered for sign in _SHORT_OF_MEMORY),
+        short_of_memory,
+        short_of_memory and any(sign in lowered for sign in _SIGNS_OF_GPU),
     )

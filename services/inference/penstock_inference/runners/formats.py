@@ -12,6 +12,8 @@ from penstock_inference.runners.runner import Runner
 
 #: Formats that run code of whoever made the model.
 CODE_FORMATS = frozenset({Format.JOBLIB, Format.PYTHON})
+#: Formats that run on the pod's GPU if it has one.
+GPU_FORMATS = frozenset({Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.TRANSFORMERS, Format.ONNX})
 
 
 class Framework(StrEnum):
@@ -23,6 +25,7 @@ class Framework(StrEnum):
     SCIKIT_LEARN = "scikit-learn"
     LIGHTGBM = "lightgbm"
     XGBOOST = "xgboost"
+    CTRANSLATE2 = "ctranslate2"
     PYTHON = "python"
 
 
@@ -36,6 +39,7 @@ FRAMEWORKS = {
     Format.JOBLIB: Framework.SCIKIT_LEARN,
     Format.LIGHTGBM: Framework.LIGHTGBM,
     Format.XGBOOST: Framework.XGBOOST,
+    Format.CTRANSLATE2: Framework.CTRANSLATE2,
     Format.PYTHON: Framework.PYTHON,
 }
 
@@ -49,6 +53,7 @@ _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
     ),
     Framework.SCIKIT_LEARN: ("pandas", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline"),
     Framework.LIGHTGBM: ("pandas",),
+    Framework.CTRANSLATE2: ("soundfile", "soxr"),
     Framework.TORCH: (
         "torch._dynamo.precompile_context",
         "torch._export.db.logging",
@@ -110,6 +115,10 @@ def import_format(format_: Format) -> Callable[[Path, Manifest, int], Runner]:
             from penstock_inference.runners import xgboost
 
             return xgboost.load
+        case Format.CTRANSLATE2:
+            from penstock_inference.runners import ctranslate2
+
+            return ctranslate2.load
         case Format.PYTHON:
             from penstock_inference.runners import python
 

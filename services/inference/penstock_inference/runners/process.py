@@ -80,6 +80,8 @@ class ModelProcess:
 
     Attributes:
         load_seconds: that its load and the trials of the model took; 0 before.
+        device: what the model runs on, ``cpu`` or the name of a GPU; empty before.
+        gpu_bytes: of the GPU's memory that it held after the trials.
         cause: why the server killed it, or how it ended: one of a few words, for a metric. Empty while it lives.
         reason: the same as a sentence.
         ended: set once it has ended.
@@ -116,6 +118,8 @@ class ModelProcess:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection.fileno(), self._read)
         self.load_seconds = 0.0
+        self.device = ""
+        self.gpu_bytes = 0
         self.cause = ""
         self.reason = ""
         self.ended = asyncio.Event()
@@ -146,13 +150,13 @@ class ModelProcess:
             own = self.cause in _OWN_ENDS
             raise LoadFailedError(f"{self.reason} while the model was loaded", permanent=own) from None
         if isinstance(reply, Failed):
-            bound = f"needs more than {self._memory_bytes // 2**20} MB: " if reply.out_of_memory else ""
-            raise LoadFailedError(f"{bound}{reply.kind}: {reply.text}", permanent=not reply.out_of_memory)
+            raise LoadFailedError(_described(reply, self._memory_bytes), permanent=not reply.out_of_memory)
         if not isinstance(reply, Loaded):
             self.kill("protocol", "its process broke the protocol")
             raise LoadFailedError(self.reason)
         self._run_bound = self._run_seconds
         self.load_seconds = reply.seconds
+        self.device, self.gpu_bytes = reply.device, reply.gpu_bytes
 
     async def run(self, batch: Sequence[dict[str, NDArray[Any]]], rows: int) -> list[NDArray[Any]]:
         """Run the rows of several messages; their inputs have the same names, types and shapes of a row.
@@ -352,8 +356,13 @@ def _error(reply: Failed, memory_bytes: int) -> Exception:
         return PenstockError(422, "invalid-input", reply.text)
     if reply.status:
         return _bad_answer(reply.text)
-    bound = f"needs more than {memory_bytes // 2**20} MB: " if reply.out_of_memory else ""
-    return ModelFailedError(f"{bound}{reply.kind}: {reply.text}")
+    return ModelFailedError(_described(reply, memory_bytes))
+
+
+def _described(reply: Failed, memory_bytes: int) -> str:
+    """Return the exception; before it, the bound of the process's memory if it was that."""
+    bound = f"needs more than {memory_bytes // 2**20} MB: " if reply.out_of_memory and not reply.of_gpu else ""
+    return f"{bound}{reply.kind}: {reply.text}"
 
 
 def _bad_answer(detail: str) -> PenstockError:

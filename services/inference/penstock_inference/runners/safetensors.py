@@ -11,8 +11,9 @@ from torch import nn
 
 from penstock_common.manifest import Manifest
 from penstock_inference.architectures.build import build
-from penstock_inference.runners.runner import FileTensor, ModelMismatchError
-from penstock_inference.runners.torch_runner import TorchRunner, set_up_torch
+from penstock_inference.runners.runner import FileTensor, ModelMismatchError, Runner
+from penstock_inference.runners.torch_device import TorchDevice
+from penstock_inference.runners.torch_runner import accelerated
 
 #: Of batch normalisation; only training reads it, and older files lack it.
 _COUNTER = ".num_batches_tracked"
@@ -21,25 +22,27 @@ _COUNTER = ".num_batches_tracked"
 _MOST_NAMES = 8
 
 
-def load(path: Path, manifest: Manifest, threads: int) -> TorchRunner:
+def load(path: Path, manifest: Manifest, threads: int) -> Runner:
     """Load a ``.safetensors`` file. Weights of any float type are computed with in FP32.
 
     Raises:
+        GpuMemoryError: the GPU has no room for it.
         ModelMismatchError: listing the weights that are missing, unexpected, or of another shape.
     """
     assert manifest.architecture is not None
-    device = set_up_torch(threads)
+    device = TorchDevice(manifest, path, threads)
     built = build(manifest.architecture)
     module = built.module
-    weights = load_file(path, device=str(device))
+    weights = load_file(path, device=str(device.device))
     _check_weights(module, weights, manifest.architecture.name)
     module.load_state_dict(weights, assign=True)
     for name, buffer in list(module.named_buffers()):  # a counter that the file lacks
         if buffer.is_meta:
             owner, _, own = name.rpartition(".")
-            module.get_submodule(owner).register_buffer(own, torch.zeros_like(buffer, device=device))
+            module.get_submodule(owner).register_buffer(own, torch.zeros_like(buffer, device=device.device))
     module.float().eval().requires_grad_(False)
-    return TorchRunner(module, [FileTensor(built.input_name, "FP32", built.input_shape)], module.state_dict, device)
+    inputs = [FileTensor(built.input_name, "FP32", built.input_shape)]
+    return accelerated(module, inputs, module.state_dict, device, manifest.acceleration)
 
 
 def _check_weights(module: nn.Module, weights: dict[str, torch.Tensor], architecture: str) -> None:

@@ -92,9 +92,13 @@ class Loaded(msgspec.Struct, tag=True, array_like=True):
 
     Attributes:
         seconds: that the load and the warm-up took.
+        device: what it runs on, ``cpu`` or the name of a GPU.
+        gpu_bytes: of the GPU's memory that the process holds.
     """
 
     seconds: float
+    device: Annotated[str, msgspec.Meta(max_length=100)] = "cpu"
+    gpu_bytes: int = 0
 
 
 class Ran(msgspec.Struct, tag=True, array_like=True):
@@ -116,12 +120,14 @@ class Failed(msgspec.Struct, tag=True, array_like=True):
         kind: the name of the exception's type.
         status: of a ``PenstockError``; 0 if it was another exception.
         out_of_memory: the process may not take as much memory as this needs.
+        of_gpu: it is the GPU's memory.
     """
 
     kind: Text
     text: Text
     status: int = 0
     out_of_memory: bool = False
+    of_gpu: bool = False
 
 
 FromServer = Run | Room

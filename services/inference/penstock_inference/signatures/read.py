@@ -45,3 +45,7 @@ def read_signature(path: Path, format_: Format, given: list[FoundInput]) -> File
             from penstock_inference.signatures import trees
 
             return trees.read_xgboost(path)
+        case Format.CTRANSLATE2:
+            from penstock_inference.signatures import ctranslate2
+
+            return ctranslate2.read(path)

@@ -61,6 +61,8 @@ class HostedVersion:
         """Become READY."""
         self._process, self._engine = process, engine
         self.metrics.follow_process(process.resident_bytes)
+        if process.gpu_bytes:
+            self.metrics.show_gpu(process.device, process.gpu_bytes)
         self.state, self.reason = State.READY, ""
         engine.run_on(process)
         self.settled.set()

@@ -94,6 +94,19 @@ def claim(inputs: Arrays) -> None:
     loop(inputs)
 
 
+def fill_gpu(inputs: Arrays) -> None:
+    """Fail as PyTorch does if the GPU is full."""
+    raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+class AcceleratorError(RuntimeError):
+    """PyTorch's, of the same name: the GPU cannot be used by this process any more."""
+
+
+def lose_gpu(inputs: Arrays) -> None:
+    raise AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+
 class Odd:
     def __init__(self, turn: Callable[[Arrays], None] | None) -> None:
         self._turn = turn
@@ -205,7 +218,7 @@ def _succeeds(attempt: Callable[[], object]) -> bool:
     return True
 
 
-TURNS = (loop, hold, crash, leave, allocate, map_shared, bad_row, impostor, fail, babble, claim)
+TURNS = (loop, hold, crash, leave, allocate, map_shared, bad_row, impostor, fail, babble, claim, fill_gpu, lose_gpu)
 
 
 def load(manifest: Manifest, folder: Path, threads: int) -> Any:
@@ -218,6 +231,8 @@ def load(manifest: Manifest, folder: Path, threads: int) -> Any:
         loop({})
     if name == "oom-load":
         allocate({})
+    if name == "gpu-full-load":
+        fill_gpu({})
     special: dict[str, Callable[[], Any]] = {"widen": Widen, "reverse": Reverse, "look": lambda: Look(folder)}
     if name in special:
         return special[name]()
