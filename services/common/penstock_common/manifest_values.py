@@ -19,6 +19,9 @@ from penstock_common.tensors import LARGEST_FLOATS
 #: Bytes of an image or a sound whose field has no ``max_length``.
 MAX_FILE_BYTES = 10_000_000
 
+#: Formats whose models can stream.
+STREAMING_FORMATS = (Format.PYTHON, Format.TRANSFORMERS)
+
 
 def check_manifest_values(manifest: Manifest) -> None:
     """Check what a reader of the manifest takes for granted: bounds, steps, labels, defaults and examples.
@@ -42,6 +45,10 @@ def _check_manifest(manifest: Manifest) -> None:
             check_value(field, field.constant, f"{where}.constant")
     check_shapes(manifest)
     check_architecture(manifest)
+    if manifest.stream and manifest.format not in STREAMING_FORMATS:
+        raise ValueError(
+            f"stream: a {manifest.format} file answers at once; {' and '.join(STREAMING_FORMATS)} can stream"
+        )
     model_tensors(manifest)  # refuses a step, a parameter or a field that does not fit the others
     sources = [field.source for field in manifest.inputs if field.source]
     if len(set(sources)) != len(sources):

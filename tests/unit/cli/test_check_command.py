@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from penstock_cli import inference_programs
 from penstock_cli.__main__ import app
 from penstock_cli.commands import models
-from penstock_common.check_report import BatchTime, CheckReport
+from penstock_common.check_report import BatchTime, CheckReport, StreamTime
 
 GOOD = CheckReport(True, "", "onnx", 5 * 2**20, 0.25, 2**28, 2, [BatchTime(1, 2.0, 500.0)], 1, ["Add examples."])
 BAD = CheckReport(False, "Output 'y' has another shape.")
@@ -74,6 +74,15 @@ def test_a_zip_is_checked_and_pushed_as_its_folder(
     done = penstock("push", "spam", str(path))
     assert done.exit_code == 1 and f"would not serve {path}" in done.stderr
     assert seen == ["format: onnx"] * 3
+
+
+def test_streams_are_shown_instead_of_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each example of a model that streams."""
+    report(monkeypatch, CheckReport(True, format="python", streams=[StreamTime(30, 12.5, 240.0)]))
+    shown = penstock("check", str(tmp_path)).stdout
+    for text in ("first chunk ms", "12.50", "240.0", "30"):
+        assert text in shown
+    assert "rows/s" not in shown
 
 
 @pytest.mark.parametrize("found", [GOOD, BAD])
