@@ -83,7 +83,7 @@ def draft_manifest(
     batching = Batching(1) if signature.rows == 1 else Batching(signature.best_rows or Batching().max_batch_size)
     if signature.rows == 1:
         notes["batching"] = [
-            "The file takes one row at a time; if its first dimension is fixed, an export in which it varies could batch."
+            "The file takes one row at a time; if its export fixes that, one with a first dimension that varies could batch."
         ]
     try:
         manifest = Manifest(

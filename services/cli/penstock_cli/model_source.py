@@ -1,4 +1,4 @@
-"""Where a model comes from: a file, a folder, or Hugging Face's hub. Puts its files into an artifact's folder."""
+"""Where a model comes from: a file, a folder, a .zip of these, or Hugging Face's hub. Puts its files into an artifact's folder."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from penstock_cli.archive import unpack
 from penstock_common.errors import PenstockError
 from penstock_common.file_kinds import CTRANSLATE2, KERAS, SAFETENSORS, SAVED_MODEL, TF_LITE, FileKind, file_kind
 from penstock_common.manifest import MANIFEST_FILE, Format
@@ -53,16 +55,26 @@ def place(source: str, folder: Path) -> Placed:
             404, "no-such-file", f"{path} does not exist; for a model of Hugging Face write hf:ORG/NAME."
         )
     kind = file_kind(path)
-    if kind is not None and kind.format is None:
+    if kind is None and path.suffix.lower() == ".zip" and path.is_file():
+        return _place_archive(path, folder)
+    if kind is SAFETENSORS or (kind is not None and kind.format is None):
         return _convert(path, kind, folder)
     return _place_folder(path, kind, folder) if path.is_dir() else _place_file(path, kind, folder)
 
 
+def _place_archive(path: Path, folder: Path) -> Placed:
+    """Place what is in a ``.zip``: a lone file, or its folder."""
+    with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
+        inside = unpack(path, Path(temporary))
+        if (inside / MANIFEST_FILE).exists():
+            raise _is_artifact(path)
+        files = list(inside.iterdir())
+        return place(str(files[0] if len(files) == 1 else inside), folder)
+
+
 def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
     if (path / MANIFEST_FILE).exists():
-        raise _unsupported(
-            f"{path} has a {MANIFEST_FILE}, so it is an artifact already; try it with penstock check {path}"
-        )
+        raise _is_artifact(path)
     if kind is CTRANSLATE2 or (path / "config.json").exists():
         shutil.copytree(path, folder / _FOLDER, ignore=shutil.ignore_patterns(".*"))
         return Placed(_format_of_folder(folder / _FOLDER), _FOLDER)
@@ -145,6 +157,12 @@ def _fetch(source: str, folder: Path) -> Placed:
         ) from None
     shutil.rmtree(folder / _FOLDER / ".cache", ignore_errors=True)
     return Placed(_format_of_folder(folder / _FOLDER), _FOLDER)
+
+
+def _is_artifact(path: Path) -> PenstockError:
+    return _unsupported(
+        f"{path} has a {MANIFEST_FILE}, so it is an artifact already; try it with penstock check {path}"
+    )
 
 
 def _unsupported(text: str) -> PenstockError:

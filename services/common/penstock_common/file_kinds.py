@@ -50,7 +50,9 @@ AOT_PACKAGE = FileKind(
 )
 SAFETENSORS = FileKind(
     "safetensors: weights without the program",
-    remedy="Load them into their module and save that with torch.export.save",
+    Format.SAFETENSORS,
+    remedy="Load them into their module and save that with torch.export.save; or, if it is one of Penstock's "
+    "architectures, set `format: safetensors` and name it",
 )
 KERAS = FileKind("a Keras model", remedy=f"{_TO_ONNX}: save it with `model.export(folder)` first")
 TF_LITE = FileKind("a TensorFlow Lite model", remedy=f"{_TO_ONNX} --tflite")

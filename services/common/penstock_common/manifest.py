@@ -47,6 +47,7 @@ class Format(StrEnum):
     TORCHSCRIPT = "torchscript"  # .pt
     ONNX = "onnx"  # .onnx
     TRANSFORMERS = "transformers"  # a folder of Hugging Face
+    SAFETENSORS = "safetensors"  # weights, for an architecture that the manifest names
     SKOPS = "skops"  # a model of scikit-learn, .skops
     LIGHTGBM = "lightgbm"  # its own text format
     XGBOOST = "xgboost"  # its own .json or .ubj
@@ -158,6 +159,13 @@ class Postprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     output: str = ""
 
 
+class Architecture(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What a file of weights is for, by name, with its parameters; the inference service has the code."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
 class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """``max_batch_size`` rows at most reach the model in one call; 1 for a model that cannot batch."""
 
@@ -178,6 +186,28 @@ class Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     compute_type: str | None = None  # of CTranslate2: int8, float32, …
 
 
+class Precision(StrEnum):
+    """The floats in which matrices are multiplied."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"  # on a GPU; a CPU keeps to float32, with which it is faster
+
+
+class Acceleration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a pod runs a model faster at the price of precision or memory; the last three are for GPUs only."""
+
+    dtype: Precision = Precision.FLOAT32
+    batch_sizes: list[Annotated[int, msgspec.Meta(ge=1, le=4096)]] = []  # a batch is filled up to the next of these
+    cuda_graphs: bool = False  # batches of these sizes are recorded once and replayed
+    gpu_memory_mb: Annotated[int, msgspec.Meta(ge=1)] | None = None  # that the model may take
+
+    @property
+    def in_half_precision(self) -> bool:
+        """Whether answers are as exact as half precision, though they are float32."""
+        return self.dtype is not Precision.FLOAT32
+
+
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """``model.yaml``."""
 
@@ -191,17 +221,25 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     postprocess: str | Postprocess | list[str | Postprocess] | None = None
     top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None  # how many probabilities /v1 answers
     batch: bool = True  # false: tensors are exactly `shape`, and a request is a run of its own
+    stream: bool = False  # true: a request is one row, answered with a stream of chunks, each a row of the outputs
     deterministic: bool = True  # false for a model that draws random numbers on purpose
     batching: Batching = msgspec.field(default_factory=Batching)
+    acceleration: Acceleration = Acceleration()
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs
     schema_version: int = 1
+    architecture: Architecture | None = None
     parameters: Parameters | None = None  # of a folder of Hugging Face or of CTranslate2
 
     def __post_init__(self) -> None:
-        if not self.batch:
+        if not self.batch or self.stream:
             if self.batching.max_batch_size not in (1, Batching().max_batch_size):
-                raise ValueError("batching: the model has no batch (batch: false); leave out max_batch_size")
+                why = (
+                    "the model has no batch (batch: false)"
+                    if not self.batch
+                    else "each stream is one row (stream: true)"
+                )
+                raise ValueError(f"batching: {why}; leave out max_batch_size")
             self.batching = Batching(1)
         names = [field.name for field in self.inputs]
         if len(set(names)) != len(names):

@@ -7,15 +7,20 @@ import binascii
 import sys
 from typing import Any
 
+from penstock_common.architectures import check_architecture
 from penstock_common.audio_format import AUDIO_FORMATS, audio_format
 from penstock_common.dimensions import check_elements, check_named_sizes
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Task, bad_manifest
+from penstock_common.manifest_acceleration import check_acceleration
 from penstock_common.manifest_shapes import check_shapes, shape_of
 from penstock_common.postprocessing.steps import Postprocessing
 from penstock_common.preprocessing.steps import STEPS, model_tensors
 
 #: Bytes of an image or a sound whose field has no ``max_length``.
 MAX_FILE_BYTES = 10_000_000
+
+#: Formats whose models can stream.
+STREAMING_FORMATS = (Format.PYTHON, Format.TRANSFORMERS)
 
 #: The largest finite value of each float datatype (IEEE 754).
 _LARGEST_FLOATS = {"FP16": 65504.0, "FP32": (2 - 2.0**-23) * 2.0**127, "FP64": sys.float_info.max}
@@ -42,6 +47,11 @@ def _check_manifest(manifest: Manifest) -> None:
         if field.constant is not None:
             check_value(field, field.constant, f"{where}.constant")
     check_shapes(manifest)
+    check_architecture(manifest)
+    if manifest.stream and manifest.format not in STREAMING_FORMATS:
+        raise ValueError(
+            f"stream: a {manifest.format} file answers at once; {' and '.join(STREAMING_FORMATS)} can stream"
+        )
     model_tensors(manifest)  # refuses a step, a parameter or a field that does not fit the others
     sources = [field.source for field in manifest.inputs if field.source]
     if len(set(sources)) != len(sources):
@@ -51,6 +61,7 @@ def _check_manifest(manifest: Manifest) -> None:
         raise ValueError(f"outputs: names must differ, got {outputs}")
     _check_labels(manifest)
     _check_strings(manifest, Postprocessing(manifest).made_outputs())
+    check_acceleration(manifest)
     if not manifest.deterministic and manifest.batching.max_batch_size != 1:
         raise ValueError(
             "deterministic: whether rows mix cannot be tried with a model that is random; set batching: {max_batch_size: 1}"
@@ -101,7 +112,7 @@ def _check_labels(manifest: Manifest) -> None:
 
 def _check_strings(manifest: Manifest, made: set[str]) -> None:
     """PyTorch has no tensors of strings, and XGBoost takes only numbers."""
-    if manifest.format not in (Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.XGBOOST):
+    if manifest.format not in (Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.SAFETENSORS, Format.XGBOOST):
         return
     for tensor in model_tensors(manifest):
         if tensor.datatype == "BYTES":

@@ -17,6 +17,7 @@ from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_follow import follow
 from penstock_common.telemetry import configure_tracing
 from penstock_inference.health import HealthBoard
+from penstock_inference.runners.cpus import operator_threads
 from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.landlock import landlock_version
 from penstock_inference.servicer import Servicer
@@ -65,7 +66,7 @@ async def serve(settings: InferenceSettings) -> None:
             cache,
             forker,
             LoadGate(settings.parallel_loads, settings.model_memory_bytes),
-            threads=settings.threads,
+            threads=operator_threads(settings.threads),
             max_queue_rows=settings.max_queue_rows,
             max_queue_bytes=settings.max_queue_bytes,
             allow_code=settings.allow_code,

@@ -15,6 +15,8 @@ from penstock_common.registry_models import FileRef
 from penstock_registry.blobs import Blobs
 
 _MAX_PATH = 512  # characters
+#: Of the formats whose `file` is a folder, one that such a folder always has.
+_FILE_IN_FOLDER = {Format.TRANSFORMERS: "config.json", Format.CTRANSLATE2: "model.bin"}
 
 
 async def checked_manifest(
@@ -44,7 +46,8 @@ async def checked_manifest(
     # Megabytes of YAML take seconds, so it is not done on the event loop.
     manifest = await asyncio.to_thread(parse_manifest, await blobs.read(file))
     check_manifest_values(manifest)
-    needed = f"{manifest.file}/config.json" if manifest.format is Format.TRANSFORMERS else manifest.file
+    inside = _FILE_IN_FOLDER.get(manifest.format)
+    needed = f"{manifest.file}/{inside}" if inside else manifest.file
     if posixpath.normpath(needed) not in by_path:
         raise bad_manifest(f"file: {needed!r} is not among the files; upload it too, or correct the name.")
     for path in [*files_of_step(manifest), *Postprocessing(manifest).files()]:

@@ -103,6 +103,17 @@ def test_a_default_that_fits_its_field_is_accepted(field: dict[str, Any], value:
         ({"outputs": [{"name": "y", "datatype": "FP32"}] * 2}, "outputs"),
         ({"outputs": [{"name": "y", "datatype": "FP32", "shape": [0]}]}, "outputs.y.shape"),
         ({"postprocess": "relu"}, "postprocess"),
+        ({"format": "safetensors"}, "architecture: a safetensors file has only weights; name one of mlp, "),
+        ({"architecture": {"name": "mlp"}}, "architecture: the file of onnx has its own; leave it out"),
+        ({"format": "safetensors", "architecture": {"name": "vgg"}}, "architecture.name: 'vgg' is none of mlp, "),
+        (
+            {"format": "safetensors", "architecture": {"name": "resnet18", "params": {"depth": 1}}},
+            "architecture.params.depth: resnet18 has no such parameter; it has classes",
+        ),
+        (
+            {"format": "safetensors", "architecture": {"name": "mlp", "params": {"sizes": [4]}}},
+            "architecture.params of mlp: Expected `array` of length >= 2",
+        ),
         ({"postprocess": "softmax"}, "outputs.y.shape: postprocess softmax needs an axis"),
         ({"postprocess": "labels"}, "outputs.y.datatype: postprocess labels gives BYTES"),
         ({"postprocess": "argmax"}, "outputs.y.datatype: postprocess argmax gives INT64"),
@@ -252,7 +263,7 @@ def test_parameters_are_those_of_a_folder_of_hugging_face() -> None:
     check(text({"kind": "text", "datatype": "BYTES"}, **folder, parameters={"threshold": 0.7, "max_tokens": 100}))
     assert "`beams`" in refusal(text(**folder, parameters={"beams": 4}))
     assert "$.parameters.threshold" in refusal(text(**folder, parameters={"threshold": 2}))
-    assert "parameters: only the formats transformers and ctranslate2 have them, not onnx" in refusal(
+    assert "only the formats transformers and ctranslate2 have them, not onnx" in refusal(
         text(parameters={"max_tokens": 100})
     )
 

@@ -58,6 +58,13 @@ def test_a_list_has_a_step_for_each_of_several_outputs() -> None:
             "postprocess.params.axis: softmax has no such parameter; it has none",
         ),
         ({"name": "softmax", "output": "z"}, "postprocess.output: 'z' is not an output; there are animal, colour"),
+        ({"name": "ctc"}, "postprocess.params of ctc: needs either `characters` or `file`"),
+        ({"name": "ctc", "params": {"characters": "ab"}}, "outputs.animal: postprocess ctc gives a text, BYTES []"),
+        (
+            {"name": "boxes", "params": {"iou": 0.5}},
+            "postprocess.params.iou: boxes has no such parameter; it has format, ",
+        ),
+        ({"name": "boxes", "params": {"overlap": 1.5}}, "postprocess.params of boxes: Expected `float` <= 1.0"),
         (["softmax", "sigmoid"], "postprocess.1: output 'animal' is given twice"),
         (
             ["softmax", {"name": "softmax", "output": "colour"}],

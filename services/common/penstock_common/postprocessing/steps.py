@@ -11,12 +11,22 @@ from numpy.typing import NDArray
 
 from penstock_common.manifest import Manifest, Output, Postprocess, bad_manifest
 from penstock_common.postprocessing.best_class import ARGMAX, LABELS
+from penstock_common.postprocessing.boxes import BOXES
+from penstock_common.postprocessing.ctc import CTC
 from penstock_common.postprocessing.probabilities import SIGMOID, SOFTMAX
 from penstock_common.postprocessing.step import Batch, Step
 from penstock_common.postprocessing.wav import WAV
 from penstock_common.step_params import read_params
 
-STEPS: dict[str, Step[Any]] = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "argmax": ARGMAX, "labels": LABELS, "wav": WAV}
+STEPS: dict[str, Step[Any]] = {
+    "softmax": SOFTMAX,
+    "sigmoid": SIGMOID,
+    "argmax": ARGMAX,
+    "labels": LABELS,
+    "ctc": CTC,
+    "boxes": BOXES,
+    "wav": WAV,
+}
 
 _NO_FOLDER = Path()
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 import transformers
 
 from penstock_common.manifest import Manifest
 from penstock_inference.runners.hugging_face import TEXT_TO_TEXT, WHISPER, architecture_of, head_of, not_served
 from penstock_inference.runners.runner import Runner
-from penstock_inference.runners.torch_runner import set_up_torch
+from penstock_inference.runners.torch_device import OnDevice, TorchDevice
 from penstock_inference.runners.transformers_heads import ctc, images, text_to_text, texts, whisper
 
 
@@ -21,9 +22,14 @@ def load(path: Path, manifest: Manifest, threads: int) -> Runner:
     """Load a folder that ``save_pretrained`` wrote.
 
     Raises:
+        GpuMemoryError: the GPU has no room for it.
         ModelMismatchError: its architecture has a head that is not served, or its labels are not the manifest's.
     """
-    device = set_up_torch(threads)
+    device = TorchDevice(manifest, path, threads)
+    return OnDevice(device, _loaded(path, manifest, device.device))
+
+
+def _loaded(path: Path, manifest: Manifest, device: torch.device) -> Runner:
     config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     architecture = architecture_of(config.architectures)
     match head_of(architecture):

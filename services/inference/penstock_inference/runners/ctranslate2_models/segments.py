@@ -38,6 +38,8 @@ def read_segments(tokens: Sequence[int], first_timestamp: int, seconds: float) -
         tokens: numbers; times are those from ``first_timestamp`` on.
         seconds: of the window that have sound.
     """
+    if all(token >= first_timestamp for token in tokens):
+        return [], seconds
     is_time = [token >= first_timestamp for token in tokens]
     ends_once = is_time[-2:] == [False, True]
     borders = [i for i in range(1, len(tokens)) if is_time[i] and is_time[i - 1]]

@@ -66,11 +66,16 @@ class _Pieces:
         self._source = sentencepiece.SentencePieceProcessor(model_file=str(source))
         self._target = sentencepiece.SentencePieceProcessor(model_file=str(target))
         self._end = end
+        no_text = [i for i in range(self._target.get_piece_size()) if _is_no_text(self._target, i)]
+        self._no_text = {end, *[self._target.id_to_piece(i) for i in no_text]}
 
     def encode(self, text: str, *, whole: bool) -> list[str]:
         pieces: list[str] = self._source.encode(text, out_type=str)
         return [*pieces, self._end] if whole else pieces
 
     def decode(self, tokens: list[str]) -> str:
-        no_text = {self._end, *(self._target.id_to_piece(i) for i in range(3) if self._target.is_control(i))}
-        return str(self._target.decode_pieces([token for token in tokens if token not in no_text]))
+        return str(self._target.decode_pieces([token for token in tokens if token not in self._no_text]))
+
+
+def _is_no_text(model: sentencepiece.SentencePieceProcessor, number: int) -> bool:
+    return bool(model.is_control(number) or model.is_unknown(number))
