@@ -61,6 +61,7 @@ def draft_manifest(
         signature: has all inputs and outputs.
         task: None for what the signature suggests.
         labels: empty for those of the file.
+        examples: empty for those of the signature, if it has any.
 
     Raises:
         PenstockError: 422 ``bad-manifest`` if what was given does not fit the file.
@@ -79,7 +80,7 @@ def draft_manifest(
         _suggest_classes(outputs[main], notes)
     if signature.numbered and labels == signature.labels and task is Task.CLASSIFICATION:
         notes["labels"] = ["The file has only the numbers of the classes; these may have names."]
-    batching = Batching(1) if signature.rows == 1 else Batching()
+    batching = Batching(1) if signature.rows == 1 else Batching(signature.best_rows or Batching().max_batch_size)
     if signature.rows == 1:
         notes["batching"] = [
             "The file takes one row at a time; if its export fixes that, one with a first dimension that varies could batch."
@@ -95,7 +96,7 @@ def draft_manifest(
             postprocess=postprocess,
             batching=batching,
             description=signature.description,
-            examples=examples,
+            examples=examples or signature.examples,
         )
     except ValueError as err:
         raise bad_manifest(str(err)) from None
@@ -186,6 +187,7 @@ def _input(found: FoundInput, name: str, notes: dict[str, list[str]]) -> Field:
         shape=[*shape] if kind is FieldKind.TENSOR else [],
         max_length=max_length,
         categories=found.categories,
+        required=found.required,
         source=found.name if found.name not in (None, name) else "",
     )
 

@@ -109,4 +109,14 @@ def test_one_row_at_a_time_is_not_batched() -> None:
     """The comment says how it could be."""
     drafted = draft(FileSignature([FEATURES], [FoundOutput("y", "FP32", [2])], rows=1))
     assert drafted.manifest.batching.max_batch_size == 1
-    assert "first dimension that varies" in drafted.text()
+    assert "an export in which it varies could batch" in drafted.text()
+
+
+def test_what_a_signature_shows_is_in_the_manifest() -> None:
+    """Inputs that may be absent, rows of a batch that pay, and examples, unless others are given."""
+    inputs = [FoundInput("text", "BYTES", []), FoundInput("language", "BYTES", [], required=False)]
+    signature = FileSignature(inputs, [FoundOutput("out", "BYTES", [])], best_rows=8, examples=[{"text": "a"}])
+    manifest = draft(signature).manifest
+    assert [field.required for field in manifest.inputs] == [True, False]
+    assert (manifest.batching.max_batch_size, manifest.examples) == (8, [{"text": "a"}])
+    assert draft(signature, examples=[{"text": "b"}]).manifest.examples == [{"text": "b"}]

@@ -7,14 +7,24 @@ from typing import Any
 
 from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
 from penstock_common.manifest import FieldKind, Task
-from penstock_inference.runners.hugging_face import architecture_of, head_of, not_served, read_json
+from penstock_inference.runners.hugging_face import (
+    TEXT_TO_TEXT,
+    WHISPER,
+    architecture_of,
+    head_of,
+    not_served,
+    read_json,
+)
 from penstock_inference.runners.runner import ModelMismatchError
+from penstock_inference.signatures.hugging_face_translators import text_to_text
 
 #: Characters of a token, generously: longer texts would only be cut.
 _CHARACTERS_OF_A_TOKEN = 8
 #: Tokenizers without a limit say this or more.
 _NO_LIMIT = 1_000_000
 _DEFAULT_TOKENS = 512
+#: Names that are listed in a description.
+_LISTED = 10
 
 
 def read(path: Path) -> FileSignature:
@@ -39,6 +49,14 @@ def read(path: Path) -> FileSignature:
             return _classifier(config, text, description)
         case "ImageClassification":
             return _classifier(config, FoundInput("image", "BYTES", [], FieldKind.IMAGE), description)
+        case "ObjectDetection":
+            return _object_finder(config, description)
+        case "CTC":
+            return _speech(["text", "segments"], [], description)
+        case "ConditionalGeneration" if config.get("model_type") == WHISPER:
+            return _whisper(path, description)
+        case "ConditionalGeneration" if config.get("model_type") in TEXT_TO_TEXT:
+            return text_to_text(path, config, text, description)
         case "TokenClassification":
             entities = FoundOutput("entities", "BYTES", [])
             return FileSignature([text], [entities], task=Task.TENSOR, description=description)
@@ -46,6 +64,32 @@ def read(path: Path) -> FileSignature:
             vector = FoundOutput("embedding", "FP32", [_width(config)])
             return FileSignature([text], [vector], task=Task.TENSOR, description=description)
     raise not_served(architecture)
+
+
+def _object_finder(config: dict[str, Any], description: str) -> FileSignature:
+    names = list(dict.fromkeys((config.get("id2label") or {}).values()))
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return FileSignature(
+        [FoundInput("image", "BYTES", [], FieldKind.IMAGE)],
+        [FoundOutput("boxes", "BYTES", [])],
+        task=Task.TENSOR,
+        description=f"{description}, which finds {', '.join(names[:_LISTED])}{more}" if names else description,
+        best_rows=1,
+    )
+
+
+def _whisper(path: Path, description: str) -> FileSignature:
+    language = FoundInput("language", "BYTES", [], FieldKind.TEXT, max_length=20, required=False)
+    language.note = "language is heard if a row does not name it"
+    several = read_json(path / "generation_config.json").get("is_multilingual", True)
+    return _speech(["text", "segments", "language"], [language] if several else [], description)
+
+
+def _speech(outputs: list[str], inputs: list[FoundInput], description: str) -> FileSignature:
+    sound = FoundInput("audio", "BYTES", [], FieldKind.AUDIO)
+    sound.note = "sounds of 60 seconds are allowed; max_seconds says otherwise"
+    given = [FoundOutput(name, "BYTES", []) for name in outputs]
+    return FileSignature([sound, *inputs], given, task=Task.TENSOR, description=description, best_rows=8)
 
 
 def _classifier(config: dict[str, Any], taken: FoundInput, description: str) -> FileSignature:

@@ -197,8 +197,8 @@ def test_a_hugging_face_folder_without_a_head_gives_embeddings(tmp_path: Path) -
 
 def test_a_hugging_face_folder_that_cannot_be_served_is_named(tmp_path: Path) -> None:
     """A head that is not served, and weights that are pickles."""
-    folder(tmp_path, architectures=["BartForConditionalGeneration"])
-    with pytest.raises(ModelMismatchError, match="BartForConditionalGeneration is not served"):
+    folder(tmp_path, architectures=["LlavaForConditionalGeneration"], model_type="llava")
+    with pytest.raises(ModelMismatchError, match="LlavaForConditionalGeneration is not served"):
         read_signature(tmp_path, Format.TRANSFORMERS, [])
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelMismatchError, match="save_pretrained"):
