@@ -189,6 +189,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     postprocess: str | Postprocess | list[str | Postprocess] | None = None
     top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None  # how many probabilities /v1 answers
     batch: bool = True  # false: tensors are exactly `shape`, and a request is a run of its own
+    stream: bool = False  # true: a request is one row, answered with a stream of chunks, each a row of the outputs
     deterministic: bool = True  # false for a model that draws random numbers on purpose
     batching: Batching = msgspec.field(default_factory=Batching)
     description: str = ""
@@ -197,9 +198,14 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     parameters: Parameters | None = None  # of a folder of Hugging Face or of CTranslate2
 
     def __post_init__(self) -> None:
-        if not self.batch:
+        if not self.batch or self.stream:
             if self.batching.max_batch_size not in (1, Batching().max_batch_size):
-                raise ValueError("batching: the model has no batch (batch: false); leave out max_batch_size")
+                why = (
+                    "the model has no batch (batch: false)"
+                    if not self.batch
+                    else "each stream is one row (stream: true)"
+                )
+                raise ValueError(f"batching: {why}; leave out max_batch_size")
             self.batching = Batching(1)
         names = [field.name for field in self.inputs]
         if len(set(names)) != len(names):

@@ -17,6 +17,9 @@ from penstock_common.preprocessing.steps import STEPS, model_tensors
 #: Bytes of an image or a sound whose field has no ``max_length``.
 MAX_FILE_BYTES = 10_000_000
 
+#: Formats whose models can stream.
+STREAMING_FORMATS = (Format.PYTHON, Format.TRANSFORMERS)
+
 #: The largest finite value of each float datatype (IEEE 754).
 _LARGEST_FLOATS = {"FP16": 65504.0, "FP32": (2 - 2.0**-23) * 2.0**127, "FP64": sys.float_info.max}
 
@@ -42,6 +45,10 @@ def _check_manifest(manifest: Manifest) -> None:
         if field.constant is not None:
             check_value(field, field.constant, f"{where}.constant")
     check_shapes(manifest)
+    if manifest.stream and manifest.format not in STREAMING_FORMATS:
+        raise ValueError(
+            f"stream: a {manifest.format} file answers at once; {' and '.join(STREAMING_FORMATS)} can stream"
+        )
     model_tensors(manifest)  # refuses a step, a parameter or a field that does not fit the others
     sources = [field.source for field in manifest.inputs if field.source]
     if len(set(sources)) != len(sources):

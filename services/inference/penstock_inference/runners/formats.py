@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from penstock_common.manifest import Format, Manifest
-from penstock_inference.runners.runner import Runner
+from penstock_inference.runners.runner import ModelMismatchError, Runner, StreamingRunner
 
 #: Formats that run code of whoever made the model.
 CODE_FORMATS = frozenset({Format.JOBLIB, Format.PYTHON})
@@ -126,3 +126,18 @@ def import_format(format_: Format) -> Callable[[Path, Manifest, int], Runner]:
             from penstock_inference.runners import python
 
             return python.load
+
+
+def import_streaming_format(format_: Format) -> Callable[[Path, Manifest, int], StreamingRunner]:
+    """Do the same for a model that streams; return the ``load_streaming(path, manifest, threads)`` of its format.
+
+    Raises:
+        ModelMismatchError: models of the format answer at once.
+    """
+    match format_:
+        case Format.PYTHON:
+            from penstock_inference.runners import python
+
+            return python.load_streaming
+        case _:
+            raise ModelMismatchError(f"Models of the format {format_} answer at once; leave stream: true out.")

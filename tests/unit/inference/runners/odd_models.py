@@ -86,7 +86,7 @@ def babble(inputs: Arrays) -> None:
 
 def claim(inputs: Arrays) -> None:
     """Say that the outputs are where they cannot be."""
-    from penstock_inference.runners.child import _encode
+    from penstock_inference.runners.server_connection import _encode
     from penstock_inference.runners.shared_tensors import Place
     from penstock_inference.runners.wire import Ran
 

@@ -1,0 +1,25 @@
+"""An exception of a model, as its process reports it."""
+
+from __future__ import annotations
+
+import contextlib
+
+from penstock_common.errors import PenstockError
+from penstock_inference.runners.wire import MAX_TEXT, Failed
+
+#: How the frameworks, their allocators and C++ say that memory is short.
+_SHORT_OF_MEMORY = ("allocate memory", "bad_alloc", "failed to allocate", "out of memory", "error code 12")
+
+
+def failure_of(err: Exception) -> Failed:
+    """Return the report of an exception, its text cut."""
+    text = ""
+    with contextlib.suppress(Exception):  # it may be the model's own exception
+        text = str(err)
+    lowered = text.lower()
+    return Failed(
+        type(err).__name__[:100],
+        text[:MAX_TEXT],
+        err.status if isinstance(err, PenstockError) else 0,
+        isinstance(err, MemoryError) or any(sign in lowered for sign in _SHORT_OF_MEMORY),
+    )
