@@ -69,7 +69,7 @@ def _serve(server: ServerConnection, model: Model, progress: Progress, load_seco
         server.send(Loaded(load_seconds, model.most_streams))
         StreamLoop(server, model, progress).serve()
     server.send(Loaded(load_seconds))
-    BatchLoop(server, model).serve()
+    BatchLoop(server, model, progress).serve()
 
 
 def _leave_parent(parent: int, connection: int, order: int, beats: int) -> None:
