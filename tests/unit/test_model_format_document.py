@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import ctranslate2
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,6 +67,16 @@ def sentiment(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -
     return [torch.softmax(names["model"](**tokens).logits, dim=1).numpy()]
 
 
+def written(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    tokenizer = names["tokenizer"]
+    tokens = [tokenizer.convert_ids_to_tokens(tokenizer(text.decode()).input_ids) for text in rows["text"]]
+    results = ctranslate2.Translator("artifact/model").translate_batch(tokens, beam_size=4, max_decoding_length=40)
+    texts = [
+        tokenizer.decode(tokenizer.convert_tokens_to_ids(r.hypotheses[0]), skip_special_tokens=True) for r in results
+    ]
+    return [np.array([text.encode() for text in texts], dtype=object)]
+
+
 def scaled(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
     return [rows["values"] * np.float32(2.5)]
 
@@ -80,6 +91,7 @@ DIRECT: dict[str, Direct] = {
     "LightGBM": progression,
     "XGBoost": species,
     "Hugging Face": sentiment,
+    "CTranslate2": written,
     "Python": scaled,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +44,9 @@ FRAMEWORKS = {
     Format.PYTHON: Framework.PYTHON,
 }
 
+#: Frameworks that an installation may lack, by their module: the name of the extra that brings them is the same.
+_EXTRAS = {Framework.CTRANSLATE2: "ctranslate2"}
+
 #: What a framework imports only when it loads a model; with them in the parent, a process starts sooner.
 _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
     Framework.TRANSFORMERS: (
@@ -62,6 +66,12 @@ _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
         "torch.export._trace",
     ),
 }
+
+
+def missing_extra(framework: Framework) -> str:
+    """Return the name of the extra that this installation needs for a framework; empty if it has all that it needs."""
+    extra = _EXTRAS.get(framework, "")
+    return extra if extra and importlib.util.find_spec(extra) is None else ""
 
 
 def import_framework(framework: Framework) -> None:
