@@ -14,7 +14,7 @@ from penstock_inference.server import _keep_freed_memory
 
 def serve(times):
     for _ in range(times):
-        messages = [bytes(600_000) for _ in range(16)]
+        messages = [b"x" * 600_000 for _ in range(16)]
         del messages
 
 if sys.argv[1] == "kept":
