@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from penstock_common.architectures import ARCHITECTURES
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task, parse_manifest
+from penstock_common.manifest import Acceleration, Field, FieldKind, Format, Manifest, Output, Task, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.postprocessing.steps import STEPS as POSTPROCESSING
 from penstock_common.preprocessing.steps import STEPS as PREPROCESSING
@@ -173,6 +173,7 @@ def first_column(heading: str) -> set[str]:
         ("", set(get_type_hints(Manifest))),
         ("Inputs", {*FieldKind, *get_type_hints(Field)}),
         ("Outputs", {*Task, *get_type_hints(Output)}),
+        ("Acceleration", set(get_type_hints(Acceleration)) - {"compile"}),  # which is always refused
         ("Formats", {*Format, *ARCHITECTURES}),
         ("Pre-processing", set(PREPROCESSING)),
         ("Post-processing", set(POSTPROCESSING)),
