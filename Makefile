@@ -35,8 +35,11 @@ down: ## stop everything
 status: install ## show which parts are running
 	@$(BIN)/penstock status
 
-test: install ## run the unit and integration tests
-	$(BIN)/python -m pytest -q
+# One process has the tests of the shared installation, which wait much; the others have the rest.
+JOBS ?= 2
+
+test: install ## run the unit and integration tests: JOBS=2 processes
+	$(BIN)/python -m pytest -q -n $(JOBS)
 
 abuse: install ## attack a gateway with an innocent client beside it
 	$(BIN)/python -m pytest -q tests/abuse

@@ -6,6 +6,7 @@ runs in a process of its own, because its generated code and ours define the sam
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ import torch
 import tritonclient.http as triton
 from torch import Tensor, nn
 
-from tests.installation import Installation, until
+from tests.installation import Installation
 
 
 class Grid(nn.Module):
@@ -143,7 +144,7 @@ assert (tripled.dtype, tripled.tolist()) == (ml_dtypes.bfloat16, [[1.5, -21], [3
 
 
 @pytest.fixture(scope="module", autouse=True)
-def models(installation: Installation, unlimited_key: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def models(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The models in production."""
     torch.manual_seed(0)
     modules = [
@@ -156,13 +157,7 @@ def models(installation: Installation, unlimited_key: str, tmp_path_factory: pyt
         folder: Path = tmp_path_factory.mktemp(name)
         torch.jit.script(module.eval()).save(folder / "model.pt")
         (folder / "model.yaml").write_text(manifest)
-        installation.penstock("push", name, str(folder))
-        installation.penstock("promote", name, "1")
-        ready = f"{installation.url}/v2/models/{name}/ready"
-        until(
-            lambda url=ready: httpx.get(url, headers={"API-Key": unlimited_key}).status_code == 200,
-            f"{name} to be ready",
-        )
+        asyncio.run(installation.serve(name, folder))
 
 
 def predict(client: httpx.Client, model: str, row: Any) -> Any:
