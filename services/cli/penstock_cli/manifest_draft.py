@@ -94,9 +94,10 @@ def draft_manifest(
             outputs=_outputs(outputs, main, task, labels, postprocess),
             labels=labels if task is Task.CLASSIFICATION else [],
             postprocess=postprocess,
+            stream=task is Task.GENERATION,
             batching=batching,
             description=signature.description,
-            examples=examples,
+            examples=examples or signature.examples,
         )
     except ValueError as err:
         raise bad_manifest(str(err)) from None
@@ -189,6 +190,7 @@ def _input(found: FoundInput, name: str, notes: dict[str, list[str]]) -> Field:
         shape=[*shape] if kind is FieldKind.TENSOR else [],
         max_length=max_length,
         categories=found.categories,
+        required=found.required,
         source=found.name if found.name not in (None, name) else "",
     )
 
@@ -206,7 +208,9 @@ def _outputs(
 ) -> list[Output]:
     """The main output first; without names in the file, position is the source once the order is another."""
     order = [main, *[i for i in range(len(outputs)) if i != main]]
-    first = {Task.CLASSIFICATION: "probabilities", Task.REGRESSION: "prediction", Task.TENSOR: "output"}[task]
+    first = {Task.CLASSIFICATION: "probabilities", Task.REGRESSION: "prediction", Task.TENSOR: "output"}.get(
+        task, "text"
+    )
     names = _unique([_clean(outputs[i].name, first if i == main else "output") for i in order])
     declared = []
     for i, name in zip(order, names, strict=True):

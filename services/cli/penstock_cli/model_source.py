@@ -16,7 +16,7 @@ from penstock_common.manifest import MANIFEST_FILE, Format
 
 HUB = "hf:"
 #: What is fetched from the hub: weights without code, configurations and vocabularies.
-_FROM_HUB = ["*.safetensors", "*.json", "*.txt"]
+_FROM_HUB = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 _FOLDER = "model"
 
 _TF2ONNX_OPTIONS = {KERAS.name: "--keras", SAVED_MODEL.name: "--saved-model", TF_LITE.name: "--tflite"}

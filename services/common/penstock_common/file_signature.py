@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from penstock_common.manifest import FieldKind, Format, Task
@@ -16,6 +18,7 @@ class FoundInput(msgspec.Struct, omit_defaults=True):
         shape: of one row, -1 for a dimension that varies; None if the file does not say.
         kind: what a client sends, if the file shows it.
         note: why this is a guess; empty if it is not.
+        required: false if a request may lack it.
     """
 
     name: str | None = None
@@ -25,6 +28,7 @@ class FoundInput(msgspec.Struct, omit_defaults=True):
     categories: list[str] | None = None
     max_length: int | None = None
     note: str = ""
+    required: bool = True
 
 
 class FoundOutput(msgspec.Struct, omit_defaults=True):
@@ -50,6 +54,7 @@ class FileSignature(msgspec.Struct, omit_defaults=True):
         rows: that it takes at once; -1 for any number.
         labels: of its classes in their order, if it has classes.
         numbered: the labels are only the numbers of the classes: the file does not have their names.
+        examples: rows to try it with; empty if the file suggests none.
         no_run: why a run with zeros gave no answer; empty if it did, or if none was needed.
     """
 
@@ -60,6 +65,7 @@ class FileSignature(msgspec.Struct, omit_defaults=True):
     labels: list[str] = []
     numbered: bool = False
     description: str = ""
+    examples: list[dict[str, Any]] = []
     no_run: str = ""
 
 

@@ -20,11 +20,17 @@ def head_of(architecture: str) -> str:
     return architecture.rpartition("For")[2] if "For" in architecture else ""
 
 
+def generates_text(architecture: str) -> bool:
+    """Return whether an architecture continues a text."""
+    return architecture.endswith(("ForCausalLM", "LMHeadModel"))
+
+
 def not_served(architecture: str) -> ModelMismatchError:
     """The error for a head that is not served, with those that are."""
     return ModelMismatchError(
         f"{architecture} is not served from a folder; the heads that are: ForSequenceClassification, "
-        "ForTokenClassification, ForImageClassification, and none, for embeddings."
+        "ForTokenClassification, ForImageClassification, and none, for embeddings; ForCausalLM with task: generation and "
+        "stream: true."
     )
 
 
