@@ -43,6 +43,8 @@ ROOMS = {
         "signature_program",
         "server",
         "servicer",
+        "stream_call",
+        "calls",
         "health",
         "tracing",
         "infer_response",

@@ -12,6 +12,7 @@ import structlog
 
 from penstock_common.manifest import Format
 from penstock_inference.engine.engine import Engine
+from penstock_inference.engine.streams import StreamEngine
 from penstock_inference.metrics import LOAD_FAILURES, RESTARTS
 from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.formats import CODE_FORMATS
@@ -134,11 +135,12 @@ class VersionLoader:
         )
         return process
 
-    def _engine(self, hosted: HostedVersion) -> Engine:
+    def _engine(self, hosted: HostedVersion) -> Engine | StreamEngine:
         """Return the version's engine, which outlives its processes."""
         if hosted.was_ready:
             return hosted.engine
-        return Engine(
+        kind = StreamEngine if hosted.version.manifest.stream else Engine
+        return kind(
             hosted.version.manifest,
             max_queue_rows=self._max_queue_rows,
             max_queue_bytes=self._max_queue_bytes,

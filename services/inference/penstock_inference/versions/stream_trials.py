@@ -7,13 +7,14 @@ import time
 from penstock_common.manifest import Manifest
 from penstock_inference.engine.message import Arrays
 from penstock_inference.engine.output_checks import check_probabilities
+from penstock_inference.engine.padding import Padding
 from penstock_inference.engine.streaming_model import StreamingModel
 from penstock_inference.runners.runner import ModelMismatchError
 from penstock_inference.versions.trial_rows import other_examples, trial_rows
 
 #: A trial ends after so many chunks, or seconds; a stream may have no end.
-_MOST_CHUNKS = 256
-_MOST_SECONDS = 10.0
+MOST_CHUNKS = 256
+MOST_SECONDS = 10.0
 
 
 def trial_streams(manifest: Manifest) -> list[Arrays]:
@@ -28,10 +29,12 @@ def try_streams(model: StreamingModel) -> None:
     """Try a model; the outputs of all chunks are compared with its manifest.
 
     Raises:
-        ModelMismatchError: no chunk has outputs, or a stream that was closed goes on.
+        ModelMismatchError: no stream may be open, no chunk has outputs, or a stream that was closed goes on.
         PenstockError: 500 ``bad-model-answer`` if outputs do not fit the manifest.
         Exception: whatever the model raises for a row.
     """
+    if model.most_streams < 1:
+        raise ModelMismatchError(f"The model's most_streams is {model.most_streams}; it has to take one at least.")
     rows = trial_streams(model.manifest)
     chunks = sum([_chunks(model, number, row) for number, row in enumerate(rows, 1)])
     if not chunks:
@@ -45,8 +48,8 @@ def try_streams(model: StreamingModel) -> None:
 def _chunks(model: StreamingModel, number: int, row: Arrays) -> int:
     """Run one stream to its end or the bounds of a trial; return how many chunks had outputs."""
     chunks = 0
-    until = time.monotonic() + _MOST_SECONDS
-    model.open(number, row)
+    until = time.monotonic() + MOST_SECONDS
+    model.open(number, _padded(model, row))
     while True:
         for chunk in model.step():
             if chunk.error is not None:
@@ -56,13 +59,14 @@ def _chunks(model: StreamingModel, number: int, row: Arrays) -> int:
                 chunks += 1
             if chunk.last:
                 return chunks
-        if chunks >= _MOST_CHUNKS or time.monotonic() > until:
+        if chunks >= MOST_CHUNKS or time.monotonic() > until:
             model.close(number)
             return chunks
 
 
 def _check_closing(model: StreamingModel, row: Arrays) -> None:
     closed, other = -1, -2
+    row = _padded(model, row)
     model.open(closed, row)
     model.close(closed)
     model.close(closed)
@@ -71,3 +75,7 @@ def _check_closing(model: StreamingModel, row: Arrays) -> None:
         if chunk.stream == closed:
             raise ModelMismatchError("A stream that was closed still gives chunks.")
     model.close(other)
+
+
+def _padded(model: StreamingModel, row: Arrays) -> Arrays:
+    return Padding(model.manifest).pad([row])[0]
