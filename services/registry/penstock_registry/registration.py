@@ -43,7 +43,8 @@ async def checked_manifest(
     # Megabytes of YAML take seconds, so it is not done on the event loop.
     manifest = await asyncio.to_thread(parse_manifest, await blobs.read(file))
     check_manifest_values(manifest)
-    needed = f"{manifest.file}/config.json" if manifest.format is Format.TRANSFORMERS else manifest.file
+    is_folder = manifest.format is Format.TRANSFORMERS and not manifest.file.endswith(".gguf")
+    needed = f"{manifest.file}/config.json" if is_folder else manifest.file
     if posixpath.normpath(needed) not in by_path:
         raise bad_manifest(f"file: {needed!r} is not among the files; upload it too, or correct the name.")
     for path in files_of_step(manifest):
