@@ -14,12 +14,24 @@ import pytest
 import torch
 
 from penstock_common.architectures import ARCHITECTURES
-from penstock_common.manifest import Acceleration, Field, FieldKind, Format, Manifest, Output, Task, parse_manifest
+from penstock_common.manifest import (
+    Acceleration,
+    Field,
+    FieldKind,
+    Format,
+    Generation,
+    Manifest,
+    Output,
+    Task,
+    parse_manifest,
+)
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.postprocessing.steps import STEPS as POSTPROCESSING
 from penstock_common.preprocessing.steps import STEPS as PREPROCESSING
 from penstock_common.preprocessing.steps import preprocess
 from penstock_inference.runners.forker import Forker
+from penstock_inference.runners.generation_request import INPUTS
+from penstock_inference.signatures.text_generation import signature
 from penstock_inference.versions.trial_rows import trial_rows
 from penstock_registry.settings import RegistrySettings
 
@@ -183,6 +195,17 @@ def test_the_tables_list_what_there_is(heading: str, words: set[str]) -> None:
     """Every key, kind, task, format and step, and none that does not exist."""
     headers = {"format", "kind", "task"} if heading else set()
     assert first_column(heading) - headers | (headers & words) == words
+
+
+def test_the_tables_of_text_generation_list_what_there_is() -> None:
+    """Inputs, outputs and options, as `penstock import` writes them; its manifest is accepted."""
+    found = signature(1024, chat=True, description="")
+    assert set(INPUTS) == {tensor.name for tensor in found.inputs}
+    outputs = {tensor.name for tensor in found.outputs or []}
+    assert first_column("Text generation") == {*INPUTS, *outputs, *get_type_hints(Generation)}
+    manifest = re.search(r"## Text generation\n.*?```yaml\n(.*?)```", DOCUMENT, re.S)
+    assert manifest
+    check_manifest_values(parse_manifest(manifest[1]))
 
 
 def test_the_tables_of_parameters_are_those_of_steps_and_architectures() -> None:

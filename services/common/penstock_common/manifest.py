@@ -63,6 +63,7 @@ class Task(StrEnum):
     CLASSIFICATION = "classification"  # first output: probabilities [-1, len(labels)]
     REGRESSION = "regression"  # first output: values [-1]
     TENSOR = "tensor"  # outputs as they are
+    GENERATION = "generation"  # a stream of text; outputs of each chunk as they are
 
 
 class FieldKind(StrEnum):
@@ -210,6 +211,14 @@ class Acceleration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         return self.dtype is not Precision.FLOAT32
 
 
+class Generation(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How much a model that generates text takes on at once."""
+
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 256  # new ones, of a request that does not say
+    max_streams: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16  # that share a step
+    cache_tokens: Annotated[int, msgspec.Meta(ge=16)] | None = None  # of all streams, prompts included
+
+
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """``model.yaml``."""
 
@@ -227,6 +236,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     deterministic: bool = True  # false for a model that draws random numbers on purpose
     batching: Batching = msgspec.field(default_factory=Batching)
     acceleration: Acceleration = Acceleration()
+    generation: Generation | None = None
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs
     schema_version: int = 1

@@ -287,3 +287,37 @@ def test_a_model_that_streams_takes_one_row() -> None:
         check(batches)
     with pytest.raises(PenstockError, match="stream: onnx files answer at once; python and transformers can stream"):
         check(text(stream=True))
+
+
+GENERATION: dict[str, Any] = {
+    "format": "transformers",
+    "task": "generation",
+    "stream": True,
+    "inputs": [{"name": "prompt", "kind": "text", "datatype": "BYTES", "required": False}],
+    "outputs": [{"name": "text", "datatype": "BYTES"}],
+    "examples": [{"prompt": "Hello"}],
+}
+
+
+def test_a_model_that_generates_text_says_how_much_it_takes_on() -> None:
+    """A folder of Hugging Face that streams."""
+    check(text(**GENERATION, generation={"max_tokens": 64, "max_streams": 4, "cache_tokens": 4096}))
+
+
+@pytest.mark.parametrize(
+    ("members", "texts"),
+    [
+        ({"stream": False}, ["task", "stream: true"]),
+        ({"format": "python", "file": "m.py"}, ["task", "transformers"]),
+        ({"batch": False}, ["task", "batch"]),
+        ({"task": "tensor"}, ["task", "task: generation"]),
+        ({"task": "tensor", "stream": False, "generation": {"max_tokens": 8}}, ["generation", "tensor"]),
+        ({"examples": []}, ["examples", "add an example"]),
+        ({"generation": {"max_streams": 0}}, ["generation.max_streams"]),
+        ({"generation": {"cache": 1}}, ["generation", "cache"]),
+    ],
+)
+def test_generation_that_does_not_fit_the_rest_is_refused(members: dict[str, Any], texts: list[str]) -> None:
+    """With the place and the remedy."""
+    detail = refusal(text(**(GENERATION | members)))
+    assert all(part in detail for part in texts), detail

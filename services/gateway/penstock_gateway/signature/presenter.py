@@ -44,6 +44,7 @@ class Presenter:
             Task.CLASSIFICATION: self._classes,
             Task.REGRESSION: self._values,
             Task.TENSOR: self._tensors,
+            Task.GENERATION: self._tensors,
         }
         self._present_rows = by_task[manifest.task]
 

@@ -50,10 +50,12 @@ _EXTRAS = {Framework.CTRANSLATE2: "ctranslate2"}
 #: What a framework imports only when it loads a model; with them in the parent, a process starts sooner.
 _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
     Framework.TRANSFORMERS: (
+        "penstock_inference.runners.text_generation",
         "transformers.models.auto.modeling_auto",
         "transformers.models.auto.tokenization_auto",
         "transformers.models.auto.image_processing_auto",
         "transformers.models.bert.modeling_bert",
+        "transformers.models.llama.modeling_llama",
     ),
     Framework.SCIKIT_LEARN: ("pandas", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline"),
     Framework.LIGHTGBM: ("pandas",),
@@ -142,6 +144,10 @@ def import_streaming_format(format_: Format) -> Callable[[Path, Manifest, int], 
         ModelMismatchError: models of the format answer at once.
     """
     match format_:
+        case Format.TRANSFORMERS:
+            from penstock_inference.runners import text_generation
+
+            return text_generation.load
         case Format.PYTHON:
             from penstock_inference.runners import python
 
