@@ -18,7 +18,6 @@ from penstock_common.manifest import (
     Format,
     Manifest,
     Output,
-    Postprocess,
     Task,
     bad_manifest,
 )
@@ -26,7 +25,7 @@ from penstock_common.manifest_values import check_manifest_values
 from penstock_common.manifest_yaml import dump_plain_yaml
 
 _MAX_LENGTH = 10_000
-_FLOATS = ("FP16", "FP32", "FP64")
+_FLOATS = ("BF16", "FP16", "FP32", "FP64")
 
 
 @dataclass
@@ -62,6 +61,7 @@ def draft_manifest(
         signature: has all inputs and outputs.
         task: None for what the signature suggests.
         labels: empty for those of the file.
+        examples: empty for those of the signature, if it has any.
 
     Raises:
         PenstockError: 422 ``bad-manifest`` if what was given does not fit the file.
@@ -80,10 +80,10 @@ def draft_manifest(
         _suggest_classes(outputs[main], notes)
     if signature.numbered and labels == signature.labels and task is Task.CLASSIFICATION:
         notes["labels"] = ["The file has only the numbers of the classes; these may have names."]
-    batching = Batching(1) if signature.rows == 1 else Batching()
+    batching = Batching(1) if signature.rows == 1 else Batching(signature.best_rows or Batching().max_batch_size)
     if signature.rows == 1:
         notes["batching"] = [
-            "The file takes one row at a time; exported with a first dimension that varies, it could batch."
+            "The file takes one row at a time; if its export fixes that, one with a first dimension that varies could batch."
         ]
     try:
         manifest = Manifest(
@@ -94,9 +94,10 @@ def draft_manifest(
             outputs=_outputs(outputs, main, task, labels, postprocess),
             labels=labels if task is Task.CLASSIFICATION else [],
             postprocess=postprocess,
+            stream=task is Task.GENERATION,
             batching=batching,
             description=signature.description,
-            examples=examples,
+            examples=examples or signature.examples,
         )
     except ValueError as err:
         raise bad_manifest(str(err)) from None
@@ -139,13 +140,11 @@ def _main(outputs: Sequence[FoundOutput], task: Task, labels: Sequence[str]) -> 
     return 0
 
 
-def _classes(
-    found: FoundOutput, labels: list[str], notes: dict[str, list[str]]
-) -> tuple[list[str], Postprocess | None]:
+def _classes(found: FoundOutput, labels: list[str], notes: dict[str, list[str]]) -> tuple[list[str], str | None]:
     """Return the labels of a classification's first output, and what makes probabilities of it."""
     if len(labels) == 2 and found.shape in ([], [1]) and found.datatype in _FLOATS:
         notes["postprocess"] = ["A guess: the file gives one logit, that of the second label."]
-        return labels, Postprocess.SIGMOID
+        return labels, "sigmoid"
     if len(found.shape) != 1 or (labels and found.shape != [len(labels)]):
         raise bad_manifest(
             f"labels: there are {len(labels)} ({', '.join(labels)}); the file gives {found.datatype} {found.shape} for a row. "
@@ -157,7 +156,7 @@ def _classes(
     if found.probabilities:
         return labels, None
     notes["postprocess"] = ["A guess: the file gives scores, not probabilities. sigmoid if the labels are independent."]
-    return labels, Postprocess.SOFTMAX
+    return labels, "softmax"
 
 
 def _suggest_classes(found: FoundOutput, notes: dict[str, list[str]]) -> None:
@@ -189,6 +188,7 @@ def _input(found: FoundInput, name: str, notes: dict[str, list[str]]) -> Field:
         shape=[*shape] if kind is FieldKind.TENSOR else [],
         max_length=max_length,
         categories=found.categories,
+        required=found.required,
         source=found.name if found.name not in (None, name) else "",
     )
 
@@ -202,17 +202,19 @@ def _scalar_kind(datatype: str) -> FieldKind:
 
 
 def _outputs(
-    outputs: Sequence[FoundOutput], main: int, task: Task, labels: Sequence[str], postprocess: Postprocess | None
+    outputs: Sequence[FoundOutput], main: int, task: Task, labels: Sequence[str], postprocess: str | None
 ) -> list[Output]:
     """The main output first; without names in the file, position is the source once the order is another."""
     order = [main, *[i for i in range(len(outputs)) if i != main]]
-    first = {Task.CLASSIFICATION: "probabilities", Task.REGRESSION: "prediction", Task.TENSOR: "output"}[task]
+    first = {Task.CLASSIFICATION: "probabilities", Task.REGRESSION: "prediction", Task.TENSOR: "output"}.get(
+        task, "text"
+    )
     names = _unique([_clean(outputs[i].name, first if i == main else "output") for i in order])
     declared = []
     for i, name in zip(order, names, strict=True):
         found = outputs[i]
         shape = [] if found.shape == [1] else found.shape
-        if i == main and postprocess is Postprocess.SIGMOID:
+        if i == main and postprocess == "sigmoid":
             shape = [len(labels)]
         source = (str(i) if main else "") if found.name is None else found.name if found.name != name else ""
         declared.append(Output(name, found.datatype, shape=[*shape], source=source))

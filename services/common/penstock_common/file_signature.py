@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from penstock_common.manifest import FieldKind, Format, Task
@@ -15,6 +17,7 @@ class FoundInput(msgspec.Struct, omit_defaults=True):
         datatype: of the Open Inference Protocol; None if the file does not say.
         shape: of one row, -1 for a dimension that varies; None if the file does not say.
         kind: what a client sends, if the file shows it.
+        required: false if the file does without it.
         note: why this is a guess; empty if it is not.
     """
 
@@ -25,6 +28,7 @@ class FoundInput(msgspec.Struct, omit_defaults=True):
     categories: list[str] | None = None
     max_length: int | None = None
     note: str = ""
+    required: bool = True
 
 
 class FoundOutput(msgspec.Struct, omit_defaults=True):
@@ -50,6 +54,8 @@ class FileSignature(msgspec.Struct, omit_defaults=True):
         rows: that it takes at once; -1 for any number.
         labels: of its classes in their order, if it has classes.
         numbered: the labels are only the numbers of the classes: the file does not have their names.
+        best_rows: of a batch, beyond which more do not pay; 0 if the file does not show it.
+        examples: rows that show what the inputs take, if that needs to be shown.
         no_run: why a run with zeros gave no answer; empty if it did, or if none was needed.
     """
 
@@ -61,6 +67,8 @@ class FileSignature(msgspec.Struct, omit_defaults=True):
     numbered: bool = False
     description: str = ""
     no_run: str = ""
+    best_rows: int = 0
+    examples: list[dict[str, Any]] = []
 
 
 class SignatureRequest(msgspec.Struct):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from penstock_common.manifest import Dimension, Field, FieldKind, Format, Manifest, Task
+from penstock_common.manifest import FILE_KINDS, Dimension, Field, Format, Manifest, Task
 
 #: Formats whose files can do without an input.
-_OPTIONAL_INPUTS = (Format.ONNX, Format.TORCHSCRIPT, Format.PYTHON)
+_OPTIONAL_INPUTS = (Format.ONNX, Format.TORCHSCRIPT, Format.TRANSFORMERS, Format.PYTHON)
 
 
 def check_shapes(manifest: Manifest) -> None:
@@ -68,12 +68,12 @@ def _check_presence(manifest: Manifest, field: Field, where: str) -> None:
     if field.constant is not None:
         if field.default is not None or not field.required or field.pad is not None:
             raise ValueError(f"{where}.constant: clients do not send it, so it takes no default, required or pad")
-        if field.kind is FieldKind.IMAGE:
-            raise ValueError(f"{where}.constant: an image cannot be one; use a tensor")
+        if field.kind in FILE_KINDS:
+            raise ValueError(f"{where}.constant: a file cannot be one; use a tensor")
     elif field.may_be_absent:
         if manifest.preprocess is not None:
             raise ValueError(f"{where}.default: {manifest.preprocess.name} needs each of its fields; give a default")
-        if manifest.format not in _OPTIONAL_INPUTS:
+        if manifest.format not in _OPTIONAL_INPUTS and manifest.task is not Task.GENERATION:
             raise ValueError(
                 f"{where}.default: a {manifest.format} file needs each of its inputs; a field that is not required has a "
                 "default"

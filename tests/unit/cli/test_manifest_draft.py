@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from penstock_cli.manifest_draft import Draft, draft_manifest
+from penstock_cli.model_questions import is_complete
 from penstock_common.errors import PenstockError
 from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
-from penstock_common.manifest import Format, Postprocess, Task, parse_manifest
+from penstock_common.manifest import FieldKind, Format, Task, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 
 FEATURES = FoundInput("features", "FP32", [4])
@@ -23,6 +24,23 @@ def draft(signature: FileSignature, **given: Any) -> Draft:
     check_manifest_values(read)
     assert read == drafted.manifest
     return drafted
+
+
+def test_a_model_that_generates_text_streams_it() -> None:
+    """Its inputs may be absent, and the file's own example is the one that it is tried with."""
+    inputs = [FoundInput("prompt", "BYTES", [], FieldKind.TEXT, max_length=80, required=False)]
+    inputs.append(FoundInput("stop", "BYTES", [-1], FieldKind.TENSOR, required=False))
+    outputs = [FoundOutput("text", "BYTES", []), FoundOutput("tokens", "INT32", [])]
+    signature = FileSignature(inputs, outputs, task=Task.GENERATION, examples=[{"prompt": "Hello"}])
+    drafted = draft_manifest(signature, Format.TRANSFORMERS, "model", task=None, labels=[], examples=[])
+    manifest = parse_manifest(drafted.text())
+    check_manifest_values(manifest)
+    assert manifest.stream and manifest.task is Task.GENERATION and manifest.examples == [{"prompt": "Hello"}]
+    assert [(field.name, field.required, field.shape) for field in manifest.inputs] == [
+        ("prompt", False, []),
+        ("stop", False, [-1]),
+    ]
+    assert all(map(is_complete, inputs))
 
 
 def test_names_of_converters_become_names_for_clients() -> None:
@@ -74,14 +92,14 @@ def test_outputs_without_names_are_taken_by_position_if_the_order_changes() -> N
 
 @pytest.mark.parametrize(
     ("shape", "labels", "postprocess", "declared"),
-    [([3], ["a", "b", "c"], Postprocess.SOFTMAX, [3]), ([1], ["no", "yes"], Postprocess.SIGMOID, [2])],
+    [([3], ["a", "b", "c"], "softmax", [3]), ([1], ["no", "yes"], "sigmoid", [2])],
 )
 def test_scores_become_probabilities(
-    shape: list[int], labels: list[str], postprocess: Postprocess, declared: list[int]
+    shape: list[int], labels: list[str], postprocess: str, declared: list[int]
 ) -> None:
     """With labels, an output that is not probabilities gets a post-processing, and a comment that it is a guess."""
     drafted = draft(FileSignature([FEATURES], [FoundOutput("logits", "FP32", shape)]), labels=labels)
-    assert drafted.manifest.postprocess is postprocess and drafted.manifest.outputs[0].shape == declared
+    assert drafted.manifest.postprocess == postprocess and drafted.manifest.outputs[0].shape == declared
     assert "# A guess" in drafted.text()
 
 
@@ -109,4 +127,14 @@ def test_one_row_at_a_time_is_not_batched() -> None:
     """The comment says how it could be."""
     drafted = draft(FileSignature([FEATURES], [FoundOutput("y", "FP32", [2])], rows=1))
     assert drafted.manifest.batching.max_batch_size == 1
-    assert "first dimension that varies" in drafted.text()
+    assert "an export in which it varies could batch" in drafted.text()
+
+
+def test_what_a_signature_shows_is_in_the_manifest() -> None:
+    """Inputs that may be absent, rows of a batch that pay, and examples, unless others are given."""
+    inputs = [FoundInput("text", "BYTES", []), FoundInput("language", "BYTES", [], required=False)]
+    signature = FileSignature(inputs, [FoundOutput("out", "BYTES", [])], best_rows=8, examples=[{"text": "a"}])
+    manifest = draft(signature).manifest
+    assert [field.required for field in manifest.inputs] == [True, False]
+    assert (manifest.batching.max_batch_size, manifest.examples) == (8, [{"text": "a"}])
+    assert draft(signature, examples=[{"text": "b"}]).manifest.examples == [{"text": "b"}]

@@ -48,6 +48,7 @@ def refusal(manifest: str) -> str:
         ({}, 1e39),
         ({"maximum": 5.0}, 6),
         ({"datatype": "FP16"}, 70000),
+        ({"datatype": "BF16"}, 3.4e38),
         ({"kind": "integer", "datatype": "UINT8"}, 256),
         ({"kind": "integer", "datatype": "INT8"}, 1.5),
         ({"kind": "boolean", "datatype": "BOOL"}, 1),
@@ -56,6 +57,8 @@ def refusal(manifest: str) -> str:
         ({"kind": "category", "datatype": "BYTES", "categories": ["a", "b"]}, "c"),
         ({"kind": "image", "datatype": "BYTES"}, "no base64!"),
         ({"kind": "image", "datatype": "BYTES"}, base64.b64encode(b"text").decode()),
+        ({"kind": "audio", "datatype": "BYTES"}, PNG),
+        ({"kind": "audio", "datatype": "BYTES", "max_length": 3}, base64.b64encode(b"fLaC").decode()),
         ({"kind": "tensor", "shape": [2, 2]}, [[1, 2], [3]]),
         ({"kind": "tensor", "shape": [2]}, [1, "2"]),
         ({"kind": "tensor", "shape": [2]}, 1),
@@ -80,6 +83,7 @@ def test_a_default_that_does_not_fit_its_field_is_refused(field: dict[str, Any],
         ({"kind": "category", "datatype": "BYTES", "categories": ["a", "b"]}, "b"),
         ({"kind": "image", "datatype": "BYTES"}, PNG),
         ({"kind": "image", "datatype": "BYTES"}, f"data:image/png;base64,{PNG}"),
+        ({"kind": "audio", "datatype": "BYTES"}, base64.b64encode(b"fLaC").decode()),
         ({"kind": "tensor", "shape": [2, 1]}, [[1], [2.5]]),
         ({"kind": "tensor", "datatype": "BYTES", "shape": [1]}, ["a"]),
     ],
@@ -100,6 +104,17 @@ def test_a_default_that_fits_its_field_is_accepted(field: dict[str, Any], value:
         ({"outputs": [{"name": "y", "datatype": "FP32"}] * 2}, "outputs"),
         ({"outputs": [{"name": "y", "datatype": "FP32", "shape": [0]}]}, "outputs.y.shape"),
         ({"postprocess": "relu"}, "postprocess"),
+        ({"format": "safetensors"}, "architecture: a safetensors file has only weights; name one of mlp, "),
+        ({"architecture": {"name": "mlp"}}, "architecture: the file of onnx has its own; leave it out"),
+        ({"format": "safetensors", "architecture": {"name": "vgg"}}, "architecture.name: 'vgg' is none of mlp, "),
+        (
+            {"format": "safetensors", "architecture": {"name": "resnet18", "params": {"depth": 1}}},
+            "architecture.params.depth: resnet18 has no such parameter; it has classes",
+        ),
+        (
+            {"format": "safetensors", "architecture": {"name": "mlp", "params": {"sizes": [4]}}},
+            "architecture.params of mlp: Expected `array` of length >= 2",
+        ),
         ({"postprocess": "softmax"}, "outputs.y.shape: postprocess softmax needs an axis"),
         ({"postprocess": "labels"}, "outputs.y.datatype: postprocess labels gives BYTES"),
         ({"postprocess": "argmax"}, "outputs.y.datatype: postprocess argmax gives INT64"),
@@ -177,7 +192,7 @@ def test_an_unknown_parameter_of_a_step_is_refused(name: str) -> None:
 
 def test_an_unknown_step_is_refused() -> None:
     """The refusal names the known ones."""
-    assert "preprocess.name: 'nosuch' is none of image, tabular, tokenizer, utf8-bytes" in refusal(
+    assert "preprocess.name: 'nosuch' is none of audio, image, tabular, tokenizer, utf8-bytes" in refusal(
         text(preprocess={"name": "nosuch"})
     )
 
@@ -241,3 +256,68 @@ def test_two_inputs_cannot_have_one_source() -> None:
     """The file's tensor would get only one of them."""
     fields = [NUMBER | {"source": "x"}, NUMBER | {"name": "m", "source": "x"}]
     assert "inputs: sources must differ" in refusal(text(inputs=fields))
+
+
+def test_parameters_are_those_of_a_folder_of_hugging_face() -> None:
+    """An unknown one, one out of its bounds and those of another format are refused by name."""
+    folder = {"format": "transformers", "task": "tensor"}
+    check(text({"kind": "text", "datatype": "BYTES"}, **folder, parameters={"threshold": 0.7, "max_tokens": 100}))
+    assert "`beams`" in refusal(text(**folder, parameters={"beams": 4}))
+    assert "$.parameters.threshold" in refusal(text(**folder, parameters={"threshold": 2}))
+    assert "only the formats transformers and ctranslate2 have them, not onnx" in refusal(
+        text(parameters={"max_tokens": 100})
+    )
+
+
+def test_a_folder_of_hugging_face_may_have_inputs_that_are_absent() -> None:
+    """Whether its model can do without them is found when it is loaded."""
+    optional = {"kind": "text", "datatype": "BYTES", "required": False}
+    check(text(optional, format="transformers", task="tensor"))
+
+
+def test_a_model_that_streams_takes_one_row() -> None:
+    """Its rows never share a run, so a batch size would mean nothing; formats without streams are refused."""
+    manifest = parse_manifest(text(format="python", file="m.py", stream=True))
+    check_manifest_values(manifest)
+    assert manifest.batching.max_batch_size == 1
+    batches = text(format="python", file="m.py", stream=True, batching={"max_batch_size": 8})
+    with pytest.raises(
+        PenstockError, match=r"batching: each stream is one row \(stream: true\); leave out max_batch_size"
+    ):
+        check(batches)
+    with pytest.raises(PenstockError, match="stream: onnx files answer at once; python and transformers can stream"):
+        check(text(stream=True))
+
+
+GENERATION: dict[str, Any] = {
+    "format": "transformers",
+    "task": "generation",
+    "stream": True,
+    "inputs": [{"name": "prompt", "kind": "text", "datatype": "BYTES", "required": False}],
+    "outputs": [{"name": "text", "datatype": "BYTES"}],
+    "examples": [{"prompt": "Hello"}],
+}
+
+
+def test_a_model_that_generates_text_says_how_much_it_takes_on() -> None:
+    """A folder of Hugging Face that streams."""
+    check(text(**GENERATION, generation={"max_tokens": 64, "max_streams": 4, "cache_tokens": 4096}))
+
+
+@pytest.mark.parametrize(
+    ("members", "texts"),
+    [
+        ({"stream": False}, ["task", "stream: true"]),
+        ({"format": "python", "file": "m.py"}, ["task", "transformers"]),
+        ({"batch": False}, ["task", "batch"]),
+        ({"task": "tensor"}, ["task", "task: generation"]),
+        ({"task": "tensor", "stream": False, "generation": {"max_tokens": 8}}, ["generation", "tensor"]),
+        ({"examples": []}, ["examples", "add an example"]),
+        ({"generation": {"max_streams": 0}}, ["generation.max_streams"]),
+        ({"generation": {"cache": 1}}, ["generation", "cache"]),
+    ],
+)
+def test_generation_that_does_not_fit_the_rest_is_refused(members: dict[str, Any], texts: list[str]) -> None:
+    """With the place and the remedy."""
+    detail = refusal(text(**(GENERATION | members)))
+    assert all(part in detail for part in texts), detail

@@ -45,7 +45,7 @@ def add(
             folder = Path(temporary) / name
             folder.mkdir()
             recipe = recipes.make(service, folder, settings.home / "packages")
-            check_here(folder)
+            check_here(folder, folder)
             version = _register(settings, name, folder, f"penstock add {service}", timeout)
         if as_json:
             print(json.dumps({"service": service, "model": name, "version": version}))

@@ -6,14 +6,14 @@ from typing import Any
 
 import orjson
 
-from penstock_common.manifest import FieldKind, Manifest, Task
+from penstock_common.manifest import FILE_KINDS, FieldKind, Manifest, Task
 from penstock_common.version import VERSION
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.openai.openapi_paths import openai_paths
 from penstock_gateway.protocols.openapi_oip import infer_operation
-from penstock_gateway.protocols.openapi_responses import responses
+from penstock_gateway.protocols.openapi_responses import event_responses, responses
 from penstock_gateway.signature.json_schema import form_schema, row_schema
 from penstock_gateway.signature.row_decoder import MAX_ROWS
 
@@ -43,6 +43,11 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
     paths |= openai_paths(servables)
     for servable in servables:
         model, predict, infer = servable.model, _predict(servable), infer_operation(servable.signature)
+        if servable.signature.manifest.stream:
+            stream = _stream(servable)
+            paths[f"/v1/models/{model}/stream"] = {"post": stream}
+            paths[f"/v1/models/{model}/versions/{{version}}/stream"] = {"post": _of_a_version(stream)}
+            continue
         paths[f"/v1/models/{model}/predict"] = {"post": predict}
         paths[f"/v1/models/{model}/versions/{{version}}/predict"] = {"post": _of_a_version(predict)}
         paths[f"/v2/models/{model}/infer"] = {"post": infer}
@@ -90,7 +95,7 @@ def _predict(servable: Servable) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": {"oneOf": [row, rows]} if manifest.batch else row}}
     if manifest.examples:
         content["application/json"]["example"] = manifest.examples[0]
-    if any(field.kind is FieldKind.IMAGE for field in manifest.client_inputs):
+    if any(field.kind in FILE_KINDS for field in manifest.client_inputs):
         tensors = {
             f.name: {"contentType": "application/json"} for f in manifest.client_inputs if f.kind is FieldKind.TENSOR
         }
@@ -104,6 +109,19 @@ def _predict(servable: Servable) -> dict[str, Any]:
         "description": manifest.description,
         "requestBody": {"required": True, "content": content},
         "responses": responses({"oneOf": [answer, {"type": "array", "items": answer}]} if manifest.batch else answer),
+    }
+
+
+def _stream(servable: Servable) -> dict[str, Any]:
+    """``predict`` for one row, answered with events."""
+    manifest = servable.signature.manifest
+    predict = _predict(servable)
+    content = predict["requestBody"]["content"]
+    content["application/json"]["schema"] = row_schema(manifest)
+    return predict | {
+        "operationId": f"stream_{servable.model}",
+        "summary": f"Ask {servable.model} for a stream",
+        "responses": event_responses(_answer(manifest)),
     }
 
 

@@ -10,8 +10,8 @@ _PROBLEM_STATUSES = {
     "403": "The key may not ask this model.",
     "404": "No such model, alias or version.",
     "409": "The version is registered, but no alias points at it.",
-    "413": "The body, an image, the number of rows or the answer is too large; the problem names the bound.",
-    "415": "The content type, the content encoding or the image format is not understood.",
+    "413": "The body, an image, a sound, the number of rows or the answer is too large; the problem names the bound.",
+    "415": "The content type, the content encoding or the format of an image or a sound is not understood.",
     "422": "A field does not fit the model's signature; the problem names it.",
     "429": "The key's rate limit; Retry-After says when to come back.",
     "500": "The gateway, or the model, failed on this request.",
@@ -29,3 +29,14 @@ def responses(schema: dict[str, Any], *, binary: bool = False) -> dict[str, Any]
     return {"200": {"description": "The answer.", "content": content}} | {
         status: {"description": text, "content": problem} for status, text in _PROBLEM_STATUSES.items()
     }
+
+
+def event_responses(schema: dict[str, Any]) -> dict[str, Any]:
+    """A stream of events, each with a document of ``schema``, and every refusal."""
+    description = (
+        "The answer as it comes: an event for each chunk, whose data is a document of the schema in JSON; last, "
+        "`data: [DONE]`. An error after the first event is an event `error` with the problem, and the last one."
+    )
+    # OpenAPI 3.1 describes the whole of a text; 3.2 will have itemSchema for its events.
+    content = {"text/event-stream": {"schema": {"type": "string", "contentSchema": schema}}}
+    return responses(schema) | {"200": {"description": description, "content": content}}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+
 from penstock_common.manifest import Manifest
 from penstock_inference.engine.input_checks import check_inputs
-from penstock_inference.engine.message import Answer, CheckedInputs, Message
+from penstock_inference.engine.message import CheckedInputs, Message, Outputs
 from penstock_inference.engine.padding import Padding
 from penstock_inference.engine.queue import MessageQueue
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.engine.scheduler import BatchRunner, Scheduler
 from penstock_inference.metrics import VersionMetrics
+from penstock_inference.runners.process_streams import Piece
 
 
 class Engine:
@@ -28,15 +32,15 @@ class Engine:
         self._manifest = manifest
         run_times = RunTimes(manifest.batching.max_batch_size)
         self._padding = Padding(manifest)
-        self._queue = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics)
+        self._queue: MessageQueue[Outputs] = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics)
         self._scheduler = Scheduler(manifest.batching.max_batch_size, self._padding, self._queue, run_times, metrics)
 
     def run_on(self, runner: BatchRunner) -> None:
         """Run what waits, and what comes, on a process that has just loaded the model."""
         self._scheduler.run_on(runner)
 
-    def submit(self, message: Message) -> Answer:
-        """Queue a message; its answer raises what the model raised for it, or one of these.
+    def submit(self, message: Message) -> asyncio.Future[Outputs]:
+        """Queue a message; cancelling its answer withdraws it. That raises what the model raised, or one of these.
 
         504 ``deadline-exceeded``; if the model's process ended, 429 ``model-restarting``, or 500 ``model-crashed`` if
         it ended because of a message that had ended another pod's before.
@@ -54,7 +58,11 @@ class Engine:
             self._padding.kind(inputs),
         )
         self._scheduler.wake()
-        return Answer(outputs)
+        return outputs
+
+    async def stream(self, message: Message) -> AsyncGenerator[Piece, None]:
+        """Yield the one answer to a message as a stream does. Raises what ``submit`` and its answer raise."""
+        yield Piece(await self.submit(message), last=True)
 
     def refuse_waiting(self, reason: str) -> None:
         """Send every message that waits to another pod: no process will run it soon."""

@@ -47,7 +47,12 @@ class Scheduler:
     """
 
     def __init__(
-        self, max_rows: int, padding: Padding, queue: MessageQueue, run_times: RunTimes, metrics: VersionMetrics
+        self,
+        max_rows: int,
+        padding: Padding,
+        queue: MessageQueue[Outputs],
+        run_times: RunTimes,
+        metrics: VersionMetrics,
     ) -> None:
         self._max_rows = max_rows
         self._padding = padding

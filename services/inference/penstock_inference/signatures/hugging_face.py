@@ -1,4 +1,4 @@
-"""Folders of Hugging Face: everything that is asked for is in their JSON files."""
+"""Folders of Hugging Face: everything that is asked for is in their JSON files. GGUF files: in their headers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,26 @@ from typing import Any
 
 from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
 from penstock_common.manifest import FieldKind, Task
-from penstock_inference.runners.hugging_face import architecture_of, head_of, not_served, read_json
+from penstock_inference.runners.hugging_face import (
+    TEXT_TO_TEXT,
+    WHISPER,
+    architecture_of,
+    generates_text,
+    head_of,
+    not_served,
+    read_json,
+)
 from penstock_inference.runners.runner import ModelMismatchError
+from penstock_inference.signatures import text_generation
+from penstock_inference.signatures.hugging_face_translators import text_to_text
 
 #: Characters of a token, generously: longer texts would only be cut.
 _CHARACTERS_OF_A_TOKEN = 8
 #: Tokenizers without a limit say this or more.
 _NO_LIMIT = 1_000_000
 _DEFAULT_TOKENS = 512
+#: Names that are listed in a description.
+_LISTED = 10
 
 
 def read(path: Path) -> FileSignature:
@@ -23,6 +35,8 @@ def read(path: Path) -> FileSignature:
     Raises:
         ModelMismatchError: the folder is no model, has only weights that are pickles, or a head that is not served.
     """
+    if path.is_file():
+        return text_generation.read_gguf(path)
     if not (path / "config.json").exists():
         raise ModelMismatchError(f"{path.name} has no config.json; write the folder with save_pretrained.")
     if not list(path.glob("*.safetensors")):
@@ -32,6 +46,8 @@ def read(path: Path) -> FileSignature:
     config = read_json(path / "config.json")
     architecture = architecture_of(config.get("architectures"))
     description = f"{architecture or config.get('model_type', 'A model')} of Hugging Face"
+    if generates_text(architecture):
+        return text_generation.signature(_tokens(path, config), chat=_has_template(path), description=description)
     text = FoundInput("text", "BYTES", [], FieldKind.TEXT, max_length=_CHARACTERS_OF_A_TOKEN * _tokens(path, config))
     text.note = f"max_length is a guess, from the {_tokens(path, config)} tokens that the model reads"
     match head_of(architecture):
@@ -39,6 +55,14 @@ def read(path: Path) -> FileSignature:
             return _classifier(config, text, description)
         case "ImageClassification":
             return _classifier(config, FoundInput("image", "BYTES", [], FieldKind.IMAGE), description)
+        case "ObjectDetection":
+            return _object_finder(config, description)
+        case "CTC":
+            return _speech(["text", "segments"], [], description)
+        case "ConditionalGeneration" if config.get("model_type") == WHISPER:
+            return _whisper(path, description)
+        case "ConditionalGeneration" if config.get("model_type") in TEXT_TO_TEXT:
+            return text_to_text(path, config, text, description)
         case "TokenClassification":
             entities = FoundOutput("entities", "BYTES", [])
             return FileSignature([text], [entities], task=Task.TENSOR, description=description)
@@ -46,6 +70,32 @@ def read(path: Path) -> FileSignature:
             vector = FoundOutput("embedding", "FP32", [_width(config)])
             return FileSignature([text], [vector], task=Task.TENSOR, description=description)
     raise not_served(architecture)
+
+
+def _object_finder(config: dict[str, Any], description: str) -> FileSignature:
+    names = list(dict.fromkeys((config.get("id2label") or {}).values()))
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return FileSignature(
+        [FoundInput("image", "BYTES", [], FieldKind.IMAGE)],
+        [FoundOutput("boxes", "BYTES", [])],
+        task=Task.TENSOR,
+        description=f"{description}, which finds {', '.join(names[:_LISTED])}{more}" if names else description,
+        best_rows=1,
+    )
+
+
+def _whisper(path: Path, description: str) -> FileSignature:
+    language = FoundInput("language", "BYTES", [], FieldKind.TEXT, max_length=20, required=False)
+    language.note = "language is heard if a row does not name it"
+    several = read_json(path / "generation_config.json").get("is_multilingual", True)
+    return _speech(["text", "segments", "language"], [language] if several else [], description)
+
+
+def _speech(outputs: list[str], inputs: list[FoundInput], description: str) -> FileSignature:
+    sound = FoundInput("audio", "BYTES", [], FieldKind.AUDIO)
+    sound.note = "sounds of 60 seconds are allowed; max_seconds says otherwise"
+    given = [FoundOutput(name, "BYTES", []) for name in outputs]
+    return FileSignature([sound, *inputs], given, task=Task.TENSOR, description=description, best_rows=8)
 
 
 def _classifier(config: dict[str, Any], taken: FoundInput, description: str) -> FileSignature:
@@ -60,6 +110,10 @@ def _classifier(config: dict[str, Any], taken: FoundInput, description: str) -> 
         numbered=all(label.startswith("LABEL_") for label in labels),
         description=description,
     )
+
+
+def _has_template(path: Path) -> bool:
+    return (path / "chat_template.jinja").exists() or "chat_template" in read_json(path / "tokenizer_config.json")
 
 
 def _tokens(path: Path, config: dict[str, Any]) -> int:

@@ -12,9 +12,12 @@ import structlog
 
 from penstock_common.manifest import Format
 from penstock_inference.engine.engine import Engine
+from penstock_inference.engine.streams import StreamEngine
 from penstock_inference.metrics import LOAD_FAILURES, RESTARTS
+from penstock_inference.runners.device_in_use import CPU
 from penstock_inference.runners.forker import Forker
-from penstock_inference.runners.formats import CODE_FORMATS
+from penstock_inference.runners.formats import CODE_FORMATS, GPU_FORMATS
+from penstock_inference.runners.gpu_files import gpu_devices
 from penstock_inference.runners.process import LoadFailedError, ModelProcess
 from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.hosted import HostedVersion
@@ -131,14 +134,23 @@ class VersionLoader:
             version=version.version,
             seconds=round(time.monotonic() - started, 2),
             process=process.pid,
+            device=process.device,
         )
+        if process.device == CPU and version.manifest.format in GPU_FORMATS and gpu_devices():
+            log.warning(
+                "a model runs on the CPU of a pod that has a GPU",
+                model=version.model,
+                version=version.version,
+                remedy="use an image whose torch and onnxruntime are built for CUDA, and a driver that they support",
+            )
         return process
 
-    def _engine(self, hosted: HostedVersion) -> Engine:
+    def _engine(self, hosted: HostedVersion) -> Engine | StreamEngine:
         """Return the version's engine, which outlives its processes."""
         if hosted.was_ready:
             return hosted.engine
-        return Engine(
+        kind = StreamEngine if hosted.version.manifest.stream else Engine
+        return kind(
             hosted.version.manifest,
             max_queue_rows=self._max_queue_rows,
             max_queue_bytes=self._max_queue_bytes,

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from penstock_common.registry_models import Version
 from penstock_inference.engine.engine import Engine
+from penstock_inference.engine.streams import StreamEngine
 from penstock_inference.metrics import VersionMetrics
 from penstock_inference.runners.process import LoadFailedError, ModelProcess
 from penstock_inference.versions.artifact_cache import artifact_digest
@@ -43,7 +44,7 @@ class HostedVersion:
         self.try_now = asyncio.Event()
         self.loading: asyncio.Task[None] | None = None
         self.metrics = VersionMetrics(version.model, version.version)
-        self._engine: Engine | None = None
+        self._engine: Engine | StreamEngine | None = None
         self._process: ModelProcess | None = None
 
     @property
@@ -52,15 +53,17 @@ class HostedVersion:
         return self._engine is not None
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Engine | StreamEngine:
         """The engine of a READY version."""
         assert self._engine is not None
         return self._engine
 
-    def succeeded(self, process: ModelProcess, engine: Engine) -> None:
+    def succeeded(self, process: ModelProcess, engine: Engine | StreamEngine) -> None:
         """Become READY."""
         self._process, self._engine = process, engine
         self.metrics.follow_process(process.resident_bytes)
+        if process.gpu_bytes:
+            self.metrics.show_gpu(process.device, process.gpu_bytes)
         self.state, self.reason = State.READY, ""
         engine.run_on(process)
         self.settled.set()

@@ -1,14 +1,16 @@
 """Raw outputs become the JSON answer of /v1."""
 
+import base64
 import struct
 from typing import Any
 
+import ml_dtypes
 import msgspec
 import numpy as np
 import pytest
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Postprocess, Task
 from penstock_common.tensors import pack_bytes
 from penstock_gateway.signature.presenter import Presenter
 from penstock_gateway.signature.rows import RawOutputs, Rows
@@ -57,9 +59,35 @@ def test_regression_reads_naturally(value: float) -> None:
     assert np.float32(prediction) == np.float32(value)
 
 
+def test_bf16_is_numbers_too() -> None:
+    """A value, probabilities and a tensor; two bytes of each on the wire."""
+    raw = np.array([0.25, 0.75], ml_dtypes.bfloat16).tobytes()
+    value = presenter(Task.REGRESSION, Output("y", "BF16"))
+    assert [entry["prediction"] for entry in answer(value, raw, rows=2, is_list=True)] == [0.25, 0.75]
+    classes = presenter(Task.CLASSIFICATION, Output("p", "BF16", [2]))
+    assert answer(classes, raw)["probabilities"] == {"ham": 0.25, "spam": 0.75}
+    tensor = presenter(Task.TENSOR, Output("t", "BF16", [2]))
+    assert answer(tensor, raw)["outputs"] == {"t": [0.25, 0.75]}
+    for of in (value, classes, tensor):
+        with pytest.raises(PenstockError) as refused:
+            answer(of, raw[:3])
+        assert refused.value.code == "bad-model-answer"
+
+
 def test_integer_values() -> None:
     """A regression of whole numbers stays whole."""
     assert answer(presenter(Task.REGRESSION, Output("y", "INT64")), struct.pack("<q", 7))["prediction"] == 7
+
+
+def test_a_sound_is_base64() -> None:
+    """What ``wav`` gives is a file, and not a text."""
+    text = Field("text", FieldKind.TEXT, "BYTES")
+    wav = Postprocess("wav", {"sample_rate": 8000}, "speech")
+    outputs = [Output("note", "BYTES"), Output("speech", "BYTES")]
+    of = Presenter(Manifest(Format.ONNX, "m.onnx", Task.TENSOR, [text], outputs, postprocess=wav), "m")
+    given = answer(of, pack_bytes([b"hello"]), pack_bytes([b"RIFF\xff"]))["outputs"]
+    assert given["note"] == "hello"
+    assert base64.b64decode(given["speech"]) == b"RIFF\xff"
 
 
 def test_tensors_are_nested_lists() -> None:

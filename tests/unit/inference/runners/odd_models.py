@@ -86,12 +86,25 @@ def babble(inputs: Arrays) -> None:
 
 def claim(inputs: Arrays) -> None:
     """Say that the outputs are where they cannot be."""
-    from penstock_inference.runners.child import _encode
+    from penstock_inference.runners.server_connection import _encode
     from penstock_inference.runners.shared_tensors import Place
     from penstock_inference.runners.wire import Ran
 
     os.write(_SERVER_SOCKET, _encode(Ran([Place("0", "FP32", [len(inputs["x"])], 2**40, 4 * len(inputs["x"]))])))
     loop(inputs)
+
+
+def fill_gpu(inputs: Arrays) -> None:
+    """Fail as PyTorch does if the GPU is full."""
+    raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+class AcceleratorError(RuntimeError):
+    """PyTorch's, of the same name: the GPU cannot be used by this process any more."""
+
+
+def lose_gpu(inputs: Arrays) -> None:
+    raise AcceleratorError("CUDA error: an illegal memory access was encountered")
 
 
 class Odd:
@@ -101,6 +114,23 @@ class Odd:
     def run(self, inputs: Arrays) -> Outputs:
         if self._turn is not None and (inputs["x"] < 0).any():
             self._turn(inputs)
+        return [inputs["x"] * 2]
+
+
+class Steady:
+    """Shows its progress ten times in five seconds; if a value is negative, it then runs without an end."""
+
+    tell_progress: Callable[[], None]
+
+    def __init__(self) -> None:
+        self.tell_progress = lambda: None
+
+    def run(self, inputs: Arrays) -> Outputs:
+        for _ in range(10):
+            time.sleep(0.5)
+            self.tell_progress()
+        if (inputs["x"] < 0).any():
+            loop(inputs)
         return [inputs["x"] * 2]
 
 
@@ -205,7 +235,7 @@ def _succeeds(attempt: Callable[[], object]) -> bool:
     return True
 
 
-TURNS = (loop, hold, crash, leave, allocate, map_shared, bad_row, impostor, fail, babble, claim)
+TURNS = (loop, hold, crash, leave, allocate, map_shared, bad_row, impostor, fail, babble, claim, fill_gpu, lose_gpu)
 
 
 def load(manifest: Manifest, folder: Path, threads: int) -> Any:
@@ -218,7 +248,14 @@ def load(manifest: Manifest, folder: Path, threads: int) -> Any:
         loop({})
     if name == "oom-load":
         allocate({})
-    special: dict[str, Callable[[], Any]] = {"widen": Widen, "reverse": Reverse, "look": lambda: Look(folder)}
+    if name == "gpu-full-load":
+        fill_gpu({})
+    special: dict[str, Callable[[], Any]] = {
+        "steady": Steady,
+        "widen": Widen,
+        "reverse": Reverse,
+        "look": lambda: Look(folder),
+    }
     if name in special:
         return special[name]()
     return Odd(next((turn for turn in TURNS if turn.__name__ == name), None))

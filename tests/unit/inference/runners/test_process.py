@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -83,6 +84,30 @@ async def test_memory_has_a_bound(start: Start) -> None:
     assert (await run(process, 4))[0].tolist() == [8]
 
 
+async def test_the_gpus_memory_is_not_the_processs(start: Start) -> None:
+    """A GPU that is full is told as PyTorch tells it, without the process's own bound; the process survives."""
+    process = await start("fill_gpu")
+    with pytest.raises(ModelFailedError) as caught:
+        await run(process, -1)
+    assert str(caught.value) == "RuntimeError: CUDA out of memory. Tried to allocate 20.00 GiB."
+    assert (await run(process, 4))[0].tolist() == [8]
+
+
+async def test_a_process_that_has_lost_its_gpu_ends(start: Start) -> None:
+    """Its batch gets the error; every later one would get it too, so another process takes its place."""
+    process = await start("lose_gpu")
+    with pytest.raises(ModelFailedError, match="illegal memory access"):
+        await run(process, -1)
+    await asyncio.wait_for(process.ended.wait(), 30)
+    assert process.cause == "exit"
+
+
+async def test_the_device_comes_with_the_load(start: Start) -> None:
+    """Without a GPU it is the CPU, which has no memory of its own."""
+    process = await start("double")
+    assert (process.device, process.gpu_bytes) == ("cpu", 0)
+
+
 @pytest.mark.parametrize(
     ("name", "cause"),
     [
@@ -138,6 +163,18 @@ async def test_a_server_that_stood_still_blames_nobody(start: Start) -> None:
     assert process.cause == "hang"
 
 
+async def test_a_long_run_that_shows_its_progress_is_no_hang(start: Start) -> None:
+    """Five seconds pass, though three are allowed. What has no progress after that is found soon: the bound is ten times
+    the longest step, and not ten times the run."""
+    process = await start("steady")
+    assert (await run(process, 1))[0].tolist() == [2]
+    with pytest.raises(ProcessEndedError):
+        await run(process, -1)
+    assert process.cause == "hang"
+    allowed = re.search(r"took more than (\d+) s", process.reason)
+    assert allowed and int(allowed[1]) < 40
+
+
 @pytest.mark.parametrize(
     ("name", "reason", "permanent"),
     [
@@ -145,6 +182,7 @@ async def test_a_server_that_stood_still_blames_nobody(start: Start) -> None:
         ("crash-load", "ended by SIGSEGV while the model was loaded", True),
         ("endless-load", "the load, took more than 3 s", False),
         ("oom-load", "^needs more than 256 MB: .*Unable to allocate", False),
+        ("gpu-full-load", "^RuntimeError: CUDA out of memory", False),
     ],
 )
 async def test_a_load_that_fails_says_why(start: Start, name: str, reason: str, permanent: bool) -> None:

@@ -18,7 +18,8 @@ class FakeProcess:
 
     pid = 0
 
-    def __init__(self) -> None:
+    def __init__(self, device: str, gpu_bytes: int) -> None:
+        self.device, self.gpu_bytes = device, gpu_bytes
         self.cause = self.reason = ""
         self.ended = asyncio.Event()
 
@@ -42,11 +43,13 @@ class FakeProcess:
 class FakeForker:
     """Starts a process for each folder whose model file is not ``no model``."""
 
+    device, gpu_bytes = "cpu", 0
+
     def __init__(self) -> None:
         self.processes: list[FakeProcess] = []
 
     async def start(self, manifest: Manifest, folder: Path, *, threads: int, memory_bytes: int) -> FakeProcess:
         if (folder / manifest.file).read_bytes() == b"no model":
             raise LoadFailedError("RuntimeError: no model", permanent=True)
-        self.processes.append(FakeProcess())
+        self.processes.append(FakeProcess(self.device, self.gpu_bytes))
         return self.processes[-1]
