@@ -12,7 +12,17 @@ import pandas as pd
 import pytest
 import torch
 
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Postprocess, Task, parse_manifest
+from penstock_common.manifest import (
+    Field,
+    FieldKind,
+    Format,
+    Manifest,
+    Output,
+    Postprocess,
+    Resources,
+    Task,
+    parse_manifest,
+)
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.preprocessing.steps import STEPS, preprocess
 from penstock_inference.runners.forker import Forker
@@ -134,6 +144,7 @@ def first_column(heading: str) -> set[str]:
         ("", set(get_type_hints(Manifest))),
         ("Inputs", {*FieldKind, *get_type_hints(Field)}),
         ("Outputs", {*Task, *get_type_hints(Output)}),
+        ("Resources", set(get_type_hints(Resources))),
         ("Formats", set(Format)),
         ("Pre-processing", set(STEPS)),
         ("Post-processing", set(Postprocess)),

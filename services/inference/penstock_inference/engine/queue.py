@@ -38,6 +38,10 @@ class MessageQueue:
         self._queue: FairQueue[CheckedInputs, Outputs] = FairQueue()
         metrics.follow_queue(lambda: self._queue.rows)
 
+    def __bool__(self) -> bool:
+        """Whether a message waits."""
+        return bool(self._queue)
+
     def put(
         self, inputs: CheckedInputs, rows: int, deadline: float, principal: str = "", kind: Hashable = None
     ) -> asyncio.Future[Outputs]:

@@ -56,6 +56,11 @@ def allocate(inputs: Arrays) -> None:
     np.ones(2**30, np.uint8)
 
 
+def swell(inputs: Arrays) -> None:
+    """Take memory for a moment."""
+    np.ones(64 * 2**20, np.uint8)
+
+
 def map_shared(inputs: Arrays) -> None:
     """Take memory that no limit on private memory sees."""
     for _ in range(64):
@@ -101,6 +106,16 @@ class Odd:
     def run(self, inputs: Arrays) -> Outputs:
         if self._turn is not None and (inputs["x"] < 0).any():
             self._turn(inputs)
+        return [inputs["x"] * 2]
+
+
+class Burn:
+    """Keeps a core busy for as many multiplications of a matrix as the first value says; doubles all the same."""
+
+    def run(self, inputs: Arrays) -> Outputs:
+        matrix = np.full((128, 128), 1e-3)
+        for _ in range(int(inputs["x"][0])):
+            matrix = matrix @ matrix
         return [inputs["x"] * 2]
 
 
@@ -205,7 +220,7 @@ def _succeeds(attempt: Callable[[], object]) -> bool:
     return True
 
 
-TURNS = (loop, hold, crash, leave, allocate, map_shared, bad_row, impostor, fail, babble, claim)
+TURNS = (loop, hold, crash, leave, allocate, swell, map_shared, bad_row, impostor, fail, babble, claim)
 
 
 def load(manifest: Manifest, folder: Path, threads: int) -> Any:
@@ -218,7 +233,12 @@ def load(manifest: Manifest, folder: Path, threads: int) -> Any:
         loop({})
     if name == "oom-load":
         allocate({})
-    special: dict[str, Callable[[], Any]] = {"widen": Widen, "reverse": Reverse, "look": lambda: Look(folder)}
+    special: dict[str, Callable[[], Any]] = {
+        "burn": Burn,
+        "widen": Widen,
+        "reverse": Reverse,
+        "look": lambda: Look(folder),
+    }
     if name in special:
         return special[name]()
     return Odd(next((turn for turn in TURNS if turn.__name__ == name), None))
