@@ -43,7 +43,9 @@ class MemoryNeeds:
     def of(self, digest: str, manifest: Manifest, file_bytes: int) -> Need:
         """Return what a process of an artifact with files of that size will need."""
         if manifest.resources.memory_mb is None and digest in self._measured:
-            return Need(int(self._measured[digest] * _MARGIN), "as measured when it was last loaded")
+            # What it took before the server heard of the process is not in the measure; the files bound that.
+            needed = max(int(self._measured[digest] * _MARGIN), file_bytes)
+            return Need(needed, "as measured when it was last loaded")
         return need_of(manifest, file_bytes)
 
     def remember(self, digest: str, taken_bytes: int) -> None:

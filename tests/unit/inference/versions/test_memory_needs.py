@@ -17,12 +17,13 @@ MB = 2**20
 def test_a_measure_counts_more_than_a_guess_and_the_manifest_more_than_both(
     tmp_path: Path, regression: Manifest
 ) -> None:
-    """Twice the files and 64 MB, then what the newest load took and a tenth, then ``memory_mb``."""
+    """Twice the files and 64 MB, then what the newest load took and a tenth (the files at least), then ``memory_mb``."""
     needs = MemoryNeeds(tmp_path / "memory.json")
     assert needs.of("a", regression, 100 * MB) == (264 * MB, "estimated from its files")
     needs.remember("a", 900 * MB)
     needs.remember("a", 500 * MB)
     assert needs.of("a", regression, 100 * MB) == (550 * MB, "as measured when it was last loaded")
+    assert needs.of("a", regression, 600 * MB).bytes == 600 * MB
     assert needs.of("b", regression, 100 * MB).bytes == 264 * MB
     regression.resources = Resources(memory_mb=700)
     assert needs.of("a", regression, 100 * MB) == (700 * MB, "as resources.memory_mb says")
