@@ -112,7 +112,7 @@ def test_more_rows_than_a_bundle_holds_are_answered(client: httpx.Client) -> Non
 
 def test_models_are_listed(client: httpx.Client) -> None:
     """GET /v1/models names each model with its aliases."""
-    models = {m["name"]: m for m in client.get("/v1/models").json()["models"]}
+    models = {m["id"]: m for m in client.get("/v1/models").json()["data"]}
     assert set(models) == {"spam", "digits", "price"}
     assert all(m["ready"] and m["aliases"]["production"] for m in models.values())
 

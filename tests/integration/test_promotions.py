@@ -34,8 +34,8 @@ def broken(installation: Installation, tmp_path: Path) -> Iterator[str]:
 
 
 def listed(client: httpx.Client) -> dict[str, Any]:
-    models = client.get("/v1/models").json()["models"]
-    return next(model for model in models if model["name"] == "spam")
+    models = client.get("/v1/models").json()["data"]
+    return next(model for model in models if model["id"] == "spam")
 
 
 def test_a_promotion_of_a_broken_version_fails_with_the_reason(

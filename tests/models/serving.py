@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import openai
 from numpy.typing import NDArray
 
 from penstock_common.manifest import MANIFEST_FILE
@@ -37,11 +38,14 @@ class Serving:
 
     Args:
         client: has the installation's address and a key.
+
+    Attributes:
+        client: the same, for calls that these methods do not make.
     """
 
     def __init__(self, installation: Installation, client: httpx.Client) -> None:
         self._installation = installation
-        self._client = client
+        self.client = client
 
     def serve(self, model: str, folder: Path, manifest: str) -> None:
         """Register the files in a folder with a manifest as a user does; return once the model answers."""
@@ -49,9 +53,18 @@ class Serving:
         version = self._installation.json("push", model, str(folder))["version"]
         self._installation.penstock("promote", model, str(version))
 
+    def add(self, service: str) -> None:
+        """Add a service by its recipe; return once it answers."""
+        self._installation.penstock("add", service)
+
+    def openai(self) -> openai.OpenAI:
+        """OpenAI's client of the installation."""
+        key = self._client.headers["API-Key"]
+        return openai.OpenAI(base_url=f"{self._installation.url}/v1", api_key=key, max_retries=0)
+
     def predict(self, model: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Ask ``/v1`` for some rows at once."""
-        answer = self._client.post(f"/v1/models/{model}/predict", json=rows)
+        answer = self.client.post(f"/v1/models/{model}/predict", json=rows)
         assert answer.status_code == 200, answer.text
         return list(answer.json())
 
@@ -61,11 +74,30 @@ class Serving:
             {"name": name, "shape": array.shape, "datatype": _datatype(array), "data": array.ravel().tolist()}
             for name, array in inputs.items()
         ]
-        answer = self._client.post(f"/v2/models/{model}/infer", json={"inputs": tensors})
+        answer = self.client.post(f"/v2/models/{model}/infer", json={"inputs": tensors})
         assert answer.status_code == 200, answer.text
         return {
             output["name"]: np.array(output["data"]).reshape(output["shape"]) for output in answer.json()["outputs"]
         }
+
+    def infer_bytes(self, model: str, name: str, element: bytes) -> dict[str, bytes]:
+        """Ask ``/v2`` with one binary tensor of BYTES; return the outputs, of one element each, by name."""
+        data = len(element).to_bytes(4, "little") + element
+        tensor = {"name": name, "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(data)}}
+        head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+        answer = self.client.post(
+            f"/v2/models/{model}/infer",
+            content=head + data,
+            headers={"Inference-Header-Content-Length": str(len(head))},
+        )
+        assert answer.status_code == 200, answer.text
+        length = int(answer.headers["Inference-Header-Content-Length"])
+        outputs, rest = json.loads(answer.content[:length])["outputs"], answer.content[length:]
+        elements = {}
+        for output in outputs:
+            size = output["parameters"]["binary_data_size"]
+            elements[output["name"]], rest = rest[4:size], rest[size:]
+        return elements
 
     def infer_by_grpc(self, folder: Path, model: str, **inputs: Array) -> dict[str, Array]:
         """Ask the pods through Envoy with Triton's own client, which needs a process of its own: its protobuf messages

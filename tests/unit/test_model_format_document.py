@@ -12,19 +12,12 @@ import pandas as pd
 import pytest
 import torch
 
-from penstock_common.manifest import (
-    Field,
-    FieldKind,
-    Format,
-    Manifest,
-    Output,
-    Postprocess,
-    Resources,
-    Task,
-    parse_manifest,
-)
+from penstock_common.architectures import ARCHITECTURES
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Resources, Task, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
-from penstock_common.preprocessing.steps import STEPS, preprocess
+from penstock_common.postprocessing.steps import STEPS as POSTPROCESSING
+from penstock_common.preprocessing.steps import STEPS as PREPROCESSING
+from penstock_common.preprocessing.steps import preprocess
 from penstock_inference.runners.forker import Forker
 from penstock_inference.versions.trial_rows import trial_rows
 from penstock_registry.settings import RegistrySettings
@@ -80,6 +73,7 @@ def scaled(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> l
 DIRECT: dict[str, Direct] = {
     "PyTorch, `torch.export`": photo,
     "PyTorch, TorchScript": sensor,
+    "PyTorch, safetensors": price,
     "PyTorch, ONNX": price,
     "scikit-learn, ONNX": bought,
     "scikit-learn, skops": bought,
@@ -145,27 +139,29 @@ def first_column(heading: str) -> set[str]:
         ("Inputs", {*FieldKind, *get_type_hints(Field)}),
         ("Outputs", {*Task, *get_type_hints(Output)}),
         ("Resources", set(get_type_hints(Resources))),
-        ("Formats", set(Format)),
-        ("Pre-processing", set(STEPS)),
-        ("Post-processing", set(Postprocess)),
+        ("Formats", {*Format, *ARCHITECTURES}),
+        ("Pre-processing", set(PREPROCESSING)),
+        ("Post-processing", set(POSTPROCESSING)),
     ],
 )
 def test_the_tables_list_what_there_is(heading: str, words: set[str]) -> None:
     """Every key, kind, task, format and step, and none that does not exist."""
-    headers = {"format", "kind", "task", "postprocess"} if heading else set()
+    headers = {"format", "kind", "task"} if heading else set()
     assert first_column(heading) - headers | (headers & words) == words
 
 
-def test_the_table_of_parameters_is_that_of_the_steps() -> None:
-    """Every parameter of every step with its default."""
+def test_the_tables_of_parameters_are_those_of_steps_and_architectures() -> None:
+    """Every parameter of each with its default."""
     rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| .* \| (?:`([^`]*)`|([^|`]*)) \|$", DOCUMENT, re.M)
-    documented = {(step, parameter): quoted or plain for step, parameter, quoted, plain in rows if step in STEPS}
+    steps = {name: step.params for name, step in (PREPROCESSING | POSTPROCESSING).items()} | ARCHITECTURES
+    documented = {(step, parameter): quoted or plain for step, parameter, quoted, plain in rows if step in steps}
     actual = {}
-    for name, step in STEPS.items():
-        fields = step.params.__struct_fields__
-        defaults = dict(zip(reversed(fields), reversed(step.params.__struct_defaults__), strict=False))
+    for name, params in steps.items():
+        fields = params.__struct_fields__
+        defaults = dict(zip(reversed(fields), reversed(params.__struct_defaults__), strict=False))
         for field in fields:
             default = defaults.get(field, "required")
+            default = "none" if default == "" else default
             actual[name, field] = (
                 f"{default:g}" if isinstance(default, float) else str(default).replace("False", "false")
             )

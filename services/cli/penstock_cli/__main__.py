@@ -6,11 +6,23 @@ from typing import Annotated
 
 import typer
 
-from penstock_cli.commands import check, import_model, installation, keys, kserve, models, predict, promotion, registry
+from penstock_cli.commands import (
+    add,
+    check,
+    import_model,
+    installation,
+    keys,
+    kserve,
+    models,
+    predict,
+    promotion,
+    registry,
+)
 from penstock_common.version import VERSION
 
 app = typer.Typer(no_args_is_help=True, help="Your own AI service, on this machine.", rich_markup_mode="rich")
 app.add_typer(installation.app)
+app.add_typer(add.app)
 app.add_typer(import_model.app)
 app.add_typer(check.app)
 app.add_typer(models.app)

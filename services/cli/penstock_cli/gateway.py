@@ -48,9 +48,9 @@ def wait_until_in_effect(
     versions = {str(target.version) for target in targets}
     give_up = time.monotonic() + seconds
     while True:
-        listed = ask_gateway(settings, "GET", "/v1/models").json()["models"]
+        listed = ask_gateway(settings, "GET", "/v1/models").json()["data"]
         absent: dict[str, Any] = {"aliases": {}, "loading": []}
-        entry = next((entry for entry in listed if entry["name"] == model), absent)
+        entry = next((entry for entry in listed if entry["id"] == model), absent)
         if {share["version"] for share in entry["aliases"].get(alias, [])} == versions:
             return
         for load in entry["loading"]:

@@ -163,9 +163,7 @@ class LocalInstallation:
                 answer = httpx.get(f"{self._settings.gateway_url}/v1/models", headers=headers, timeout=5)
             except httpx.HTTPError:
                 return False
-            return answer.status_code == 200 and {m["name"] for m in answer.json()["models"] if m["ready"]} >= set(
-                EXAMPLES
-            )
+            return answer.status_code == 200 and {m["id"] for m in answer.json()["data"] if m["ready"]} >= set(EXAMPLES)
 
         self._wait("gateway", ready)
 

@@ -18,7 +18,6 @@ from penstock_common.manifest import (
     Format,
     Manifest,
     Output,
-    Postprocess,
     Task,
     bad_manifest,
 )
@@ -83,7 +82,7 @@ def draft_manifest(
     batching = Batching(1) if signature.rows == 1 else Batching()
     if signature.rows == 1:
         notes["batching"] = [
-            "The file takes one row at a time; exported with a first dimension that varies, it could batch."
+            "The file takes one row at a time; if its export fixes that, one with a first dimension that varies could batch."
         ]
     try:
         manifest = Manifest(
@@ -139,13 +138,11 @@ def _main(outputs: Sequence[FoundOutput], task: Task, labels: Sequence[str]) -> 
     return 0
 
 
-def _classes(
-    found: FoundOutput, labels: list[str], notes: dict[str, list[str]]
-) -> tuple[list[str], Postprocess | None]:
+def _classes(found: FoundOutput, labels: list[str], notes: dict[str, list[str]]) -> tuple[list[str], str | None]:
     """Return the labels of a classification's first output, and what makes probabilities of it."""
     if len(labels) == 2 and found.shape in ([], [1]) and found.datatype in _FLOATS:
         notes["postprocess"] = ["A guess: the file gives one logit, that of the second label."]
-        return labels, Postprocess.SIGMOID
+        return labels, "sigmoid"
     if len(found.shape) != 1 or (labels and found.shape != [len(labels)]):
         raise bad_manifest(
             f"labels: there are {len(labels)} ({', '.join(labels)}); the file gives {found.datatype} {found.shape} for a row. "
@@ -157,7 +154,7 @@ def _classes(
     if found.probabilities:
         return labels, None
     notes["postprocess"] = ["A guess: the file gives scores, not probabilities. sigmoid if the labels are independent."]
-    return labels, Postprocess.SOFTMAX
+    return labels, "softmax"
 
 
 def _suggest_classes(found: FoundOutput, notes: dict[str, list[str]]) -> None:
@@ -202,7 +199,7 @@ def _scalar_kind(datatype: str) -> FieldKind:
 
 
 def _outputs(
-    outputs: Sequence[FoundOutput], main: int, task: Task, labels: Sequence[str], postprocess: Postprocess | None
+    outputs: Sequence[FoundOutput], main: int, task: Task, labels: Sequence[str], postprocess: str | None
 ) -> list[Output]:
     """The main output first; without names in the file, position is the source once the order is another."""
     order = [main, *[i for i in range(len(outputs)) if i != main]]
@@ -212,7 +209,7 @@ def _outputs(
     for i, name in zip(order, names, strict=True):
         found = outputs[i]
         shape = [] if found.shape == [1] else found.shape
-        if i == main and postprocess is Postprocess.SIGMOID:
+        if i == main and postprocess == "sigmoid":
             shape = [len(labels)]
         source = (str(i) if main else "") if found.name is None else found.name if found.name != name else ""
         declared.append(Output(name, found.datatype, shape=[*shape], source=source))

@@ -1,4 +1,4 @@
-"""Where a model comes from: a file, a folder, or Hugging Face's hub. Puts its files into an artifact's folder."""
+"""Where a model comes from: a file, a folder, a .zip of these, or Hugging Face's hub. Puts its files into an artifact's folder."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from penstock_cli.archive import unpack
 from penstock_common.errors import PenstockError
-from penstock_common.file_kinds import KERAS, SAFETENSORS, SAVED_MODEL, TF_LITE, FileKind, file_kind
+from penstock_common.file_kinds import CTRANSLATE2, KERAS, SAFETENSORS, SAVED_MODEL, TF_LITE, FileKind, file_kind
 from penstock_common.manifest import MANIFEST_FILE, Format
 
 HUB = "hf:"
-#: What is fetched from the hub: weights without code, configurations and vocabularies.
-_FROM_HUB = ["*.safetensors", "*.json", "*.txt"]
+#: What is fetched from the hub: weights without code (model.bin is CTranslate2's), configurations and vocabularies.
+_FROM_HUB = ["*.safetensors", "model.bin", "*.json", "*.txt", "*.spm", "*.model"]
 _FOLDER = "model"
 
 _TF2ONNX_OPTIONS = {KERAS.name: "--keras", SAVED_MODEL.name: "--saved-model", TF_LITE.name: "--tflite"}
@@ -53,19 +55,29 @@ def place(source: str, folder: Path) -> Placed:
             404, "no-such-file", f"{path} does not exist; for a model of Hugging Face write hf:ORG/NAME."
         )
     kind = file_kind(path)
-    if kind is not None and kind.format is None:
+    if kind is None and path.suffix.lower() == ".zip" and path.is_file():
+        return _place_archive(path, folder)
+    if kind is SAFETENSORS or (kind is not None and kind.format is None):
         return _convert(path, kind, folder)
-    return _place_folder(path, folder) if path.is_dir() else _place_file(path, kind, folder)
+    return _place_folder(path, kind, folder) if path.is_dir() else _place_file(path, kind, folder)
 
 
-def _place_folder(path: Path, folder: Path) -> Placed:
+def _place_archive(path: Path, folder: Path) -> Placed:
+    """Place what is in a ``.zip``: a lone file, or its folder."""
+    with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
+        inside = unpack(path, Path(temporary))
+        if (inside / MANIFEST_FILE).exists():
+            raise _is_artifact(path)
+        files = list(inside.iterdir())
+        return place(str(files[0] if len(files) == 1 else inside), folder)
+
+
+def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
     if (path / MANIFEST_FILE).exists():
-        raise _unsupported(
-            f"{path} has a {MANIFEST_FILE}, so it is an artifact already; try it with penstock check {path}"
-        )
-    if (path / "config.json").exists():
+        raise _is_artifact(path)
+    if kind is CTRANSLATE2 or (path / "config.json").exists():
         shutil.copytree(path, folder / _FOLDER, ignore=shutil.ignore_patterns(".*"))
-        return Placed(Format.TRANSFORMERS, _FOLDER)
+        return Placed(_format_of_folder(folder / _FOLDER), _FOLDER)
     if (path / "model.py").exists():
         shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "__pycache__"))
         return Placed(Format.PYTHON, "model.py")
@@ -73,6 +85,10 @@ def _place_folder(path: Path, folder: Path) -> Placed:
         f"{path} is no folder of a model: neither config.json of Hugging Face, nor saved_model.pb of TensorFlow, nor "
         "model.py is in it. Name the model's file"
     )
+
+
+def _format_of_folder(path: Path) -> Format:
+    return Format.CTRANSLATE2 if file_kind(path) is CTRANSLATE2 else Format.TRANSFORMERS
 
 
 def _place_file(path: Path, kind: FileKind | None, folder: Path) -> Placed:
@@ -140,7 +156,13 @@ def _fetch(source: str, folder: Path) -> Placed:
             "downloaded elsewhere can be imported by its path.",
         ) from None
     shutil.rmtree(folder / _FOLDER / ".cache", ignore_errors=True)
-    return Placed(Format.TRANSFORMERS, _FOLDER)
+    return Placed(_format_of_folder(folder / _FOLDER), _FOLDER)
+
+
+def _is_artifact(path: Path) -> PenstockError:
+    return _unsupported(
+        f"{path} has a {MANIFEST_FILE}, so it is an artifact already; try it with penstock check {path}"
+    )
 
 
 def _unsupported(text: str) -> PenstockError:

@@ -26,20 +26,36 @@ def print_report(folder: Path, report: CheckReport) -> None:
             }
         ],
     )
-    print_table(
-        "runs",
-        [
-            {
-                "batch": entry.rows,
-                "ms": f"{entry.milliseconds:.2f}",
-                "rows/s": f"{entry.rows_per_second:,.0f}",
-                "": "best" if entry.rows == report.best_rows else "",
-            }
-            for entry in report.times
-        ],
-    )
+    if report.streams:
+        print_table("streams", _streams(report))
+    else:
+        print_table("runs", _runs(report))
     for advice in report.advice:
         console.print(escape(advice), highlight=False, soft_wrap=True)
+
+
+def _runs(report: CheckReport) -> list[dict[str, object]]:
+    return [
+        {
+            "batch": entry.rows,
+            "ms": f"{entry.milliseconds:.2f}",
+            "rows/s": f"{entry.rows_per_second:,.0f}",
+            "": "best" if entry.rows == report.best_rows else "",
+        }
+        for entry in report.times
+    ]
+
+
+def _streams(report: CheckReport) -> list[dict[str, object]]:
+    return [
+        {
+            "example": number,
+            "chunks": entry.chunks,
+            "first chunk ms": f"{entry.first_chunk_milliseconds:.2f}",
+            "chunks/s": f"{entry.chunks_per_second:,.1f}",
+        }
+        for number, entry in enumerate(report.streams, 1)
+    ]
 
 
 def failure(folder: Path, report: CheckReport) -> PenstockError:

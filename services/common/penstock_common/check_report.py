@@ -13,6 +13,14 @@ class BatchTime(msgspec.Struct):
     rows_per_second: float
 
 
+class StreamTime(msgspec.Struct):
+    """The time of one stream, up to the bounds of a trial."""
+
+    chunks: int
+    first_chunk_milliseconds: float
+    chunks_per_second: float
+
+
 class CheckReport(msgspec.Struct):
     """The result of ``python -m penstock_inference.check``.
 
@@ -25,6 +33,7 @@ class CheckReport(msgspec.Struct):
         times: for each batch size that was tried, ascending.
         best_rows: the smallest batch size that is within 5 % of the most rows per second; 0 if none was tried.
         advice: what could be better.
+        streams: for each example of a model that streams.
     """
 
     passed: bool
@@ -37,3 +46,4 @@ class CheckReport(msgspec.Struct):
     times: list[BatchTime] = []
     best_rows: int = 0
     advice: list[str] = []
+    streams: list[StreamTime] = []

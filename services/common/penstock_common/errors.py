@@ -76,6 +76,11 @@ def no_such_call(status: int, method: str, path: str, headers: Mapping[str, str]
     )
 
 
+def bad_model_answer(what: str) -> PenstockError:
+    """Return the error for an answer that is the model's fault, and never its caller's."""
+    return PenstockError(500, "bad-model-answer", f"The model gave {what}.")
+
+
 #: HTTP status -> gRPC status, after google/rpc/code.proto.
 HTTP_TO_GRPC: Mapping[int, grpc.StatusCode] = {
     400: grpc.StatusCode.INVALID_ARGUMENT,

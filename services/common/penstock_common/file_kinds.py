@@ -9,6 +9,8 @@ from pathlib import Path
 from penstock_common.manifest import Format
 
 _HEAD_BYTES = 4096
+#: Above all versions of CTranslate2's files, which is 6 today.
+_CTRANSLATE2_VERSIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,14 @@ AOT_PACKAGE = FileKind(
 )
 SAFETENSORS = FileKind(
     "safetensors: weights without the program",
-    remedy="Load them into their module and save that with torch.export.save",
+    Format.SAFETENSORS,
+    remedy="Load them into their module and save that with torch.export.save; or, if it is one of Penstock's "
+    "architectures, set `format: safetensors` and name it",
 )
 KERAS = FileKind("a Keras model", remedy=f"{_TO_ONNX}: save it with `model.export(folder)` first")
 TF_LITE = FileKind("a TensorFlow Lite model", remedy=f"{_TO_ONNX} --tflite")
 SAVED_MODEL = FileKind("a SavedModel of TensorFlow", remedy=f"{_TO_ONNX} --saved-model")
+CTRANSLATE2 = FileKind("a folder of CTranslate2", Format.CTRANSLATE2)
 GGUF = FileKind("a GGUF file of llama.cpp", remedy="Serve it with llama.cpp")
 
 
@@ -63,7 +68,9 @@ def file_kind(path: Path) -> FileKind | None:
         OSError: it cannot be read.
     """
     if path.is_dir():
-        return SAVED_MODEL if (path / "saved_model.pb").exists() else None
+        if (path / "saved_model.pb").exists():
+            return SAVED_MODEL
+        return CTRANSLATE2 if ctranslate2_model(path) else None
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if head.startswith(b"PK\x03\x04"):
@@ -84,6 +91,22 @@ def file_kind(path: Path) -> FileKind | None:
     if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"(lp", b"cos\n", b"(dp")):
         return PICKLE
     return None
+
+
+def ctranslate2_model(folder: Path) -> str:
+    """Return the kind of model that a folder of CTranslate2 holds, such as ``WhisperSpec``; empty if it is not one.
+
+    ``model.bin`` begins with its version and the length of that name, both little-endian, in 4 and 2 bytes.
+    """
+    path = folder / "model.bin"
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    length = int.from_bytes(head[4:6], "little")
+    name = head[6 : 6 + length].rstrip(b"\0")
+    is_version = 1 <= int.from_bytes(head[:4], "little") < _CTRANSLATE2_VERSIONS
+    return name.decode() if is_version and length < 100 and name.isalnum() and name.endswith(b"Spec") else ""
 
 
 def _archive_kind(path: Path) -> FileKind | None:

@@ -19,6 +19,9 @@ import yaml
 from penstock_common.errors import PenstockError
 from penstock_common.manifest_yaml import dump_plain_yaml, load_plain_yaml
 
+#: Seconds of a sound whose field has no ``max_seconds``.
+MAX_AUDIO_SECONDS = 60
+
 #: Name of the manifest inside an artifact folder.
 MANIFEST_FILE = "model.yaml"
 
@@ -44,9 +47,11 @@ class Format(StrEnum):
     TORCHSCRIPT = "torchscript"  # .pt
     ONNX = "onnx"  # .onnx
     TRANSFORMERS = "transformers"  # a folder of Hugging Face
+    SAFETENSORS = "safetensors"  # weights, for an architecture that the manifest names
     SKOPS = "skops"  # a model of scikit-learn, .skops
     LIGHTGBM = "lightgbm"  # its own text format
     XGBOOST = "xgboost"  # its own .json or .ubj
+    CTRANSLATE2 = "ctranslate2"  # a folder of CTranslate2: Whisper, or a translator
     # These two run code of whoever made them; pods load them only if the operator allows it.
     JOBLIB = "joblib"  # a pickled model of scikit-learn, .joblib or .pkl
     PYTHON = "python"  # a .py file with a class Model
@@ -65,11 +70,16 @@ class FieldKind(StrEnum):
 
     TEXT = "text"  # JSON string                    -> BYTES, UTF-8
     IMAGE = "image"  # file upload or base64 string -> BYTES, an encoded PNG, JPEG or WebP
+    AUDIO = "audio"  # file upload or base64 string -> BYTES, an encoded WAV, FLAC, OGG or MP3
     CATEGORY = "category"  # JSON string, one of `categories` -> BYTES
     NUMBER = "number"  # JSON number                -> a float datatype
     INTEGER = "integer"  # JSON whole number        -> an integer datatype
     BOOLEAN = "boolean"  # JSON true / false        -> BOOL
     TENSOR = "tensor"  # nested JSON lists of `shape` -> datatype
+
+
+#: Kinds whose value is an encoded file.
+FILE_KINDS = frozenset({FieldKind.IMAGE, FieldKind.AUDIO})
 
 
 class Pad(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -89,7 +99,7 @@ class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     shape: list[Dimension] = []  # of one row; [] is a scalar
     minimum: float | None = None
     maximum: float | None = None
-    max_length: int | None = None  # characters of a text; bytes of an image
+    max_length: int | None = None  # characters of a text; bytes of an image or a sound
     categories: list[str] | None = None
     required: bool = True
     default: Any = None  # used if not required and absent
@@ -100,11 +110,17 @@ class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     batch_axis: int | None = 0  # of the file's tensor; null if that has no rows
     pad: Pad | None = None
     mask: SourceName = ""  # the file's input that is 1 for what was sent and 0 for padding
+    max_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] | None = None  # of a sound
 
     @property
     def varies(self) -> bool:
         """Whether the shape of a row varies."""
         return is_varying(self.shape)
+
+    @property
+    def most_seconds(self) -> float:
+        """How long a sound may be."""
+        return MAX_AUDIO_SECONDS if self.max_seconds is None else self.max_seconds
 
     @property
     def may_be_absent(self) -> bool:
@@ -135,13 +151,19 @@ class Preprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     params: dict[str, Any] = {}
 
 
-class Postprocess(StrEnum):
-    """What is done to the first output of the file."""
+class Postprocess(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A post-processing step by name, with its parameters, and the output that it gives: the first if it is empty."""
 
-    SOFTMAX = "softmax"  # logits -> probabilities, over the last axis
-    SIGMOID = "sigmoid"  # logits -> independent probabilities; one logit a row -> those of two labels
-    LABELS = "labels"  # scores -> BYTES, the label of the largest along the last axis
-    ARGMAX = "argmax"  # scores -> INT64, the position of the largest along the last axis
+    name: str
+    params: dict[str, Any] = {}
+    output: str = ""
+
+
+class Architecture(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What a file of weights is for, by name, with its parameters; the inference service has the code."""
+
+    name: str
+    params: dict[str, Any] = {}
 
 
 class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -167,6 +189,42 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     memory_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None  # that a process needs to load and run
 
 
+class Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How a folder of Hugging Face or of CTranslate2 is used; which of these a model has depends on what it does."""
+
+    task: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None  # one of those that the folder names
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=16_384)] | None = None  # of the text that is written for a row
+    truncate: bool | None = None  # true: a text that is too long is cut; false: it is refused
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None  # the score from which an object counts
+    beam_size: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = (
+        None  # texts that the search keeps; 1 takes the likeliest token
+    )
+    language: str | None = None  # of all sounds, such as en; None for a model that hears it
+    compute_type: str | None = None  # of CTranslate2: int8, float32, …
+
+
+class Precision(StrEnum):
+    """The floats in which matrices are multiplied."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"  # on a GPU; a CPU keeps to float32, with which it is faster
+
+
+class Acceleration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a pod runs a model faster at the price of precision or memory; the last three are for GPUs only."""
+
+    dtype: Precision = Precision.FLOAT32
+    batch_sizes: list[Annotated[int, msgspec.Meta(ge=1, le=4096)]] = []  # a batch is filled up to the next of these
+    cuda_graphs: bool = False  # batches of these sizes are recorded once and replayed
+    gpu_memory_mb: Annotated[int, msgspec.Meta(ge=1)] | None = None  # that the model may take
+
+    @property
+    def in_half_precision(self) -> bool:
+        """Whether answers are as exact as half precision, though they are float32."""
+        return self.dtype is not Precision.FLOAT32
+
+
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """``model.yaml``."""
 
@@ -177,20 +235,29 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     outputs: Annotated[list[Output], msgspec.Meta(min_length=1)]
     labels: list[str] = []
     preprocess: Preprocess | None = None
-    postprocess: Postprocess | None = None
+    postprocess: str | Postprocess | list[str | Postprocess] | None = None
     top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None  # how many probabilities /v1 answers
     batch: bool = True  # false: tensors are exactly `shape`, and a request is a run of its own
+    stream: bool = False  # true: a request is one row, answered with a stream of chunks, each a row of the outputs
     deterministic: bool = True  # false for a model that draws random numbers on purpose
     batching: Batching = msgspec.field(default_factory=Batching)
     resources: Resources = Resources()
+    acceleration: Acceleration = Acceleration()
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs
     schema_version: int = 1
+    architecture: Architecture | None = None
+    parameters: Parameters | None = None  # of a folder of Hugging Face or of CTranslate2
 
     def __post_init__(self) -> None:
-        if not self.batch:
+        if not self.batch or self.stream:
             if self.batching.max_batch_size not in (1, Batching().max_batch_size):
-                raise ValueError("batching: the model has no batch (batch: false); leave out max_batch_size")
+                why = (
+                    "the model has no batch (batch: false)"
+                    if not self.batch
+                    else "each stream is one row (stream: true)"
+                )
+                raise ValueError(f"batching: {why}; leave out max_batch_size")
             self.batching = Batching(1)
         names = [field.name for field in self.inputs]
         if len(set(names)) != len(names):
@@ -206,6 +273,10 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             raise ValueError(
                 f"outputs.{self.outputs[0].name}.datatype: a classification's first output is its probabilities, FP32"
             )
+        if self.parameters is not None and self.format not in (Format.TRANSFORMERS, Format.CTRANSLATE2):
+            raise ValueError(
+                f"parameters: only the formats transformers and ctranslate2 have them, not {self.format}; leave them out"
+            )
         if self.file.startswith("/") or ".." in Path(self.file).parts:
             raise ValueError(f"file: {self.file!r} must lie inside the artifact")
         if self.schema_version != 1:
@@ -216,6 +287,12 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         """The inputs that clients send: all but the constants."""
         return [field for field in self.inputs if field.constant is None]
 
+    @property
+    def postprocess_steps(self) -> list[Postprocess]:
+        """What ``postprocess`` names, in order; a name alone is a step without parameters for the first output."""
+        chosen = self.postprocess if isinstance(self.postprocess, list) else [self.postprocess]
+        return [Postprocess(step) if isinstance(step, str) else step for step in chosen if step is not None]
+
 
 DATATYPES = (
     "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
@@ -225,6 +302,7 @@ DATATYPES = (
 _KIND_DATATYPES: dict[FieldKind, tuple[str, ...]] = {
     FieldKind.TEXT: ("BYTES",),
     FieldKind.IMAGE: ("BYTES",),
+    FieldKind.AUDIO: ("BYTES",),
     FieldKind.CATEGORY: ("BYTES",),
     FieldKind.NUMBER: ("FP16", "FP32", "FP64"),
     FieldKind.INTEGER: tuple(d for d in DATATYPES if "INT" in d),
@@ -240,6 +318,8 @@ def _check_field(field: Field) -> None:
         raise ValueError(f"{where}.datatype: {field.datatype!r} does not fit kind {field.kind}; use {allowed}")
     if field.kind is not FieldKind.TENSOR and field.shape:
         raise ValueError(f"{where}.shape: only kind 'tensor' has a shape; leave it out")
+    if field.kind is not FieldKind.AUDIO and field.max_seconds is not None:
+        raise ValueError(f"{where}.max_seconds: only kind 'audio' has a length in seconds; leave it out")
     if field.kind is FieldKind.CATEGORY and not field.categories:
         raise ValueError(f"{where}.categories: a category lists its values")
     for bound in (field.minimum, field.maximum):

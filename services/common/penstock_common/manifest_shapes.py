@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from penstock_common.manifest import Dimension, Field, FieldKind, Format, Manifest, Task
+from penstock_common.manifest import FILE_KINDS, Dimension, Field, Format, Manifest, Task
 
 #: Formats whose files can do without an input.
-_OPTIONAL_INPUTS = (Format.ONNX, Format.TORCHSCRIPT, Format.PYTHON)
+_OPTIONAL_INPUTS = (Format.ONNX, Format.TORCHSCRIPT, Format.TRANSFORMERS, Format.PYTHON)
 
 
 def check_shapes(manifest: Manifest) -> None:
@@ -68,8 +68,8 @@ def _check_presence(manifest: Manifest, field: Field, where: str) -> None:
     if field.constant is not None:
         if field.default is not None or not field.required or field.pad is not None:
             raise ValueError(f"{where}.constant: clients do not send it, so it takes no default, required or pad")
-        if field.kind is FieldKind.IMAGE:
-            raise ValueError(f"{where}.constant: an image cannot be one; use a tensor")
+        if field.kind in FILE_KINDS:
+            raise ValueError(f"{where}.constant: a file cannot be one; use a tensor")
     elif field.may_be_absent:
         if manifest.preprocess is not None:
             raise ValueError(f"{where}.default: {manifest.preprocess.name} needs each of its fields; give a default")

@@ -7,13 +7,20 @@ import binascii
 import sys
 from typing import Any
 
+from penstock_common.architectures import check_architecture
+from penstock_common.audio_format import AUDIO_FORMATS, audio_format
 from penstock_common.dimensions import check_elements, check_named_sizes
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Postprocess, Task, bad_manifest
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Task, bad_manifest
+from penstock_common.manifest_acceleration import check_acceleration
 from penstock_common.manifest_shapes import check_shapes, shape_of
+from penstock_common.postprocessing.steps import Postprocessing
 from penstock_common.preprocessing.steps import STEPS, model_tensors
 
-#: Bytes of an image whose field has no ``max_length``.
-MAX_IMAGE_BYTES = 10_000_000
+#: Bytes of an image or a sound whose field has no ``max_length``.
+MAX_FILE_BYTES = 10_000_000
+
+#: Formats whose models can stream.
+STREAMING_FORMATS = (Format.PYTHON, Format.TRANSFORMERS)
 
 #: The largest finite value of each float datatype (IEEE 754).
 _LARGEST_FLOATS = {"FP16": 65504.0, "FP32": (2 - 2.0**-23) * 2.0**127, "FP64": sys.float_info.max}
@@ -40,6 +47,11 @@ def _check_manifest(manifest: Manifest) -> None:
         if field.constant is not None:
             check_value(field, field.constant, f"{where}.constant")
     check_shapes(manifest)
+    check_architecture(manifest)
+    if manifest.stream and manifest.format not in STREAMING_FORMATS:
+        raise ValueError(
+            f"stream: a {manifest.format} file answers at once; {' and '.join(STREAMING_FORMATS)} can stream"
+        )
     model_tensors(manifest)  # refuses a step, a parameter or a field that does not fit the others
     sources = [field.source for field in manifest.inputs if field.source]
     if len(set(sources)) != len(sources):
@@ -48,8 +60,8 @@ def _check_manifest(manifest: Manifest) -> None:
     if len(set(outputs)) != len(outputs):
         raise ValueError(f"outputs: names must differ, got {outputs}")
     _check_labels(manifest)
-    _check_postprocess(manifest)
-    _check_strings(manifest)
+    _check_strings(manifest, Postprocessing(manifest).made_outputs())
+    check_acceleration(manifest)
     if not manifest.deterministic and manifest.batching.max_batch_size != 1:
         raise ValueError(
             "deterministic: whether rows mix cannot be tried with a model that is random; set batching: {max_batch_size: 1}"
@@ -70,8 +82,8 @@ def check_value(field: Field, value: Any, where: str) -> None:
         case FieldKind.CATEGORY:
             if value not in (field.categories or ()):
                 raise ValueError(f"{where}: {_shown(value)} is none of the categories")
-        case FieldKind.IMAGE:
-            _check_image(field, value, where)
+        case FieldKind.IMAGE | FieldKind.AUDIO:
+            _check_file(field, value, where)
         case FieldKind.TENSOR:
             _check_tensor(field, value, where)
         case _:
@@ -98,28 +110,9 @@ def _check_labels(manifest: Manifest) -> None:
         )
 
 
-def _check_postprocess(manifest: Manifest) -> None:
-    output = manifest.outputs[0]
-    if manifest.postprocess is Postprocess.ARGMAX:
-        if output.datatype != "INT64":
-            raise ValueError(f"outputs.{output.name}.datatype: postprocess argmax gives INT64, not {output.datatype}")
-    elif manifest.postprocess is Postprocess.LABELS:
-        if output.datatype != "BYTES" or not manifest.labels:
-            raise ValueError(
-                f"outputs.{output.name}.datatype: postprocess labels gives BYTES, those of `labels`; got "
-                f"{output.datatype} and {len(manifest.labels)} labels"
-            )
-    elif manifest.postprocess is not None and output.datatype not in _LARGEST_FLOATS:
-        raise ValueError(
-            f"outputs.{output.name}.datatype: postprocess {manifest.postprocess} gives floats, not {output.datatype}"
-        )
-    if manifest.postprocess is Postprocess.SOFTMAX and not output.shape:
-        raise ValueError(f"outputs.{output.name}.shape: postprocess softmax needs an axis to sum over; got []")
-
-
-def _check_strings(manifest: Manifest) -> None:
+def _check_strings(manifest: Manifest, made: set[str]) -> None:
     """PyTorch has no tensors of strings, and XGBoost takes only numbers."""
-    if manifest.format not in (Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.XGBOOST):
+    if manifest.format not in (Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.SAFETENSORS, Format.XGBOOST):
         return
     for tensor in model_tensors(manifest):
         if tensor.datatype == "BYTES":
@@ -127,8 +120,8 @@ def _check_strings(manifest: Manifest) -> None:
                 f"inputs.{tensor.name}: a {manifest.format} file takes no BYTES; name a preprocess step that turns them "
                 f"into numbers ({', '.join(STEPS)})"
             )
-    for output in manifest.outputs[1 if manifest.postprocess is Postprocess.LABELS else 0 :]:
-        if output.datatype == "BYTES":
+    for output in manifest.outputs:
+        if output.datatype == "BYTES" and output.name not in made:
             raise ValueError(f"outputs.{output.name}.datatype: a {manifest.format} file gives no BYTES")
 
 
@@ -157,18 +150,24 @@ def _check_text(field: Field, value: Any, where: str) -> None:
         raise ValueError(f"{where}: {len(value)} characters, max_length is {field.max_length}")
 
 
-def _check_image(field: Field, value: Any, where: str) -> None:
+def max_bytes(field: Field) -> int:
+    """Return how large an image or a sound may be."""
+    return field.max_length or MAX_FILE_BYTES
+
+
+def _check_file(field: Field, value: Any, where: str) -> None:
     if not isinstance(value, str):
-        raise ValueError(f"{where}: {_shown(value)} is not an image; give it in base64")
+        raise ValueError(f"{where}: {_shown(value)} is not a file of kind {field.kind}; give it in base64")
     try:
         data = base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(f"{where}: {_shown(value)} is not base64") from None
-    if not is_image(data):
+    if field.kind is FieldKind.IMAGE and not is_image(data):
         raise ValueError(f"{where}: the bytes are not a PNG, JPEG or WebP")
-    limit = field.max_length or MAX_IMAGE_BYTES
-    if len(data) > limit:
-        raise ValueError(f"{where}: the image has {len(data)} bytes, {limit} are allowed")
+    if field.kind is FieldKind.AUDIO and audio_format(data) is None:
+        raise ValueError(f"{where}: the bytes are not a {AUDIO_FORMATS}")
+    if len(data) > max_bytes(field):
+        raise ValueError(f"{where}: the file has {len(data)} bytes, {max_bytes(field)} are allowed")
 
 
 def is_image(value: bytes) -> bool:

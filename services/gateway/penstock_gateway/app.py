@@ -45,6 +45,7 @@ from penstock_gateway.limits.token_bucket import TokenBuckets
 from penstock_gateway.protocols.large_json import PROCESS, LargeJson
 from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
+from penstock_gateway.protocols.openai.embeddings import Embeddings
 from penstock_gateway.protocols.openapi import OpenApi, document
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.routes import PROBES, predictions, routes
@@ -105,7 +106,14 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             openapi = OpenApi(catalog, settings.default_model) if settings.docs == "key" else None
             # Before FastAPI's own: routes are tried in turn.
             app.router.routes[:0] = routes(
-                guard, health, ModelList(catalog), predict, v2, openapi, with_metrics=not settings.metrics_port
+                guard,
+                health,
+                ModelList(catalog),
+                predict,
+                v2,
+                Embeddings(dataplane),
+                openapi,
+                with_metrics=not settings.metrics_port,
             )
             if not tracing_enabled():  # FastAPI makes the spans
                 dispatcher.add(predictions(guard, predict, v2))

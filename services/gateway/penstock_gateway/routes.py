@@ -12,6 +12,8 @@ from penstock_gateway.edge.endpoint import Endpoint, Guard
 from penstock_gateway.edge.health import Health
 from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
+from penstock_gateway.protocols.openai.embeddings import Embeddings
+from penstock_gateway.protocols.openai.errors import openai_reply
 from penstock_gateway.protocols.openapi import OpenApi
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.protocols.triton_absent import ABSENT, absent
@@ -38,6 +40,7 @@ def routes(
     models: ModelList,
     predict: Predict,
     v2: OpenInference,
+    embeddings: Embeddings,
     openapi: OpenApi | None,
     *,
     with_metrics: bool,
@@ -45,12 +48,17 @@ def routes(
     def protected(path: str, name: str, handler: Handler, method: str = "POST") -> Route:
         return Route(path, Endpoint(name, guard, handler), methods=[method])
 
+    def openai(path: str, name: str, handler: Handler, method: str = "POST") -> Route:
+        return Route(path, Endpoint(name, guard, handler, openai_reply), methods=[method])
+
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in predictions(guard, predict, v2).items()),
-        protected("/v1/models", "models", models, "GET"),
+        openai("/v1/models", "models", models.all, "GET"),
+        openai("/v1/models/{model}", "models", models.one, "GET"),
+        openai("/v1/embeddings", "embeddings", embeddings),
         *([protected("/openapi.json", "openapi", openapi, "GET")] if openapi else []),
         protected("/v2", "v2", v2.server, "GET"),
         *(protected(path, "v2", absent(instead), method) for method, path, instead in ABSENT),

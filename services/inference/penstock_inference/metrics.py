@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -22,12 +23,25 @@ EXECUTE_SECONDS = Histogram(
     "penstock_inference_execute_seconds", "Time of one run, pre-processing included.", ["model"], buckets=_SECONDS
 )
 QUEUE_ROWS = Gauge("penstock_inference_queue_rows", "Rows that wait for the executor.", ["model", "version"])
+STREAMS = Gauge("penstock_inference_streams_open", "Streams that are open.", ["model", "version"])
+FIRST_CHUNK_SECONDS = Histogram(
+    "penstock_inference_first_chunk_seconds",
+    "Time from a message to the first chunk of its stream, the wait for a place included.",
+    ["model"],
+    buckets=(*_SECONDS, 10, 30, 60),
+)
+STREAM_CHUNKS = Counter("penstock_inference_stream_chunks_total", "Chunks of streams that were read.", ["model"])
 LOADED = Gauge("penstock_inference_models_loaded", "Model versions that are loaded and warm.")
 LOAD_FAILURES = Counter("penstock_inference_load_failures_total", "Loads that failed.", ["model"])
 PROCESS_BYTES = Gauge(
     "penstock_inference_process_resident_bytes",
     "Resident memory of a version's processes, what each shares with its framework's parent included.",
     ["model", "version"],
+)
+GPU_BYTES = Gauge(
+    "penstock_inference_gpu_memory_bytes",
+    "Memory of the GPU that a version's process held once it was loaded and tried; device is the GPU's name.",
+    ["model", "version", "device"],
 )
 PARENT_BYTES = Gauge(
     "penstock_inference_parent_resident_bytes",
@@ -82,6 +96,13 @@ class BusyTime:
 _pod_busy_time = BusyTime()
 
 
+class StreamMetrics(NamedTuple):
+    """The series of a version that streams, with their labels set."""
+
+    first_chunk_seconds: Histogram
+    chunks: Counter
+
+
 class VersionMetrics:
     """The series of one model version, with their labels set."""
 
@@ -100,9 +121,20 @@ class VersionMetrics:
         """Let ``QUEUE_ROWS`` be what the function returns whenever it is read."""
         self._queue_rows.set_function(waiting_rows)
 
+    def of_streams(self, open_streams: Callable[[], int]) -> StreamMetrics:
+        """Return the series of a version that streams; ``STREAMS`` is what the function returns whenever it is read."""
+        STREAMS.labels(*self._labels).set_function(open_streams)
+        model = self._labels[0]
+        return StreamMetrics(FIRST_CHUNK_SECONDS.labels(model), STREAM_CHUNKS.labels(model))
+
     def follow_process(self, resident_bytes: Callable[[], int]) -> None:
         """Let ``PROCESS_BYTES`` be what the function returns whenever it is read."""
         PROCESS_BYTES.labels(*self._labels).set_function(resident_bytes)
+
+    def show_gpu(self, device: str, held_bytes: int) -> None:
+        """Let ``GPU_BYTES`` show what a process of this version has just been found to hold."""
+        GPU_BYTES.remove_by_labels({"model": self._labels[0], "version": self._labels[1]})
+        GPU_BYTES.labels(*self._labels, device).set(held_bytes)
 
     def count_answer(self, code: str) -> None:
         """Count a message by the gRPC status of its answer."""
@@ -115,6 +147,8 @@ class VersionMetrics:
         """Remove the series of this version from ``/metrics``; later counts are lost."""
         QUEUE_ROWS.remove(*self._labels)
         PROCESS_BYTES.remove(*self._labels)
+        GPU_BYTES.remove_by_labels({"model": self._labels[0], "version": self._labels[1]})
+        STREAMS.remove(*self._labels)
         for code in self._answered:
             REQUESTS.remove(*self._labels, code)
 
@@ -126,6 +160,15 @@ def count_unknown_answer(code: str) -> None:
 
 def remove_model_series(model: str) -> None:
     """Remove the series of a model of which no version is here any more."""
-    for metric in (BATCH_ROWS, QUEUE_SECONDS, EXECUTE_SECONDS, DEVICE_SECONDS, DEVICE_WAIT_SECONDS, LOAD_FAILURES):
+    for metric in (
+        BATCH_ROWS,
+        QUEUE_SECONDS,
+        EXECUTE_SECONDS,
+        DEVICE_SECONDS,
+        DEVICE_WAIT_SECONDS,
+        FIRST_CHUNK_SECONDS,
+        STREAM_CHUNKS,
+        LOAD_FAILURES,
+    ):
         metric.remove(model)
     RESTARTS.remove_by_labels({"model": model})

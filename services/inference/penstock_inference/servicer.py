@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import grpc
-import structlog
 
 from penstock_common.contract import inference_pb2 as pb
 from penstock_common.contract import inference_pb2_grpc
@@ -18,28 +14,15 @@ from penstock_common.errors import PenstockError
 from penstock_common.model_metadata import model_metadata
 from penstock_common.tensors import input_arrays
 from penstock_common.version import VERSION
+from penstock_inference.calls import DEFAULT_SECONDS, Sender, counted, sender_of, until
 from penstock_inference.engine.message import Message
 from penstock_inference.engine.pod_refusal import ANOTHER_POD, PodRefusalError
 from penstock_inference.infer_response import infer_response
-from penstock_inference.metrics import count_unknown_answer
+from penstock_inference.stream_call import StreamCall
 from penstock_inference.tracing import describe_span
-from penstock_inference.versions.hosted import HostedVersion, State
+from penstock_inference.versions.hosted import State
 from penstock_inference.versions.lookup import VersionLookup
 from penstock_inference.versions.reconciler import Reconciler
-
-log = structlog.get_logger()
-T = TypeVar("T")
-
-#: The time of a message whose caller sets no deadline.
-_DEFAULT_SECONDS = 60.0
-
-#: How much before this side's deadline a caller may give up because of its own, which began earlier.
-_EARLY_SECONDS = 0.05
-
-#: Metadata of a message that names the principal whose turn it takes.
-_PRINCIPAL = "penstock-principal"
-#: Metadata of a message with how many pods Envoy has sent it to, this one included.
-_ATTEMPTS = "x-envoy-attempt-count"
 
 Context = grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]
 
@@ -81,9 +64,9 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         seconds = context.time_remaining()
         try:
             if seconds is not None:  # gRPC cancels this call at its deadline
-                return await self._infer(request, time.monotonic() + seconds, _sender(context))
-            deadline = time.monotonic() + _DEFAULT_SECONDS
-            return await _until(deadline, self._infer(request, deadline, _sender(context)))
+                return await self._infer(request, time.monotonic() + seconds, sender_of(context))
+            deadline = time.monotonic() + DEFAULT_SECONDS
+            return await until(deadline, self._infer(request, deadline, sender_of(context)))
         except PenstockError as err:
             await _refuse(context, err)
             return pb.ModelInferResponse()
@@ -91,17 +74,31 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """Answer one message after the other; an error ends the answer to its own message only."""
-        sender = _sender(context)
-        async for request in request_iterator:
-            deadline = time.monotonic() + _DEFAULT_SECONDS
-            async with aclosing(self._stream(request, deadline, sender)) as responses:
-                try:
-                    while (response := await _until(deadline, anext(responses, None))) is not None:
+        """Answer the messages of a stream, as Triton does.
+
+        A message to a model that streams begins at once, beside those before it, and its chunks carry its id. Messages
+        to other models are answered one after the other, in their order. Each response says in
+        ``triton_final_response`` whether it is the last to its message; if a message asks for that with
+        ``triton_enable_empty_final_response``, an end that comes alone is a response too.
+
+        An error is a response to its own message only. If the call's metadata has ``triton_grpc_error: true``, it ends
+        the call instead, with the error's status.
+        """
+        sender, seconds = sender_of(context), context.time_remaining()
+        by_status = ("triton_grpc_error", "true") in (context.invocation_metadata() or ())
+        stream = StreamCall(self._versions, sender, None if seconds is None else time.monotonic() + seconds)
+        try:
+            async with aclosing(stream.responses(request_iterator)) as responses:
+                async for request, response in responses:
+                    if isinstance(response, pb.ModelInferResponse):
                         yield pb.ModelStreamInferResponse(infer_response=response)
-                except PenstockError as err:
-                    empty = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
-                    yield pb.ModelStreamInferResponse(error_message=err.detail, infer_response=empty)
+                    elif by_status:
+                        raise response
+                    else:
+                        empty = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+                        yield pb.ModelStreamInferResponse(error_message=response.detail, infer_response=empty)
+        except PenstockError as err:
+            await _refuse(context, err)
 
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:
         entries = [
@@ -127,88 +124,12 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         await self._reconciler.unload_model(name)
         return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
 
-    async def _infer(self, request: pb.ModelInferRequest, deadline: float, sender: _Sender) -> pb.ModelInferResponse:
+    async def _infer(self, request: pb.ModelInferRequest, deadline: float, sender: Sender) -> pb.ModelInferResponse:
         """Return the single answer to a message. Raises only ``PenstockError``."""
-        with _counted(request, deadline) as call:
+        with counted(request, deadline) as call:
             call.hosted = await self._versions.find(request.model_name, request.model_version)
             outputs = await call.hosted.engine.submit(Message(input_arrays(request), deadline, *sender))
             return infer_response(request, call.hosted.version, outputs)
-
-    async def _stream(
-        self, request: pb.ModelInferRequest, deadline: float, sender: _Sender
-    ) -> AsyncGenerator[pb.ModelInferResponse, None]:
-        """Yield the answers to a message as they come. Raises only ``PenstockError``."""
-        with _counted(request, deadline) as call:
-            call.hosted = await self._versions.find(request.model_name, request.model_version)
-            async for outputs in call.hosted.engine.submit(Message(input_arrays(request), deadline, *sender)):
-                yield infer_response(request, call.hosted.version, outputs)
-
-
-class _Sender(NamedTuple):
-    """What the metadata say of a message's sender.
-
-    Attributes:
-        principal: whose message it is; empty if the caller does not say, or bundles those of several.
-        retried: whether Envoy has sent it to another pod before.
-    """
-
-    principal: str = ""
-    retried: bool = False
-
-
-def _sender(context: Context) -> _Sender:
-    principal, retried = "", False
-    for key, value in context.invocation_metadata() or ():
-        if key == _PRINCIPAL:
-            principal = str(value)
-        elif key == _ATTEMPTS:
-            retried = value != "1"
-    return _Sender(principal, retried)
-
-
-@dataclass(slots=True)
-class _Call:
-    """A message that is being answered; ``hosted`` is None until its version is found."""
-
-    hosted: HostedVersion | None = None
-
-
-@contextmanager
-def _counted(request: pb.ModelInferRequest, deadline: float) -> Iterator[_Call]:
-    """Count a message by the status it ends with; log an unexpected exception and raise 500 ``model-failed`` instead."""
-    call = _Call()
-    code = "OK"
-    try:
-        yield call
-    except PenstockError as err:
-        code = err.grpc_code.name
-        raise
-    except (asyncio.CancelledError, GeneratorExit):
-        code = "CANCELLED" if time.monotonic() < deadline - _EARLY_SECONDS else "DEADLINE_EXCEEDED"
-        raise
-    except Exception:
-        code = "INTERNAL"
-        number = request.model_version if call.hosted is None else call.hosted.version.version
-        log.exception("model failed", model=request.model_name, version=str(number))
-        raise PenstockError(500, "model-failed", f"Model {request.model_name!r} failed on this input.") from None
-    finally:
-        if call.hosted is None:
-            count_unknown_answer(code)
-        else:
-            call.hosted.metrics.count_answer(code)
-
-
-async def _until(deadline: float, result: Awaitable[T]) -> T:
-    """Await ``result``, but not longer than until ``deadline``.
-
-    Raises:
-        PenstockError: 504 ``deadline-exceeded``.
-    """
-    try:
-        async with asyncio.timeout(deadline - time.monotonic()):
-            return await result
-    except TimeoutError:
-        raise PenstockError(504, "deadline-exceeded", "The model did not answer in time.") from None
 
 
 async def _refuse(context: Context, err: PenstockError) -> None:

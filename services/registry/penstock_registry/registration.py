@@ -9,11 +9,14 @@ from collections.abc import Callable
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import MANIFEST_FILE, Format, Manifest, bad_manifest, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
+from penstock_common.postprocessing.steps import Postprocessing
 from penstock_common.preprocessing.steps import files_of_step
 from penstock_common.registry_models import FileRef
 from penstock_registry.blobs import Blobs
 
 _MAX_PATH = 512  # characters
+#: Of the formats whose `file` is a folder, one that such a folder always has.
+_FILE_IN_FOLDER = {Format.TRANSFORMERS: "config.json", Format.CTRANSLATE2: "model.bin"}
 
 
 async def checked_manifest(
@@ -43,12 +46,13 @@ async def checked_manifest(
     # Megabytes of YAML take seconds, so it is not done on the event loop.
     manifest = await asyncio.to_thread(parse_manifest, await blobs.read(file))
     check_manifest_values(manifest)
-    needed = f"{manifest.file}/config.json" if manifest.format is Format.TRANSFORMERS else manifest.file
+    inside = _FILE_IN_FOLDER.get(manifest.format)
+    needed = f"{manifest.file}/{inside}" if inside else manifest.file
     if posixpath.normpath(needed) not in by_path:
         raise bad_manifest(f"file: {needed!r} is not among the files; upload it too, or correct the name.")
-    for path in files_of_step(manifest):
+    for path in [*files_of_step(manifest), *Postprocessing(manifest).files()]:
         if posixpath.normpath(path) not in by_path:
-            raise bad_manifest(f"preprocess.params.file: {path!r} is not among the files; upload it too.")
+            raise bad_manifest(f"file of a step: {path!r} is not among the files; upload it too.")
     return manifest
 
 

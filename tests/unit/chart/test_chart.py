@@ -508,6 +508,14 @@ def test_the_pods_event_loop_answers_the_probes_of_kubernetes() -> None:
         assert pod.get("startupProbe", pod["livenessProbe"])["grpc"]["service"] == LIVE
 
 
+def test_threads_can_follow_the_limit_of_cpus() -> None:
+    """With 0 the pod counts them itself; OpenMP, which does not know 0, gets no number."""
+    for threads, openmp in (("3", "3"), ("0", None)):
+        settings = settings_of(rendered("--set", f"poolDefaults.threads={threads}"), "inference")
+        assert settings["PENSTOCK_INFERENCE_THREADS"] == threads
+        assert settings.get("OMP_NUM_THREADS") == openmp
+
+
 def test_documents_are_up_to_date() -> None:
     """The README's table and the schema are what chart_docs.py generates from values.yaml."""
     command = [sys.executable, str(ROOT / "deploy" / "helm" / "chart_docs.py"), "--check"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from penstock_cli import inference_programs
 from penstock_cli.__main__ import app
 from penstock_cli.commands import models
-from penstock_common.check_report import BatchTime, CheckReport
+from penstock_common.check_report import BatchTime, CheckReport, StreamTime
 
 GOOD = CheckReport(True, "", "onnx", 5 * 2**20, 0.25, 2**28, 2, [BatchTime(1, 2.0, 500.0)], 1, ["Add examples."])
 BAD = CheckReport(False, "Output 'y' has another shape.")
@@ -51,6 +52,37 @@ def test_a_good_artifact_is_shown_as_a_table(tmp_path: Path, monkeypatch: pytest
     assert done.exit_code == 0
     for text in ("A pod would serve", "5.0 MB", "0.25 s", "256.0 MB", "2.00", "500", "best", "Add examples."):
         assert text in done.stdout
+
+
+def test_a_zip_is_checked_and_pushed_as_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pushed: list[str]
+) -> None:
+    """The check sees the files; the reason names the archive that the user gave."""
+    path = tmp_path / "spam.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("spam/model.yaml", "format: onnx")
+    seen: list[str] = []
+
+    def check(folder: Path) -> CheckReport:
+        seen.append((folder / "model.yaml").read_text())
+        return BAD if len(seen) == 3 else GOOD
+
+    monkeypatch.setattr(inference_programs, "why_not_here", lambda: "")
+    monkeypatch.setattr(inference_programs, "check", check)
+    assert penstock("check", str(path)).exit_code == 0
+    assert penstock("push", "spam", str(path)).exit_code == 0 and pushed == ["publish"]
+    done = penstock("push", "spam", str(path))
+    assert done.exit_code == 1 and f"would not serve {path}" in done.stderr
+    assert seen == ["format: onnx"] * 3
+
+
+def test_streams_are_shown_instead_of_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each example of a model that streams."""
+    report(monkeypatch, CheckReport(True, format="python", streams=[StreamTime(30, 12.5, 240.0)]))
+    shown = penstock("check", str(tmp_path)).stdout
+    for text in ("first chunk ms", "12.50", "240.0", "30"):
+        assert text in shown
+    assert "rows/s" not in shown
 
 
 @pytest.mark.parametrize("found", [GOOD, BAD])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -72,11 +73,18 @@ def test_a_location_outside_the_folder_is_not_followed(tmp_path: Path, folder: P
     assert [path.name for path in folder.rglob("*")] == ["m.onnx"]
 
 
-@pytest.mark.parametrize(("file", "format_"), [("config.json", Format.TRANSFORMERS), ("model.py", Format.PYTHON)])
-def test_a_folder_is_what_is_in_it(file: str, format_: Format, tmp_path: Path, folder: Path) -> None:
-    """A folder of Hugging Face, and one of Python code with what that needs."""
+@pytest.mark.parametrize(
+    ("file", "content", "format_"),
+    [
+        ("config.json", "{}", Format.TRANSFORMERS),
+        ("model.bin", "\6\0\0\0\x0c\0WhisperSpec\0", Format.CTRANSLATE2),
+        ("model.py", "{}", Format.PYTHON),
+    ],
+)
+def test_a_folder_is_what_is_in_it(file: str, content: str, format_: Format, tmp_path: Path, folder: Path) -> None:
+    """A folder of Hugging Face, one of CTranslate2, and one of Python code with what that needs."""
     (tmp_path / "m").mkdir()
-    (tmp_path / "m" / file).write_text("{}")
+    (tmp_path / "m" / file).write_text(content)
     (tmp_path / "m" / "data.txt").write_text("x")
     placed = place(str(tmp_path / "m"), folder)
     assert placed.format is format_
@@ -113,6 +121,29 @@ def test_weights_of_a_hugging_face_folder_point_at_the_folder(tmp_path: Path, fo
     (tmp_path / "m.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00" + b'{"a":{}}')
     (tmp_path / "config.json").write_text("{}")
     assert f"import {tmp_path}" in refusal(tmp_path / "m.safetensors", folder).detail
+
+
+def zipped(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "/").replace("_", "."), content)
+    return path
+
+
+def test_a_zip_is_what_is_in_it(tmp_path: Path, folder: Path) -> None:
+    """A lone file by its content, or a folder; what is beside a lone folder is not lost."""
+    assert place(str(zipped(tmp_path / "m.zip", model_bin=b"tree\nversion=v4\n")), folder) == Placed(
+        Format.LIGHTGBM, "model.bin"
+    )
+    placed = place(str(zipped(tmp_path / "n.zip", bert__config_json=b"{}", bert__data_txt=b"x")), folder)
+    assert placed == Placed(Format.TRANSFORMERS, "model")
+    assert (folder / "model" / "data.txt").read_text() == "x"
+
+
+def test_a_zip_of_an_artifact_is_checked_instead(tmp_path: Path, folder: Path) -> None:
+    """The remedy names the archive."""
+    path = zipped(tmp_path / "m.zip", spam__model_yaml=b"")
+    assert f"penstock check {path}" in refusal(path, folder).detail
 
 
 def test_an_artifact_is_checked_instead(tmp_path: Path, folder: Path) -> None:
@@ -164,7 +195,7 @@ def test_the_hub_is_asked_for_weights_without_code(folder: Path, monkeypatch: py
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert place("hf:org/name@abc", folder) == Placed(Format.TRANSFORMERS, "model")
     assert (asked["repository"], asked["revision"]) == ("org/name", "abc")
-    assert asked["allow_patterns"] == ["*.safetensors", "*.json", "*.txt"]
+    assert asked["allow_patterns"] == ["*.safetensors", "model.bin", "*.json", "*.txt", "*.spm", "*.model"]
     assert [path.name for path in (folder / "model").iterdir()] == ["config.json"]
 
 

@@ -59,12 +59,12 @@ class Installation:
         if not self.listings:
             raise httpx.ConnectError("connection refused")
         listing = self.listings[0] if len(self.listings) == 1 else self.listings.pop(0)
-        return httpx.Response(200, json={"models": [listing]}, request=httpx.Request(method, url))
+        return httpx.Response(200, json={"data": [listing]}, request=httpx.Request(method, url))
 
 
 def listed(*in_effect: int, loading: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
     shares = [{"version": str(version), "weight": 100} for version in in_effect]
-    return {"name": "m", "ready": True, "aliases": {"production": shares} if shares else {}, "loading": list(loading)}
+    return {"id": "m", "ready": True, "aliases": {"production": shares} if shares else {}, "loading": list(loading)}
 
 
 def test_promote_returns_once_the_gateway_answers_with_the_version(monkeypatch: pytest.MonkeyPatch) -> None:

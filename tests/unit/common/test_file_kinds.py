@@ -12,6 +12,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from penstock_common.file_kinds import (
+    CTRANSLATE2,
     GGUF,
     KERAS,
     LIGHTGBM,
@@ -74,10 +75,13 @@ def test_files_of_other_frameworks_by_their_first_bytes(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
     header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     (tmp_path / "m.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    (tmp_path / "whisper").mkdir()
+    (tmp_path / "whisper" / "model.bin").write_bytes(b"\6\0\0\0\x0c\0WhisperSpec\0" + bytes(100))
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
     found = {path.name: file_kind(path) for path in tmp_path.iterdir()}
     assert found == {
+        "whisper": CTRANSLATE2,
         "new.keras": KERAS,
         "old.h5": KERAS,
         "m.tflite": TF_LITE,

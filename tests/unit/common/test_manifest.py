@@ -56,6 +56,8 @@ def refusal(manifest: str) -> str:
         ({"kind": "category", "datatype": "BYTES", "categories": ["a", "b"]}, "c"),
         ({"kind": "image", "datatype": "BYTES"}, "no base64!"),
         ({"kind": "image", "datatype": "BYTES"}, base64.b64encode(b"text").decode()),
+        ({"kind": "audio", "datatype": "BYTES"}, PNG),
+        ({"kind": "audio", "datatype": "BYTES", "max_length": 3}, base64.b64encode(b"fLaC").decode()),
         ({"kind": "tensor", "shape": [2, 2]}, [[1, 2], [3]]),
         ({"kind": "tensor", "shape": [2]}, [1, "2"]),
         ({"kind": "tensor", "shape": [2]}, 1),
@@ -80,6 +82,7 @@ def test_a_default_that_does_not_fit_its_field_is_refused(field: dict[str, Any],
         ({"kind": "category", "datatype": "BYTES", "categories": ["a", "b"]}, "b"),
         ({"kind": "image", "datatype": "BYTES"}, PNG),
         ({"kind": "image", "datatype": "BYTES"}, f"data:image/png;base64,{PNG}"),
+        ({"kind": "audio", "datatype": "BYTES"}, base64.b64encode(b"fLaC").decode()),
         ({"kind": "tensor", "shape": [2, 1]}, [[1], [2.5]]),
         ({"kind": "tensor", "datatype": "BYTES", "shape": [1]}, ["a"]),
     ],
@@ -100,6 +103,17 @@ def test_a_default_that_fits_its_field_is_accepted(field: dict[str, Any], value:
         ({"outputs": [{"name": "y", "datatype": "FP32"}] * 2}, "outputs"),
         ({"outputs": [{"name": "y", "datatype": "FP32", "shape": [0]}]}, "outputs.y.shape"),
         ({"postprocess": "relu"}, "postprocess"),
+        ({"format": "safetensors"}, "architecture: a safetensors file has only weights; name one of mlp, "),
+        ({"architecture": {"name": "mlp"}}, "architecture: the file of onnx has its own; leave it out"),
+        ({"format": "safetensors", "architecture": {"name": "vgg"}}, "architecture.name: 'vgg' is none of mlp, "),
+        (
+            {"format": "safetensors", "architecture": {"name": "resnet18", "params": {"depth": 1}}},
+            "architecture.params.depth: resnet18 has no such parameter; it has classes",
+        ),
+        (
+            {"format": "safetensors", "architecture": {"name": "mlp", "params": {"sizes": [4]}}},
+            "architecture.params of mlp: Expected `array` of length >= 2",
+        ),
         ({"postprocess": "softmax"}, "outputs.y.shape: postprocess softmax needs an axis"),
         ({"postprocess": "labels"}, "outputs.y.datatype: postprocess labels gives BYTES"),
         ({"postprocess": "argmax"}, "outputs.y.datatype: postprocess argmax gives INT64"),
@@ -177,7 +191,7 @@ def test_an_unknown_parameter_of_a_step_is_refused(name: str) -> None:
 
 def test_an_unknown_step_is_refused() -> None:
     """The refusal names the known ones."""
-    assert "preprocess.name: 'nosuch' is none of image, tabular, tokenizer, utf8-bytes" in refusal(
+    assert "preprocess.name: 'nosuch' is none of audio, image, tabular, tokenizer, utf8-bytes" in refusal(
         text(preprocess={"name": "nosuch"})
     )
 
@@ -270,3 +284,20 @@ def test_resources_that_are_not_given_are_not_written() -> None:
     wanted = {"threads": 2, "instances": 3, "priority": "high", "memory_mb": 700}
     parsed = parse_manifest(dump_manifest(parse_manifest(text(resources=wanted))))
     assert parsed.resources == Resources(2, 3, Priority.HIGH, 700)
+
+
+def test_parameters_are_those_of_a_folder_of_hugging_face() -> None:
+    """An unknown one, one out of its bounds and those of another format are refused by name."""
+    folder = {"format": "transformers", "task": "tensor"}
+    check(text({"kind": "text", "datatype": "BYTES"}, **folder, parameters={"threshold": 0.7, "max_tokens": 100}))
+    assert "`beams`" in refusal(text(**folder, parameters={"beams": 4}))
+    assert "$.parameters.threshold" in refusal(text(**folder, parameters={"threshold": 2}))
+    assert "only the formats transformers and ctranslate2 have them, not onnx" in refusal(
+        text(parameters={"max_tokens": 100})
+    )
+
+
+def test_a_folder_of_hugging_face_may_have_inputs_that_are_absent() -> None:
+    """Whether its model can do without them is found when it is loaded."""
+    optional = {"kind": "text", "datatype": "BYTES", "required": False}
+    check(text(optional, format="transformers", task="tensor"))

@@ -13,6 +13,7 @@ from penstock_common.manifest_yaml import dump_plain_yaml
 
 TENSOR = {"name": "x", "kind": "tensor", "datatype": "FP32", "shape": ["height", -1]}
 TOKENS = {"name": "ids", "kind": "tensor", "datatype": "INT64", "shape": ["tokens"]}
+SOUND = {"name": "sound", "kind": "audio", "datatype": "BYTES"}
 RATE = {"name": "sr", "kind": "integer", "datatype": "INT64"}
 
 
@@ -62,6 +63,9 @@ def test_what_makes_sense_is_accepted(manifest: str) -> None:
         ),
         (text(TENSOR, RATE | {"constant": 1.5}), "inputs.sr.constant"),
         (text(TENSOR, RATE | {"constant": 1, "required": False}), "inputs.sr.constant"),
+        (text(TENSOR, SOUND | {"constant": "ZkxhQw=="}), "inputs.sound.constant"),
+        (text(TENSOR | {"max_seconds": 5}), "inputs.x.max_seconds"),
+        (text(SOUND | {"max_seconds": 3601}), "max_seconds"),
         (text(RATE | {"constant": 1}), "all are constants"),
         (text(TENSOR, RATE | {"batch_axis": None}), "inputs.sr.batch_axis"),
         (text(TENSOR | {"batch_axis": 3}), "inputs.x.batch_axis"),

@@ -121,6 +121,42 @@ def test_the_middle_is_cut_out_as_torchvision_does() -> None:
         preprocess(manifest(IMAGE, "image", size=[4, 6], crop=5), {"image": column()})
 
 
+def test_a_letterbox_keeps_the_proportions() -> None:
+    """The picture lies in the middle or the upper left corner; the rest is grey."""
+    picture = {"image": column(halves(8, 2))}
+    members = {"size": [5, 4], "letterbox": "center", "fill": 51}
+    (middle,) = preprocess(manifest(IMAGE, "image", **members), picture)
+    assert np.all(middle[0, :, [0, 1, 3, 4]] == np.float32(0.2))
+    assert middle[0, :, 2].T.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]]
+    (corner,) = preprocess(manifest(IMAGE, "image", **members | {"letterbox": "corner"}), picture)
+    assert corner[0, :, 0].tolist() == middle[0, :, 2].tolist() and np.all(corner[0, :, 1:] == np.float32(0.2))
+    with pytest.raises(PenstockError, match="crop cuts off what letterbox keeps"):
+        model_tensors(manifest(IMAGE, "image", **members, crop=5))
+
+
+def test_pixels_may_stay_whole_numbers() -> None:
+    """0 to 255, as detectors of TensorFlow and Caffe take them: in bytes, or as floats less the mean."""
+    picture = {"image": column(halves(2, 1))}
+    bytes_ = manifest(IMAGE, "image", size=[1, 2], datatype="UINT8", scale=255, layout="HWC")
+    (array,) = preprocess(bytes_, picture)
+    assert array.dtype == np.uint8 and array.tolist() == [[[[255, 0, 0], [0, 0, 255]]]]
+    assert model_tensors(bytes_)[0].datatype == "UINT8"
+    (floats,) = preprocess(manifest(IMAGE, "image", size=[1, 2], scale=255, mean=[104, 117, 123]), picture)
+    assert floats[0, :, 0, 0].tolist() == [151, -117, -123]
+    (half,) = preprocess(manifest(IMAGE, "image", size=[1, 2], datatype="FP16"), picture)
+    assert half.dtype == np.float16
+    with pytest.raises(PenstockError, match="set scale: 255 and leave out mean and std"):
+        model_tensors(manifest(IMAGE, "image", size=[1, 2], datatype="UINT8"))
+
+
+def test_a_picture_that_is_too_narrow_to_resize_is_refused() -> None:
+    """A few bytes, of which the resize of the shorter side would make gigabytes."""
+    m = manifest(IMAGE, "image", size=[4, 4], crop=1000)
+    with pytest.raises(PenstockError, match="is too narrow") as refused:
+        preprocess(m, {"image": column(png((100_000, 1), 0))})
+    assert refused.value.code == "invalid-input"
+
+
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film"]
 
 

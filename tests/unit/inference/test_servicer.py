@@ -25,8 +25,9 @@ from penstock_common.registry_models import Version
 from penstock_common.tensors import input_arrays
 from penstock_common.version import VERSION
 from penstock_inference import servicer as edge
+from penstock_inference import stream_call
 from penstock_inference.engine.engine import Engine
-from penstock_inference.engine.message import Answer, Message
+from penstock_inference.engine.message import Message, Outputs
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.metrics import REQUESTS, VersionMetrics
 from tests.unit.inference.fake_runner import FakeRunner
@@ -145,7 +146,7 @@ async def test_a_callers_deadline_ends_its_call(stub: Stub) -> None:
 
 async def test_a_call_without_a_deadline_ends_too(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pod answers DEADLINE_EXCEEDED itself after its own time."""
-    monkeypatch.setattr(edge, "_DEFAULT_SECONDS", 0.2)
+    monkeypatch.setattr(edge, "DEFAULT_SECONDS", 0.2)
     before = late()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.ModelInfer(REQUEST)
@@ -275,7 +276,7 @@ async def test_a_message_that_another_pod_had_is_known_as_such(
     retried: list[bool] = []
     submit = Engine.submit
 
-    def recorded(engine: Engine, message: Message) -> Answer:
+    def recorded(engine: Engine, message: Message) -> asyncio.Future[Outputs]:
         retried.append(message.retried)
         return submit(engine, message)
 
@@ -305,13 +306,14 @@ async def test_messages_of_a_stream_are_answered_in_turn(stub: Stub, gate: threa
     answers = [answer async for answer in call]
     assert [answer.infer_response.id for answer in answers] == ["a", "b", "c"]
     assert [answer.error_message for answer in answers] == ["", "Model 'm' failed on this input.", ""]
+    assert answers[0].infer_response.parameters["triton_final_response"].bool_param
     assert answers[2].infer_response.outputs[0].contents.fp32_contents == [3.0]
     assert counted("OK") == before + 2
 
 
 async def test_a_message_of_a_stream_ends_too(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that the model does not answer in time is answered with an error, and counted as late."""
-    monkeypatch.setattr(edge, "_DEFAULT_SECONDS", 0.2)
+    monkeypatch.setattr(stream_call, "DEFAULT_SECONDS", 0.2)
     before = late()
     answers = [answer async for answer in stub.ModelStreamInfer(iter([request(id="a")]))]
     assert [(a.infer_response.id, a.error_message) for a in answers] == [("a", "The model did not answer in time.")]

@@ -78,22 +78,25 @@ async def test_a_version_is_declared_uploaded_and_committed(client: httpx.AsyncC
     assert [t["present"] for t in targets] == [True, True]
 
 
-async def test_the_file_that_the_manifest_names_is_among_the_files(client: httpx.AsyncClient) -> None:
-    """A file itself; of a folder of Hugging Face, its config.json."""
-    text = b"""
-format: transformers
+@pytest.mark.parametrize(("format_", "inside"), [("transformers", "config.json"), ("ctranslate2", "model.bin")])
+async def test_the_file_that_the_manifest_names_is_among_the_files(
+    client: httpx.AsyncClient, format_: str, inside: str
+) -> None:
+    """A file itself; of a folder of Hugging Face, its config.json; of one of CTranslate2, its model.bin."""
+    text = f"""
+format: {format_}
 file: model
 task: tensor
-inputs: [{name: text, kind: text, datatype: BYTES}]
-outputs: [{name: embedding, datatype: FP32, shape: [4]}]
-"""
+inputs: [{{name: text, kind: text, datatype: BYTES}}]
+outputs: [{{name: embedding, datatype: FP32, shape: [4]}}]
+""".encode()
     await upload(client, text, MODEL)
-    for path, status in (("model/config.json", 201), ("model.json", 422), ("model", 422)):
+    for path, status in ((f"model/{inside}", 201), ("model.json", 422), ("model", 422)):
         answer = await client.post(
             "/v1/models/m/versions", json={"files": [file("model.yaml", text), file(path, MODEL)]}
         )
         assert answer.status_code == status, answer.text
-    assert "'model/config.json' is not among the files" in answer.json()["detail"]
+    assert f"'model/{inside}' is not among the files" in answer.json()["detail"]
 
 
 async def test_a_commit_with_missing_or_wrong_blobs_is_refused(client: httpx.AsyncClient) -> None:

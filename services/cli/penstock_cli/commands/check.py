@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from penstock_cli import inference_programs
+from penstock_cli.archive import artifact_folder
 from penstock_cli.report_table import failure, print_report
 from penstock_cli.terminal import AsJson, errors_for_the_user
 
@@ -17,7 +18,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: penstock check build/spam")
 def check(
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Has model.yaml and its files.")],
+    folder: Annotated[Path, typer.Argument(exists=True, help="Has model.yaml and its files; or a .zip of it.")],
     as_json: AsJson = False,
 ) -> None:
     """Load an artifact as a pod does, try it, and measure it; exit with status 1 and the reason if a pod would not serve it.
@@ -25,7 +26,8 @@ def check(
     PENSTOCK_INFERENCE_* are the settings of the pod; the model runs in a confined process.
     """
     with errors_for_the_user():
-        report = inference_programs.check(folder)
+        with artifact_folder(folder) as unpacked:
+            report = inference_programs.check(unpacked)
         if as_json:
             print(msgspec.json.encode(report).decode())
             if not report.passed:

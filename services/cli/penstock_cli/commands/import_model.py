@@ -34,7 +34,9 @@ _KNOWN = (
 
 @app.command("import", epilog="Example: penstock import downloads/resnet.onnx --name photos")
 def import_model(
-    source: Annotated[str, typer.Argument(help="A file, a folder, or hf:ORG/NAME of Hugging Face's hub.")],
+    source: Annotated[
+        str, typer.Argument(help="A file, a folder, a .zip of these, or hf:ORG/NAME of Hugging Face's hub.")
+    ],
     name: Annotated[str, typer.Option(help="The model's name; that of the file if absent.")] = "",
     output: Annotated[Path | None, typer.Option(help="The artifact's folder; ./NAME if absent.")] = None,
     task: Annotated[Task | None, typer.Option(help="What the model does, if the file does not say.")] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from penstock_cli.curl import curl_call
 from penstock_cli.settings import LocalSettings
 from penstock_cli.terminal import AsJson, console, errors_for_the_user, print_table
 
@@ -35,14 +36,13 @@ def up(
     with errors_for_the_user() as settings:
         _installation(settings).up(workers, tls=tls)
         key, url = settings.secret("key"), settings.client_url
-        curl = f"curl -s --cacert {settings.authority}" if settings.authority else "curl -s"
         console.print(
             f"\n[bold]Penstock answers at {url}[/bold] (documentation: {url}/docs)\n", highlight=False, soft_wrap=True
         )
         for line in (
             f"export KEY={key}",
-            f"""{curl} {url}/v1/models/spam/predict -H "API-Key: $KEY" -d '{{"text": "WINNER!! Claim your free prize now"}}'""",
-            f'{curl} {url}/v1/models/digits/predict -H "Authorization: Bearer $KEY" -F image=@examples/seven.png',
+            curl_call(settings, "/v1/models/spam/predict", body={"text": "WINNER!! Claim your free prize now"}),
+            curl_call(settings, "/v1/models/digits/predict", image="examples/seven.png"),
         ):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from penstock_cli import inference_programs
+from penstock_cli.archive import artifact_folder
 from penstock_cli.commands.promotion import describe_targets
 from penstock_cli.gateway import ask_gateway
 from penstock_cli.registry import ask_registry, registry_access
@@ -44,7 +45,7 @@ def train(context: typer.Context, name: Annotated[str, typer.Argument(help="spam
 @app.command(epilog="Example: penstock push spam build/spam")
 def push(
     model: ModelName,
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Has model.yaml and its files.")],
+    folder: Annotated[Path, typer.Argument(exists=True, help="Has model.yaml and its files; or a .zip of it.")],
     why: Why = "",
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Do not try the model first, as penstock check does.")
@@ -52,11 +53,11 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Register a folder as a new version, once a check has shown that pods would serve it."""
-    with errors_for_the_user() as settings:
+    with errors_for_the_user() as settings, artifact_folder(folder) as unpacked:
         if not no_check:
-            _check(folder)
+            check_here(folder, unpacked)
         version = ask_registry(
-            settings, "publish", lambda c: c.publish(model, folder, metrics={}, lineage={}, by=getuser(), why=why)
+            settings, "publish", lambda c: c.publish(model, unpacked, metrics={}, lineage={}, by=getuser(), why=why)
         )
         if as_json:
             print(json.dumps({"model": model, "version": version.version}))
@@ -66,8 +67,11 @@ def push(
             )
 
 
-def _check(folder: Path) -> None:
+def check_here(given: Path, folder: Path) -> None:
     """Try a model if this machine can.
+
+    Args:
+        given: what the user calls the folder.
 
     Raises:
         PenstockError: 422 ``check-failed`` if a pod would not serve it.
@@ -78,7 +82,7 @@ def _check(folder: Path) -> None:
         return
     report = inference_programs.check(folder)
     if not report.passed:
-        error = failure(folder, report)
+        error = failure(given, report)
         error.detail += " Nothing was registered; --no-check registers it all the same."
         raise error
 
@@ -127,10 +131,10 @@ def delete(model: ModelName, why: Why = "") -> None:
 def _states(settings: LocalSettings) -> dict[str, str] | None:
     """Return what each model does in the gateway: answers, or what it waits for; None if the gateway cannot be asked."""
     try:
-        listed = ask_gateway(settings, "GET", "/v1/models").json()["models"]
+        listed = ask_gateway(settings, "GET", "/v1/models").json()["data"]
     except PenstockError:
         return None
-    return {model["name"]: "; ".join(_describe_states(model)) for model in listed}
+    return {model["id"]: "; ".join(_describe_states(model)) for model in listed}
 
 
 def _describe_states(model: dict[str, Any]) -> Iterator[str]:

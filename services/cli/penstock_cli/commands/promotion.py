@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from getpass import getuser
 from typing import Annotated
 
@@ -18,7 +18,7 @@ from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION, AliasTarget, Model
 
 app = typer.Typer()
-
+Move = Callable[[RegistryClient], Awaitable[tuple[Model, Model]]]
 
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait until the gateway answers with it.")]
 Patience = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait.")]
@@ -58,11 +58,7 @@ def promote(
         return before, await client.set_alias(model, alias, targets, expect=seen, by=getuser(), why=why)
 
     with errors_for_the_user() as settings:
-        if not no_wait:
-            _check_gateway(settings)
-        before, after = ask_registry(settings, "promote", move)
-        if not no_wait:
-            _wait_or_move_back(settings, before, after, alias, timeout)
+        after = move_alias(settings, alias, move, None if no_wait else timeout)
         _print_alias(after, alias, as_json)
 
 
@@ -87,12 +83,26 @@ def rollback(
         return before, after
 
     with errors_for_the_user() as settings:
-        if not no_wait:
-            _check_gateway(settings)
-        before, after = ask_registry(settings, "promote", move_back)
-        if not no_wait:
-            _wait_or_move_back(settings, before, after, alias, timeout)
+        after = move_alias(settings, alias, move_back, None if no_wait else timeout)
         _print_alias(after, alias, as_json)
+
+
+def move_alias(settings: LocalSettings, alias: str, move: Move, seconds: float | None) -> Model:
+    """Move an alias, and wait until the gateway answers with what it points at; undo the move if the pods cannot load it.
+
+    Args:
+        move: moves it; returns the model before and after.
+        seconds: to wait; None to return at once.
+
+    Raises:
+        PenstockError: of ``ask_gateway`` before anything is moved, of ``move``, and of ``wait_until_in_effect``.
+    """
+    if seconds is not None:
+        _check_gateway(settings)
+    before, after = ask_registry(settings, "promote", move)
+    if seconds is not None:
+        _wait_or_move_back(settings, before, after, alias, seconds)
+    return after
 
 
 def _check_gateway(settings: LocalSettings) -> None:

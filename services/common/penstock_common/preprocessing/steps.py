@@ -7,17 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from numpy.typing import NDArray
 
 from penstock_common.manifest import Field, Manifest, Preprocess, bad_manifest
+from penstock_common.preprocessing.audio import AUDIO
 from penstock_common.preprocessing.image import IMAGE
 from penstock_common.preprocessing.step import ModelTensor, Step
 from penstock_common.preprocessing.tabular import TABULAR
 from penstock_common.preprocessing.text import UTF8_BYTES
 from penstock_common.preprocessing.tokens import TOKENIZER, TokenizerParams
+from penstock_common.step_params import read_params
 
-STEPS: dict[str, Step[Any]] = {"image": IMAGE, "tabular": TABULAR, "tokenizer": TOKENIZER, "utf8-bytes": UTF8_BYTES}
+STEPS: dict[str, Step[Any]] = {
+    "audio": AUDIO,
+    "image": IMAGE,
+    "tabular": TABULAR,
+    "tokenizer": TOKENIZER,
+    "utf8-bytes": UTF8_BYTES,
+}
 
 _NO_FOLDER = Path()
 
@@ -86,13 +93,4 @@ def _step(chosen: Preprocess) -> tuple[Step[Any], Any]:
     step = STEPS.get(chosen.name)
     if step is None:
         raise bad_manifest(f"preprocess.name: {chosen.name!r} is none of {', '.join(STEPS)}")
-    known = step.params.__struct_fields__
-    for key in chosen.params:
-        if key not in known:
-            raise bad_manifest(
-                f"preprocess.params.{key}: {chosen.name} has no such parameter; it has {', '.join(known)}"
-            )
-    try:
-        return step, msgspec.convert(chosen.params, step.params)
-    except (msgspec.ValidationError, ValueError) as err:
-        raise bad_manifest(f"preprocess.params of {chosen.name}: {err}") from None
+    return step, read_params("preprocess", chosen.name, chosen.params, step.params)

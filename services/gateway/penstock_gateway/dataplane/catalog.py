@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 import structlog
 
 from penstock_common.errors import PenstockError
+from penstock_common.pools import matches
 from penstock_common.registry_models import PRODUCTION, Snapshot, Version
 from penstock_gateway.dataplane.model_entry import LoadState, ModelEntry, ModelListing, loading_state
 from penstock_gateway.dataplane.servable import Servable
@@ -195,8 +196,24 @@ class Catalog:
         known = ", ".join(sorted(self._entries)) or "none yet"
         return PenstockError(404, "unknown-model", f"There is no model {name!r}; models here: {known}.")
 
-    def models(self) -> list[ModelListing]:
-        return [entry.listing() for _, entry in sorted(self._entries.items())]
+    def models(self, allowed: Sequence[str] | None = None) -> list[ModelListing]:
+        """The models that match ``allowed``, by name; all if it is None."""
+        return [
+            entry.listing()
+            for name, entry in sorted(self._entries.items())
+            if allowed is None or matches(name, allowed)
+        ]
+
+    def listing(self, name: str) -> ModelListing:
+        """One model.
+
+        Raises:
+            PenstockError: 404 ``unknown-model``.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            raise self._unknown_model(name)
+        return entry.listing()
 
     def servables(self) -> list[Servable]:
         """Every version that may get traffic; also called by the thread that answers Prometheus."""

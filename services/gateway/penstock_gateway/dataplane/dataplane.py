@@ -34,6 +34,18 @@ class Answer(msgspec.Struct):
         return Reply(body, content_type, headers=[version, *headers], usage=Usage(rows=self.rows.count))
 
 
+def check_allowed(principal: Principal, model: str) -> None:
+    """Refuse a model that a principal may not ask.
+
+    Raises:
+        PenstockError: 403 ``model-not-allowed``.
+    """
+    if principal.models is not None and not matches(model, principal.models):
+        allowed = ", ".join(principal.models)
+        text = f"The key '{principal.name}' may not ask the model {model!r}; it may ask: {allowed}."
+        raise PenstockError(403, "model-not-allowed", text)
+
+
 class DataPlane:
     """Resolves, validates, admits and answers.
 
@@ -52,10 +64,7 @@ class DataPlane:
         Raises:
             PenstockError: 403 ``model-not-allowed``; 404, 409 or 503 of ``Catalog.resolve``.
         """
-        if principal.models is not None and not matches(model.partition("@")[0], principal.models):
-            allowed = ", ".join(principal.models)
-            text = f"The key '{principal.name}' may not ask the model {model!r}; it may ask: {allowed}."
-            raise PenstockError(403, "model-not-allowed", text)
+        check_allowed(principal, model.partition("@")[0])
         return self._catalog.resolve(model, version)
 
     async def infer(self, call: Call, model: str, version: str, parse: Parse) -> Answer:

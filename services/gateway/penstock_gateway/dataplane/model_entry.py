@@ -34,14 +34,20 @@ class LoadState(msgspec.Struct, frozen=True):
 
 
 class ModelListing(msgspec.Struct, frozen=True):
-    """A model as ``GET /v1/models`` lists it; the aliases are those in effect in this gateway."""
+    """A model as ``GET /v1/models`` lists it; the aliases are those in effect in this gateway.
 
-    name: str
+    ``id``, ``created`` (in seconds since 1970), ``object`` and ``owned_by`` are OpenAI's, the others are ours.
+    """
+
+    id: str
+    created: int  # when its first version was registered
     ready: bool
     description: str
     aliases: dict[str, list[AliasShare]]
     versions: list[str]
     loading: list[LoadState]
+    object: Literal["model"] = "model"
+    owned_by: str = "penstock"
 
 
 class Alias:
@@ -126,7 +132,8 @@ class ModelEntry:
     def listing(self) -> ModelListing:
         production = self.aliases.get(PRODUCTION)
         return ModelListing(
-            name=self.model.name,
+            id=self.model.name,
+            created=min((_seconds(version.created) for version in self.model.versions.values()), default=0),
             ready=production is not None,
             description=production.servables[0].signature.manifest.description if production else "",
             aliases={
@@ -136,6 +143,10 @@ class ModelEntry:
             versions=[str(number) for number in sorted(self.model.versions)],
             loading=[state for _, state in sorted(self.loading.items())],
         )
+
+
+def _seconds(time: str) -> int:
+    return int(datetime.fromisoformat(time).timestamp())
 
 
 def loading_state(version: Version, failure: str) -> LoadState:

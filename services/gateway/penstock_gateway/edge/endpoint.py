@@ -3,7 +3,7 @@
 An ``Endpoint`` is a plain ASGI application: FastAPI's handling of a typed body costs
 several times what the whole of this does. In order: credential, rate, deadline,
 body, the handler, the answer, and what the request used. Any error becomes a
-problem document.
+problem document, or what the route's protocol has in its place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -40,6 +40,10 @@ SECONDS = Histogram(
 )
 
 
+#: An error, the request's id and its path to the answer.
+Refuse = Callable[[PenstockError, bytes, str], Reply]
+
+
 @dataclass(slots=True)
 class Guard:
     """What the endpoints of one gateway share."""
@@ -61,12 +65,14 @@ class Endpoint:
     Args:
         route: its name in metrics and logs.
         handler: the route's own work.
+        refuse: makes the answer that an error becomes.
     """
 
-    def __init__(self, route: str, guard: Guard, handler: Handler) -> None:
+    def __init__(self, route: str, guard: Guard, handler: Handler, refuse: Refuse = problem_reply) -> None:
         self._route = route
         self._guard = guard
         self._handler = handler
+        self._refuse = refuse
         self._seconds = SECONDS.labels(route)
         self._ok = REQUESTS.labels(route, "200")
 
@@ -114,12 +120,12 @@ class Endpoint:
                 reply = await self._handler(call)
             except PenstockError as err:
                 code = err.code
-                reply = problem_reply(err, request_id, scope["path"])
+                reply = self._refuse(err, request_id, scope["path"])
                 drop_frames(err)
             except Exception as err:
                 logger.exception("unhandled", route=self._route, request_id=request_id.decode())
                 code = "internal"
-                reply = problem_reply(_INTERNAL, request_id, scope["path"])
+                reply = self._refuse(_INTERNAL, request_id, scope["path"])
                 drop_frames(err)
             extra = lease.headers() if lease is not None else []
             if code is not None:

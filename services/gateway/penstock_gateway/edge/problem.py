@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 from prometheus_client import Counter
@@ -42,17 +44,17 @@ def drop_frames(err: BaseException) -> None:
             left += (one.__cause__, one.__context__)
 
 
-def problem_reply(err: PenstockError, request_id: bytes, path: str) -> Reply:
-    """The answer that an error becomes, on the route of this path."""
+def problem_reply(err: PenstockError, request_id: bytes, path: str, members: Mapping[str, Any] | None = None) -> Reply:
+    """The answer that an error becomes, on the route of this path; ``members`` are those of a protocol."""
     usage = Usage(refused=err.status == 503)
-    return Reply(_document(err, request_id, path), _PROBLEM, err.status, _headers(err), usage)
+    return Reply(_document(err, request_id, path, members or {}), _PROBLEM, err.status, _headers(err), usage)
 
 
 def closing_answer(err: PenstockError) -> bytes:
     """A whole answer, counted, for a connection that is closed after it."""
     REQUESTS.labels("none", str(err.status)).inc()
     request_id = request_id_of(None)
-    document = _document(err, request_id, "")
+    document = _document(err, request_id, "", {})
     fields = [
         (b"content-type", _PROBLEM),
         (b"content-length", b"%d" % len(document)),
@@ -71,7 +73,7 @@ async def no_such_route(request: Request, err: Exception) -> Response:
     REQUESTS.labels("none", str(refusal.status)).inc()
     request_id = request_id_of(dict(request.scope["headers"]).get(b"x-request-id"))
     headers = {**refusal.headers, "X-Request-ID": request_id.decode()}
-    document = _document(refusal, request_id, request.url.path)
+    document = _document(refusal, request_id, request.url.path, {})
     return Response(document, refusal.status, headers, media_type=_PROBLEM.decode())
 
 
@@ -79,8 +81,8 @@ def _headers(err: PenstockError) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in err.headers.items()]
 
 
-def _document(err: PenstockError, request_id: bytes, path: str) -> bytes:
-    members = err.problem() | {"request_id": request_id.decode()}
+def _document(err: PenstockError, request_id: bytes, path: str, more: Mapping[str, Any]) -> bytes:
+    members = {**err.problem(), "request_id": request_id.decode(), **more}
     if path.startswith("/v2"):  # the Open Inference Protocol has this member, and its clients read only it
         members["error"] = err.detail
     return orjson.dumps(members)

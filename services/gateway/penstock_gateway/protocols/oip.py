@@ -114,13 +114,13 @@ class OpenInference:
         for model in self._catalog.models():
             for load in model.loading:
                 state = "UNAVAILABLE" if load.state == "failed" else "LOADING"
-                entries.append(_index_entry(model.name, load.version, state, load.reason))
+                entries.append(_index_entry(model.id, load.version, state, load.reason))
         return _json(entries)
 
     def _served(self) -> dict[str, list[str]]:
         """The versions of each model that get traffic, in their order."""
         return {
-            model.name: sorted({share.version for shares in model.aliases.values() for share in shares}, key=int)
+            model.id: sorted({share.version for shares in model.aliases.values() for share in shares}, key=int)
             for model in self._catalog.models()
         }
 

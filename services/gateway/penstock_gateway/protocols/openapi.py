@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from penstock_common.manifest import FieldKind, Manifest, Task
+from penstock_common.manifest import FILE_KINDS, FieldKind, Manifest, Task
 from penstock_common.version import VERSION
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.servable import Servable
@@ -87,7 +87,7 @@ def _predict(servable: Servable) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": {"oneOf": [row, rows]} if manifest.batch else row}}
     if manifest.examples:
         content["application/json"]["example"] = manifest.examples[0]
-    if any(field.kind is FieldKind.IMAGE for field in manifest.client_inputs):
+    if any(field.kind in FILE_KINDS for field in manifest.client_inputs):
         tensors = {
             f.name: {"contentType": "application/json"} for f in manifest.client_inputs if f.kind is FieldKind.TENSOR
         }

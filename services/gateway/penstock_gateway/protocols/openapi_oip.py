@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from penstock_common.dimensions import is_size
-from penstock_common.manifest import Dimension, Field, FieldKind, Manifest
+from penstock_common.manifest import FILE_KINDS, Dimension, Field, Manifest
 from penstock_gateway.protocols.openapi_responses import responses
 from penstock_gateway.signature.json_schema import value_schema
 from penstock_gateway.signature.row_decoder import MAX_ROWS
@@ -18,19 +18,19 @@ _DESCRIPTION = (
     "microseconds. `non_finite_as_null` writes NaN and infinity as null, which are otherwise the model's fault. "
     "Other parameters are refused."
 )
-_IMAGES = " Images are sent as binary data only: JSON for the tensors, then their bytes (`binary_data_size`)."
+_FILES = " Images and sounds are sent as binary data only: JSON for the tensors, then their bytes (`binary_data_size`)."
 
 
 def infer_operation(signature: Signature) -> dict[str, Any]:
     """``POST /v2/models/{model}/infer``."""
     manifest = signature.manifest
-    images = any(field.kind is FieldKind.IMAGE for field in manifest.client_inputs)
+    files = any(field.kind in FILE_KINDS for field in manifest.client_inputs)
     content = {"application/json": {"schema": _request(manifest)}}
     return {
         "operationId": f"infer_{signature.model}",
         "tags": [signature.model],
         "summary": f"Ask {signature.model} (Open Inference Protocol v2)",
-        "description": _DESCRIPTION + (_IMAGES if images else ""),
+        "description": _DESCRIPTION + (_FILES if files else ""),
         "requestBody": {"required": True, "content": content},
         "responses": responses(_answer(manifest), binary=True),
     }
@@ -79,7 +79,7 @@ def _input(field: Field, *, batch: bool) -> dict[str, Any]:
     sizes = [{"const": size} if is_size(size) else {"type": "integer", "minimum": 1} for size in field.shape]
     rows = [{"type": "integer", "minimum": 1, "maximum": MAX_ROWS}] if batch else []
     tensor["properties"]["shape"]["prefixItems"] = [*rows, *sizes]
-    if field.kind is FieldKind.IMAGE:
+    if field.kind in FILE_KINDS:
         tensor["properties"]["parameters"] = {
             "type": "object",
             "required": ["binary_data_size"],

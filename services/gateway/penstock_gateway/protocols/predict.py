@@ -14,6 +14,9 @@ from penstock_gateway.signature.answer_size import MAX_ANSWER_BYTES, check_answe
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 
+#: What a bare body is, by the first part of its media type.
+_FILES = {b"image": FieldKind.IMAGE, b"audio": FieldKind.AUDIO}
+
 
 class Predict:
     """``POST /v1/models/{model}/predict``, that of a version, and ``POST /predict`` for the default model.
@@ -54,13 +57,14 @@ class Predict:
             return signature.decoder.decode_json(call.body)
         if content_type == b"multipart/form-data":
             return _form_row(call, signature)
-        if content_type.startswith(b"image/"):
-            return signature.decoder.decode_form({_only_image_field(signature): call.body})
+        kind = _FILES.get(content_type.partition(b"/")[0])
+        if kind is not None:
+            return signature.decoder.decode_form({_only_field(signature, kind): call.body})
         raise PenstockError(
             415,
             "unsupported-media-type",
             f"Content-Type {content_type[:80].decode('latin-1')!r} is not understood here; "
-            "send application/json, multipart/form-data or, to an image model, image/png.",
+            "send application/json, multipart/form-data or, to a model of one file, image/png or audio/wav.",
         )
 
 
@@ -68,12 +72,12 @@ async def _form_row(call: Call, signature: Signature) -> Rows:
     return signature.decoder.decode_form(await read_form(call))
 
 
-def _only_image_field(signature: Signature) -> str:
+def _only_field(signature: Signature, kind: FieldKind) -> str:
     inputs = signature.manifest.client_inputs
-    if len(inputs) != 1 or inputs[0].kind is not FieldKind.IMAGE:
+    if len(inputs) != 1 or inputs[0].kind is not kind:
         raise PenstockError(
             415,
             "unsupported-media-type",
-            f"Model {signature.model!r} does not take a bare image; send its fields as application/json.",
+            f"Model {signature.model!r} does not take a bare {kind} file; send its fields as application/json.",
         )
     return inputs[0].name

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from penstock_common.audio_format import AUDIO_FORMATS
 from penstock_common.dimensions import is_size
-from penstock_common.manifest import Field, FieldKind, Manifest
-from penstock_common.manifest_values import MAX_IMAGE_BYTES
+from penstock_common.manifest import FILE_KINDS, Field, FieldKind, Manifest
+from penstock_common.manifest_values import max_bytes
 from penstock_common.tensors import NUMPY_DTYPES
-from penstock_gateway.signature.bytes_checks import MAX_IMAGE_PIXELS
+from penstock_gateway.signature.image_check import MAX_IMAGE_PIXELS
 from penstock_gateway.signature.numeric_checks import bounds
 
 
@@ -28,23 +29,23 @@ def row_schema(manifest: Manifest) -> dict[str, Any]:
 
 
 def form_schema(manifest: Manifest) -> dict[str, Any]:
-    """One row as a multipart form; images are its files."""
+    """One row as a multipart form; images and sounds are its files."""
     schema = row_schema(manifest)
     for field in manifest.client_inputs:
-        if field.kind is FieldKind.IMAGE:
-            schema["properties"][field.name] = {"type": "string", "format": "binary", "description": _image(field)}
+        if field.kind in FILE_KINDS:
+            schema["properties"][field.name] = {"type": "string", "format": "binary", "description": _file(field)}
     schema.pop("examples", None)
     return schema
 
 
 def value_schema(field: Field) -> dict[str, Any]:
     """One element of a field: the field itself, if it is a scalar."""
-    if field.kind is FieldKind.IMAGE:
+    if field.kind in FILE_KINDS:
         return {
             "type": "string",
             "contentEncoding": "base64",
-            "contentMediaType": "image/png",
-            "description": _image(field),
+            "contentMediaType": "image/png" if field.kind is FieldKind.IMAGE else "audio/wav",
+            "description": _file(field),
         }
     if field.kind is FieldKind.CATEGORY:
         return {"type": "string", "enum": field.categories}
@@ -69,6 +70,7 @@ def _field_schema(field: Field) -> dict[str, Any]:
     return schema
 
 
-def _image(field: Field) -> str:
-    most = field.max_length or MAX_IMAGE_BYTES
-    return f"A PNG, JPEG or WebP of at most {most:,} bytes and {MAX_IMAGE_PIXELS // 1_000_000} megapixels."
+def _file(field: Field) -> str:
+    if field.kind is FieldKind.AUDIO:
+        return f"A {AUDIO_FORMATS} of at most {max_bytes(field):,} bytes and {field.most_seconds:g} seconds."
+    return f"A PNG, JPEG or WebP of at most {max_bytes(field):,} bytes and {MAX_IMAGE_PIXELS // 1_000_000} megapixels."

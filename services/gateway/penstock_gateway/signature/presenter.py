@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import struct
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest, Task
+from penstock_common.postprocessing.steps import Postprocessing
 from penstock_common.tensors import NUMPY_DTYPES
 from penstock_gateway.signature.answer_tensors import answer_array, bad_answer, check_finite
 from penstock_gateway.signature.rows import RawOutputs, Rows
@@ -31,6 +33,7 @@ class Presenter:
     def __init__(self, manifest: Manifest, model: str) -> None:
         self._model = model
         self._outputs = manifest.outputs
+        self._binary = Postprocessing(manifest).binary_outputs()
         self._labels = manifest.labels
         #: How many probabilities are answered; 0: all.
         self._top = manifest.top_k or (_TOP_OF_MANY if len(self._labels) > _MANY_LABELS else 0)
@@ -109,7 +112,10 @@ class Presenter:
         """One output as nested lists, a row each."""
         output = self._outputs[index]
         array = answer_array(outputs, index, output, rows, self._model)
-        if output.datatype == "BYTES":
+        if output.name in self._binary:
+            files = [base64.b64encode(element).decode() for element in array.ravel().tolist()]
+            array = np.array(files, dtype=np.object_).reshape(array.shape)
+        elif output.datatype == "BYTES":
             try:
                 texts = [element.decode() for element in array.ravel().tolist()]
             except UnicodeDecodeError:

@@ -12,8 +12,10 @@ from penstock_common.dimensions import check_named_sizes, fits, shapes_vary
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_gateway.edge.json_body import bad_json, decode_json
-from penstock_gateway.signature.bytes_checks import CategoryCheck, ImageCheck, TextCheck
+from penstock_gateway.signature.audio_check import AudioCheck
+from penstock_gateway.signature.bytes_checks import CategoryCheck, TextCheck
 from penstock_gateway.signature.field_check import FieldCheck, shown
+from penstock_gateway.signature.image_check import ImageCheck
 from penstock_gateway.signature.numeric_checks import NumericCheck
 from penstock_gateway.signature.row_type import row_type
 from penstock_gateway.signature.rows import Rows
@@ -31,6 +33,7 @@ _CHECKS: dict[FieldKind, type[FieldCheck]] = {
     FieldKind.TEXT: TextCheck,
     FieldKind.CATEGORY: CategoryCheck,
     FieldKind.IMAGE: ImageCheck,
+    FieldKind.AUDIO: AudioCheck,
     FieldKind.NUMBER: NumericCheck,
     FieldKind.INTEGER: NumericCheck,
     FieldKind.BOOLEAN: NumericCheck,
@@ -41,8 +44,8 @@ _CHECKS: dict[FieldKind, type[FieldCheck]] = {
 class RowDecoder:
     """Checks and encodes the rows of one model version; built once from its manifest.
 
-    Raises of all methods: ``PenstockError`` 400 ``bad-json``, 413 ``too-many-rows`` or
-    ``image-too-large``, 415 ``unsupported-image``, 422 ``invalid-input``.
+    Raises of all methods: ``PenstockError`` 400 ``bad-json``, 413 ``too-many-rows``, ``image-too-large`` or
+    ``audio-too-large``, 415 ``unsupported-image`` or ``unsupported-audio``, 422 ``invalid-input``.
     """
 
     def __init__(self, manifest: Manifest) -> None:

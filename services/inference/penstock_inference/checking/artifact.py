@@ -13,6 +13,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import MANIFEST_FILE, Manifest, bad_manifest, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 from penstock_inference.checking.batch_times import best_rows, measure
+from penstock_inference.checking.stream_times import measure_streams
 from penstock_inference.engine.message import Arrays
 from penstock_inference.engine.padding import Padding
 from penstock_inference.engine.pod_devices import PodDevices
@@ -73,8 +74,13 @@ def _bytes(folder: Path) -> int:
 
 
 async def _try(process: ModelProcess, manifest: Manifest, report: CheckReport) -> None:
-    """Run all examples, each alone, and then batches of all sizes."""
+    """Run all examples, each alone, and then batches of all sizes, if the model does not stream."""
     report.load_seconds = round(process.load_seconds, 2)
+    if manifest.stream:
+        report.streams = await measure_streams(process, manifest)
+        report.examples = len(manifest.examples)
+        report.memory_bytes = process.resident_bytes()
+        return
     padding = Padding(manifest)
     for example in manifest.examples:
         row = trial_rows(structs.replace(manifest, examples=[example]), 1)
@@ -98,6 +104,8 @@ def _advice(manifest: Manifest, report: CheckReport) -> list[str]:
             f"The manifest has {len(manifest.examples)} examples, so the trials used rows that were made up; with "
             f"{_ENOUGH_EXAMPLES} that differ, more mistakes are found."
         )
+    if manifest.stream:
+        return advice
     slow = report.times[-1]
     if len(report.times) > 1 and slow.rows_per_second < 0.8 * max(entry.rows_per_second for entry in report.times):
         advice.append(

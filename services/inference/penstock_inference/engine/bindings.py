@@ -58,17 +58,18 @@ class InputBinding:
 
 
 class OutputBinding:
-    """Finds the outputs of a manifest in the answer of its file, which may have more.
+    """Finds outputs in the answer of a file, which may have more.
 
     Args:
+        wanted: as the manifest names them.
         answer: the first that the file gave; later ones have the same names.
+        batch: whether the file's tensors have rows.
 
     Raises:
         ModelMismatchError: listing both sides, if an output is not there, or if position does not tell them apart.
     """
 
-    def __init__(self, manifest: Manifest, answer: FileAnswer) -> None:
-        wanted = manifest.outputs
+    def __init__(self, wanted: Sequence[Output], answer: FileAnswer, *, batch: bool) -> None:
         self._keys: list[Any] = [output.source or output.name for output in wanted]
         if isinstance(answer, list):
             by_position = [str(i) for i in range(len(answer))]
@@ -81,10 +82,10 @@ class OutputBinding:
             self._keys = [key if key in answer else None for key in self._keys]
         if None in self._keys or len(set(self._keys)) < len(wanted):
             raise _outputs_mismatch(wanted, answer)
-        self._axes: list[int | None] = [output.batch_axis if manifest.batch else None for output in wanted]
+        self._axes: list[int | None] = [output.batch_axis if batch else None for output in wanted]
 
     def take(self, answer: FileAnswer) -> list[NDArray[Any]]:
-        """Return the outputs in the order of the manifest, ``[rows, *shape]`` each.
+        """Return the outputs in the order in which they were wanted, ``[rows, *shape]`` each.
 
         Raises:
             PenstockError: 500 ``bad-model-answer`` if one is not there.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+
 from penstock_common.manifest import Manifest
 from penstock_inference.engine.device import Device, Share
 from penstock_inference.engine.input_checks import check_inputs
-from penstock_inference.engine.message import Answer, CheckedInputs, Message
+from penstock_inference.engine.message import CheckedInputs, Message, Outputs
 from penstock_inference.engine.padding import Padding
 from penstock_inference.engine.queue import MessageQueue
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.engine.scheduler import BatchRunner, Scheduler
 from penstock_inference.metrics import VersionMetrics
+from penstock_inference.runners.process_streams import Piece
 
 
 class Engine:
@@ -38,7 +42,7 @@ class Engine:
         run_times = RunTimes(max_rows)
         share = share or Device(manifest.resources.instances).share()
         self._padding = Padding(manifest)
-        self._queue = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics)
+        self._queue: MessageQueue[Outputs] = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics)
         self._scheduler = Scheduler(max_rows, self._padding, self._queue, run_times, share, metrics)
 
     def run_on(self, runner: BatchRunner) -> None:
@@ -49,8 +53,8 @@ class Engine:
         """Run nothing more on a process that has ended; if it was the last one, send what waits to another pod."""
         self._scheduler.lose(runner, reason)
 
-    def submit(self, message: Message) -> Answer:
-        """Queue a message; its answer raises what the model raised for it, or one of these.
+    def submit(self, message: Message) -> asyncio.Future[Outputs]:
+        """Queue a message; cancelling its answer withdraws it. That raises what the model raised, or one of these.
 
         504 ``deadline-exceeded``; if the model's process ended, 429 ``model-restarting``, or 500 ``model-crashed`` if
         it ended because of a message that had ended another pod's before.
@@ -68,7 +72,11 @@ class Engine:
             self._padding.kind(inputs),
         )
         self._scheduler.wake()
-        return Answer(outputs)
+        return outputs
+
+    async def stream(self, message: Message) -> AsyncGenerator[Piece, None]:
+        """Yield the one answer to a message as a stream does. Raises what ``submit`` and its answer raise."""
+        yield Piece(await self.submit(message), last=True)
 
     def refuse_waiting(self, reason: str) -> None:
         """Send every message that waits to another pod: no process will run it soon."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,22 +33,3 @@ class CheckedInputs(NamedTuple):
 
     arrays: Arrays
     retried: bool
-
-
-class Answer:
-    """What an engine answers to one message: a sequence of outputs, which has one element if a model does not stream.
-
-    ``await answer`` gives the single outputs; ``async for outputs in answer``
-    gives all of them as they come. Cancelling the task that waits withdraws the message.
-    """
-
-    __slots__ = ("_outputs",)
-
-    def __init__(self, outputs: asyncio.Future[Outputs]) -> None:
-        self._outputs = outputs
-
-    def __await__(self) -> Generator[Any, None, Outputs]:
-        return self._outputs.__await__()
-
-    async def __aiter__(self) -> AsyncIterator[Outputs]:
-        yield await self._outputs

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock_common.dimensions import fits
-from penstock_common.errors import PenstockError
-from penstock_common.manifest import Dimension, Manifest, Output, Postprocess, Task
+from penstock_common.errors import bad_model_answer
+from penstock_common.manifest import Dimension, Manifest, Output, Task
 from penstock_common.tensors import NUMPY_DTYPES
 from penstock_inference.runners.runner import ModelMismatchError
 
@@ -38,15 +38,16 @@ def check_probabilities(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> 
     """
     if manifest.task is not Task.CLASSIFICATION:
         return
-    tolerance = 2e-2 if outputs[0].dtype == np.float16 else 1e-3
-    independent = manifest.postprocess is Postprocess.SIGMOID
+    tolerance = 2e-2 if manifest.acceleration.in_half_precision or outputs[0].dtype == np.float16 else 1e-3
+    first = manifest.outputs[0].name
+    independent = any(step.name == "sigmoid" and step.output in ("", first) for step in manifest.postprocess_steps)
     for row in outputs[0]:
         total = float(row.sum(dtype=np.float64))
         within = row.min() >= -tolerance and row.max() <= 1 + tolerance
         if not within or (abs(total - 1) > tolerance and not independent):
             shown = ", ".join([f"{value:.4g}" for value in row[:5].tolist()])
             raise ModelMismatchError(
-                f"Output {manifest.outputs[0].name!r} is not probabilities: a row is {shown}{', …' * (len(row) > 5)} with "
+                f"Output {first!r} is not probabilities: a row is {shown}{', …' * (len(row) > 5)} with "
                 f"the sum {total:.4g}. If the file gives logits, set postprocess: softmax (sigmoid if the labels are "
                 "independent); if it gives other scores, set task: tensor."
             )
@@ -66,7 +67,3 @@ def _checked(spec: Output, output: NDArray[Any], rows: int) -> NDArray[Any]:
 
 def _fits(shape: tuple[int, ...], rows: int, declared: list[Dimension]) -> bool:
     return shape[:1] == (rows,) and fits(shape[1:], declared)
-
-
-def bad_model_answer(what: str) -> PenstockError:
-    return PenstockError(500, "bad-model-answer", f"The model gave {what}.")

@@ -10,6 +10,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Hashable
+from typing import Generic, TypeVar
 
 from penstock_common.fair_queue import FairQueue, Waiting
 from penstock_inference.engine.message import Arrays, CheckedInputs, Outputs
@@ -19,9 +20,11 @@ from penstock_inference.metrics import VersionMetrics
 
 #: A message whose inputs were checked; its times are in seconds of ``time.monotonic()``.
 QueuedMessage = Waiting[CheckedInputs, Outputs]
+#: What a message waits for: its outputs, or a place among the open streams.
+R = TypeVar("R")
 
 
-class MessageQueue:
+class MessageQueue(Generic[R]):
     """First come, first served among the messages of one principal; principals take turns.
 
     Args:
@@ -35,7 +38,7 @@ class MessageQueue:
         self._max_bytes = max_bytes
         self._run_times = run_times
         self._metrics = metrics
-        self._queue: FairQueue[CheckedInputs, Outputs] = FairQueue()
+        self._queue: FairQueue[CheckedInputs, R] = FairQueue()
         metrics.follow_queue(lambda: self._queue.rows)
 
     def __bool__(self) -> bool:
@@ -44,8 +47,8 @@ class MessageQueue:
 
     def put(
         self, inputs: CheckedInputs, rows: int, deadline: float, principal: str = "", kind: Hashable = None
-    ) -> asyncio.Future[Outputs]:
-        """Queue a message; return the future of its outputs. Cancelling that future takes the message back.
+    ) -> asyncio.Future[R]:
+        """Queue a message; return the future of what it waits for. Cancelling that takes the message back.
 
         Messages leave together only if they are of one ``kind``.
 
@@ -57,9 +60,9 @@ class MessageQueue:
         now = time.monotonic()
         if queue.rows:
             self._check_room(rows, size, principal, deadline - now)
-        outputs: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        queue.push(Waiting(inputs, rows, size, deadline, outputs, now, kind), principal)
-        return outputs
+        awaited: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        queue.push(Waiting(inputs, rows, size, deadline, awaited, now, kind), principal)
+        return awaited
 
     def _check_room(self, rows: int, size: int, principal: str, seconds: float) -> None:
         """Refuse a message that would make the queue too long, or wait in it for longer than ``seconds``."""
@@ -74,7 +77,7 @@ class MessageQueue:
         if wait > seconds:
             raise _queue_full(f"{ahead} rows wait before it, about {wait:.2f} s of work, longer than this request has")
 
-    def take(self, max_rows: int) -> list[QueuedMessage]:
+    def take(self, max_rows: int) -> list[Waiting[CheckedInputs, R]]:
         """Return whole messages of one kind that fit into ``max_rows`` together; a larger message leaves alone.
 
         Those whose deadline has passed are answered with 504 ``deadline-exceeded``, those that were cancelled are

@@ -53,7 +53,7 @@ class Scheduler:
         self,
         max_rows: int,
         padding: Padding,
-        queue: MessageQueue,
+        queue: MessageQueue[Outputs],
         run_times: RunTimes,
         share: Share,
         metrics: VersionMetrics,

@@ -8,10 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from penstock_common.manifest import Format, Manifest
-from penstock_inference.runners.runner import Runner
+from penstock_inference.runners.runner import ModelMismatchError, Runner, StreamingRunner
 
 #: Formats that run code of whoever made the model.
 CODE_FORMATS = frozenset({Format.JOBLIB, Format.PYTHON})
+#: Formats that run on the pod's GPU if it has one.
+GPU_FORMATS = frozenset({Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.TRANSFORMERS, Format.ONNX})
 
 
 class Framework(StrEnum):
@@ -23,18 +25,21 @@ class Framework(StrEnum):
     SCIKIT_LEARN = "scikit-learn"
     LIGHTGBM = "lightgbm"
     XGBOOST = "xgboost"
+    CTRANSLATE2 = "ctranslate2"
     PYTHON = "python"
 
 
 FRAMEWORKS = {
     Format.TORCH_EXPORT: Framework.TORCH,
     Format.TORCHSCRIPT: Framework.TORCH,
+    Format.SAFETENSORS: Framework.TORCH,
     Format.ONNX: Framework.ONNXRUNTIME,
     Format.TRANSFORMERS: Framework.TRANSFORMERS,
     Format.SKOPS: Framework.SCIKIT_LEARN,
     Format.JOBLIB: Framework.SCIKIT_LEARN,
     Format.LIGHTGBM: Framework.LIGHTGBM,
     Format.XGBOOST: Framework.XGBOOST,
+    Format.CTRANSLATE2: Framework.CTRANSLATE2,
     Format.PYTHON: Framework.PYTHON,
 }
 
@@ -48,6 +53,7 @@ _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
     ),
     Framework.SCIKIT_LEARN: ("pandas", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline"),
     Framework.LIGHTGBM: ("pandas",),
+    Framework.CTRANSLATE2: ("soundfile", "soxr"),
     Framework.TORCH: (
         "torch._dynamo.precompile_context",
         "torch._export.db.logging",
@@ -81,6 +87,10 @@ def import_format(format_: Format) -> Callable[[Path, Manifest, int], Runner]:
             from penstock_inference.runners import torchscript
 
             return torchscript.load
+        case Format.SAFETENSORS:
+            from penstock_inference.runners import safetensors
+
+            return safetensors.load
         case Format.ONNX:
             from penstock_inference.runners import onnx
 
@@ -105,7 +115,26 @@ def import_format(format_: Format) -> Callable[[Path, Manifest, int], Runner]:
             from penstock_inference.runners import xgboost
 
             return xgboost.load
+        case Format.CTRANSLATE2:
+            from penstock_inference.runners import ctranslate2
+
+            return ctranslate2.load
         case Format.PYTHON:
             from penstock_inference.runners import python
 
             return python.load
+
+
+def import_streaming_format(format_: Format) -> Callable[[Path, Manifest, int], StreamingRunner]:
+    """Do the same for a model that streams; return the ``load_streaming(path, manifest, threads)`` of its format.
+
+    Raises:
+        ModelMismatchError: models of the format answer at once.
+    """
+    match format_:
+        case Format.PYTHON:
+            from penstock_inference.runners import python
+
+            return python.load_streaming
+        case _:
+            raise ModelMismatchError(f"Models of the format {format_} answer at once; leave stream: true out.")

@@ -9,6 +9,13 @@ from typing import Any
 
 from penstock_inference.runners.runner import ModelMismatchError
 
+#: The ``model_type`` of the models for ``ConditionalGeneration`` that read a text and write another.
+TEXT_TO_TEXT = frozenset({"bart", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5"})
+WHISPER = "whisper"
+
+#: Architectures whose names do not say what they are for.
+_OTHER_NAMES = {"MarianMTModel": "ConditionalGeneration", "T5WithLMHeadModel": "ConditionalGeneration"}
+
 
 def architecture_of(architectures: Sequence[str] | None) -> str:
     """Return the first of the ``architectures`` in ``config.json``; empty if there is none."""
@@ -17,14 +24,17 @@ def architecture_of(architectures: Sequence[str] | None) -> str:
 
 def head_of(architecture: str) -> str:
     """Return what follows ``For`` in the name of an architecture; empty for a model without a head."""
-    return architecture.rpartition("For")[2] if "For" in architecture else ""
+    if "For" in architecture:
+        return architecture.rpartition("For")[2]
+    return _OTHER_NAMES.get(architecture, "")
 
 
 def not_served(architecture: str) -> ModelMismatchError:
     """The error for a head that is not served, with those that are."""
     return ModelMismatchError(
         f"{architecture} is not served from a folder; the heads that are: ForSequenceClassification, "
-        "ForTokenClassification, ForImageClassification, and none, for embeddings."
+        "ForTokenClassification, ForImageClassification, ForObjectDetection, ForCTC, ForConditionalGeneration of "
+        f"{', '.join(sorted([*TEXT_TO_TEXT, WHISPER]))}, and none, for embeddings."
     )
 
 

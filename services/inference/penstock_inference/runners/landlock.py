@@ -10,7 +10,7 @@ from pathlib import Path
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _GET_VERSION, _PATH_BENEATH = 1, 1
 
-_READ_FILE, _READ_DIR, _WRITE_FILE, _IOCTL_DEVICE = 1 << 2, 1 << 3, 1 << 1, 1 << 15
+_READ_FILE, _READ_DIR, _WRITE_FILE, _TRUNCATE, _IOCTL_DEVICE = 1 << 2, 1 << 3, 1 << 1, 1 << 14, 1 << 15
 #: Bits of the rights to files that each version of the interface knows, the first one's first.
 _FILE_RIGHTS = (13, 14, 15, 15, 16)
 _TCP_SINCE, _TCP_RIGHTS = 4, 0b11  # bind and connect
@@ -39,7 +39,7 @@ def restrict_files(readable: Iterable[Path], devices: Iterable[Path]) -> None:
 
     Args:
         readable: files and folders to read; those that do not exist are left out.
-        devices: files to read and write.
+        devices: files to read and write, and folders of such files.
 
     Raises:
         OSError: the kernel refused it.
@@ -57,7 +57,7 @@ def restrict_files(readable: Iterable[Path], devices: Iterable[Path]) -> None:
         for path in readable:
             _allow(fd, path, _READ_FILE | (_READ_DIR if path.is_dir() else 0))
         for path in devices:
-            _allow(fd, path, (_READ_FILE | _WRITE_FILE | _IOCTL_DEVICE) & handled)
+            _allow(fd, path, (_READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEVICE) & handled)
         _call(_RESTRICT_SELF, fd, 0)
     finally:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""ONNX models, run by ONNX Runtime on the CPU."""
+"""ONNX models, run by ONNX Runtime on the pod's GPU, if it has one and the package is built for it, or on the CPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from penstock_common.manifest import Manifest
-from penstock_inference.runners.runner import FileAnswer, FileTensor
+from penstock_inference.runners.batch_sizes import FilledBatches
+from penstock_inference.runners.device_in_use import use_gpu
+from penstock_inference.runners.gpu_files import gpu_devices, gpu_name
+from penstock_inference.runners.runner import FileAnswer, FileTensor, Runner
 from penstock_inference.runners.texts import encoded, texts
 
 _DATATYPES = {
@@ -23,14 +26,22 @@ _DATATYPES = {
 }  # fmt: skip
 
 
-class OnnxRunner:
-    """A session of ONNX Runtime; ``threads`` is the number of threads of one operator."""
+_CUDA = "CUDAExecutionProvider"
 
-    def __init__(self, path: Path, threads: int) -> None:
+
+class OnnxRunner:
+    """A session of ONNX Runtime.
+
+    Args:
+        providers: of operators, with their options; the first that has an operator runs it.
+        threads: of one operator, on the CPU.
+    """
+
+    def __init__(self, path: Path, providers: Sequence[tuple[str, dict[str, Any]]], threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         self.inputs = [
             FileTensor(node.name, _DATATYPES.get(node.type, node.type), _shape(node.shape))
             for node in self._session.get_inputs()
@@ -40,6 +51,11 @@ class OnnxRunner:
         ]
         # A scikit-learn classifier may also give a list of dictionaries, which no manifest can declare.
         self._outputs = [node.name for node in self._session.get_outputs() if node.type.startswith("tensor(")]
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the session has a GPU; without its libraries or driver, ONNX Runtime keeps to the CPU."""
+        return _CUDA in self._session.get_providers()
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
         feeds = {
@@ -52,9 +68,30 @@ class OnnxRunner:
         return []  # a session keeps nothing between runs
 
 
-def load(path: Path, manifest: Manifest, threads: int) -> OnnxRunner:
+def load(path: Path, manifest: Manifest, threads: int) -> Runner:
     """Load an ``.onnx`` file."""
-    return OnnxRunner(path, threads)
+    runner = OnnxRunner(path, _providers(manifest.acceleration.gpu_memory_mb), threads)
+    if not runner.on_gpu:
+        return runner
+    use_gpu(gpu_name())
+    sizes = manifest.acceleration.batch_sizes
+    return FilledBatches(runner, sizes) if sizes else runner
+
+
+def _providers(gpu_memory_mb: int | None) -> list[tuple[str, dict[str, Any]]]:
+    """Return the GPU's provider, if there are both, before that of the CPU.
+
+    Args:
+        gpu_memory_mb: that tensors may take on the GPU; None for no bound.
+    """
+    cpu: tuple[str, dict[str, Any]] = ("CPUExecutionProvider", {})
+    if not gpu_devices() or _CUDA not in onnxruntime.get_available_providers():
+        return [cpu]
+    onnxruntime.preload_dlls()  # CUDA's libraries, from the packages that PyTorch brings
+    options: dict[str, Any] = {"arena_extend_strategy": "kSameAsRequested"}
+    if gpu_memory_mb is not None:
+        options["gpu_mem_limit"] = gpu_memory_mb * 2**20
+    return [(_CUDA, options), cpu]
 
 
 def _shape(dimensions: list[Any]) -> tuple[int, ...] | None:

@@ -8,7 +8,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
-from penstock_inference.runners.child import BEAT, BEAT_SECONDS
 from penstock_inference.runners.memory import peak_bytes, private_bytes, resident_bytes
+from penstock_inference.runners.process_streams import ProcessStream, ProcessStreams
+from penstock_inference.runners.progress import BEAT_SECONDS, ProgressReader
 from penstock_inference.runners.shared_tensors import SharedMemory, create_memory, datatype_of, plan
 from penstock_inference.runners.wire import (
     MAX_PACKET,
     OUTPUT_SLOTS,
+    Chunks,
     Failed,
     FromProcess,
     FromServer,
@@ -73,13 +76,16 @@ class ModelProcess:
 
     Args:
         connection: this side of its socket.
-        beats: the page whose first 8 bytes its heartbeat counts up.
+        beats: the page on which it shows its progress.
         memory_bytes: that it may take beyond what it has at the fork.
         run_seconds: that a run may take in any case.
         load_seconds: that its load may take.
 
     Attributes:
         load_seconds: that its load and the trials of the model took; 0 before.
+        device: what the model runs on, ``cpu`` or the name of a GPU; empty before.
+        gpu_bytes: of the GPU's memory that it held after the trials.
+        most_streams: that may be open at once, once it is loaded; 0 if its model does not stream.
         cause: why the server killed it, or how it ended: one of a few words, for a metric. Empty while it lives.
         reason: the same as a sentence.
         ended: set once it has ended.
@@ -97,7 +103,7 @@ class ModelProcess:
     ) -> None:
         self._manifest = manifest
         self._connection = connection
-        self._beats = beats
+        self._progress = ProgressReader(beats)
         self._memory_bytes = memory_bytes
         self._run_seconds = run_seconds
         self._longest_run = 0.0
@@ -108,15 +114,19 @@ class ModelProcess:
         self._resident_at_fork = 0
         self._silence = _Stopwatch()
         self._work = _Stopwatch()
-        self._last_beat = b""
         self._closed = False
         self._unheard: asyncio.TimerHandle | None = None
         self._inputs: SharedMemory | None = None
         self._outputs: list[SharedMemory | None] = [None] * OUTPUT_SLOTS
         self._reply: asyncio.Future[FromProcess] | None = None
+        self._streams = ProcessStreams(self._send, len(manifest.outputs), lambda failed: _error(failed, memory_bytes))
+        self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection.fileno(), self._read)
         self.load_seconds = 0.0
+        self.device = ""
+        self.gpu_bytes = 0
+        self.most_streams = 0
         self.cause = ""
         self.reason = ""
         self.ended = asyncio.Event()
@@ -152,13 +162,24 @@ class ModelProcess:
             own = self.cause in _OWN_ENDS
             raise LoadFailedError(f"{self.reason} while the model was loaded", permanent=own) from None
         if isinstance(reply, Failed):
-            bound = f"needs more than {self._memory_bytes // 2**20} MB: " if reply.out_of_memory else ""
-            raise LoadFailedError(f"{bound}{reply.kind}: {reply.text}", permanent=not reply.out_of_memory)
+            raise LoadFailedError(_described(reply, self._memory_bytes), permanent=not reply.out_of_memory)
         if not isinstance(reply, Loaded):
             self.kill("protocol", "its process broke the protocol")
             raise LoadFailedError(self.reason)
         self._run_bound = self._run_seconds
         self.load_seconds = reply.seconds
+        self.device, self.gpu_bytes = reply.device, reply.gpu_bytes
+        self.most_streams = reply.most_streams
+
+    def open_stream(self, inputs: Mapping[str, NDArray[Any]]) -> ProcessStream:
+        """Begin a stream with the inputs of one row, ``[1, ...]`` each.
+
+        Raises:
+            ProcessEndedError: the process ended.
+        """
+        if self.ended.is_set():
+            raise ProcessEndedError(self.reason)
+        return self._streams.open(inputs)
 
     async def run(self, batch: Sequence[dict[str, NDArray[Any]]], rows: int) -> list[NDArray[Any]]:
         """Run the rows of several messages; their inputs have the same names, types and shapes of a row.
@@ -205,14 +226,13 @@ class ModelProcess:
         """
         if not self._pid or self.cause:
             return
-        beat = self._beats.get(BEAT.size)
-        self._silence.tick(seconds, beat != self._last_beat)
-        self._last_beat = beat
-        self._work.tick(seconds, self._reply is None)
+        self._silence.tick(seconds, self._progress.heard_beat())
+        self._tick_work(seconds)
         taken = (
             private_bytes(self._pid)
             - self._private_at_fork
             - sum([memory.size for memory in (self._inputs, *self._outputs) if memory is not None])
+            - self._streams.room_bytes
         )
         if self._silence.seconds > self._run_seconds:
             self.kill("silent", f"its process was stopped, or kept Python's lock, for {self._run_seconds:g} s")
@@ -221,6 +241,14 @@ class ModelProcess:
             self.kill("silent" if still else "hang", f"a run, or the load, took more than {self._run_bound:.0f} s")
         elif taken > self._memory_bytes:
             self.kill("memory", f"its process took more than {self._memory_bytes // 2**20} MB")
+
+    def _tick_work(self, seconds: float) -> None:
+        """Count how long a run, the load or a step of streams has taken so far."""
+        stepped = self._progress.stepped()
+        if self.most_streams and stepped:
+            self._longest_run = max(self._longest_run, self._work.seconds)
+            self._run_bound = max(self._run_seconds, _TIMES_LONGEST_RUN * self._longest_run)
+        self._work.tick(seconds, stepped if self.most_streams else self._reply is None)
 
     def kill(self, cause: str, reason: str) -> None:
         """End the process now; the first cause counts."""
@@ -239,7 +267,8 @@ class ModelProcess:
         """Take over how it ended: its exit status, or the number of a signal as a negative number."""
         if self.ended.is_set():
             return
-        self._read()  # its last words
+        while self._read():  # its last words
+            pass
         if self._unheard is not None:
             self._unheard.cancel()
         if not self.cause:
@@ -249,27 +278,53 @@ class ModelProcess:
             else:
                 self.cause, self.reason = "exit", f"its process ended by itself with status {status}"
         self._loop.remove_reader(self._connection.fileno())
+        self._loop.remove_writer(self._connection.fileno())
         self._connection.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
         self._inputs, self._outputs = None, [None] * OUTPUT_SLOTS
-        self._beats.close()
+        self._progress.close()
+        self._drop_unsent()
         self.ended.set()
+        self._streams.end(lambda: ProcessEndedError(self.reason))
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(ProcessEndedError(self.reason))
 
     def _send(self, message: FromServer, fds: Sequence[int]) -> None:
-        try:
-            if fds:
-                socket.send_fds(self._connection, [_encode(message)], list(fds))
-            else:
-                self._connection.send(_encode(message))
-        except OSError:  # it has ended, and ``died`` follows
-            pass
-        finally:
+        """Send a message, now or when its process has read others, and close the descriptors."""
+        self._unsent.append((_encode(message), fds))
+        if len(self._unsent) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what waits, as far as there is room."""
+        while self._unsent:
+            data, fds = self._unsent[0]
+            try:
+                if fds:
+                    socket.send_fds(self._connection, [data], list(fds))
+                else:
+                    self._connection.send(data)
+            except BlockingIOError:
+                self._loop.add_writer(self._connection.fileno(), self._flush_rest)
+                return
+            except OSError:  # it has ended, and ``died`` follows
+                self._drop_unsent()
+                return
+            self._unsent.popleft()
             for fd in fds:
                 os.close(fd)
+
+    def _flush_rest(self) -> None:
+        self._loop.remove_writer(self._connection.fileno())
+        self._flush()
+
+    def _drop_unsent(self) -> None:
+        for _, fds in self._unsent:
+            for fd in fds:
+                os.close(fd)
+        self._unsent.clear()
 
     async def _next_reply(self) -> FromProcess:
         if self.ended.is_set():
@@ -281,14 +336,14 @@ class ModelProcess:
         finally:
             self._reply = None
 
-    def _read(self) -> None:
-        """Take the packet that has come. An unexpected one ends the process."""
+    def _read(self) -> bool:
+        """Take the packet that has come; return False if there is none. An unexpected one ends the process."""
         if self._closed:
-            return
+            return False
         try:
             data = self._connection.recv(MAX_PACKET)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
@@ -296,14 +351,27 @@ class ModelProcess:
             self._loop.remove_reader(self._connection.fileno())
             # The parent says how it ended; if it has ended too, nobody does.
             self._unheard = self._loop.call_later(_OBITUARY_SECONDS, self.died, -signal.SIGKILL)
-            return
-        if self._reply is None or self._reply.done():
-            self.kill("protocol", "its process spoke unasked")
-            return
+            return False
         try:
-            self._reply.set_result(_decode(data))
-        except (msgspec.DecodeError, ValueError):
+            self._hear(_decode(data))
+        except (msgspec.DecodeError, PenstockError, ValueError):
             self.kill("protocol", "its process sent what is no message")
+        return True
+
+    def _hear(self, message: FromProcess) -> None:
+        """Take a message from the process.
+
+        Raises:
+            PenstockError, ValueError: it is not what it says.
+        """
+        if isinstance(message, Chunks):
+            self._streams.take(message.chunks)
+        elif isinstance(message, TooSmall) and self.most_streams:
+            self._streams.give_room(message.outputs_bytes)
+        elif self._reply is None or self._reply.done():
+            self.kill("protocol", "its process spoke unasked")
+        else:
+            self._reply.set_result(message)
 
     def _free_slot(self) -> int:
         """Return a slot whose memory nobody reads; if there is none, one that gets new memory."""
@@ -358,8 +426,13 @@ def _error(reply: Failed, memory_bytes: int) -> Exception:
         return PenstockError(422, "invalid-input", reply.text)
     if reply.status:
         return _bad_answer(reply.text)
-    bound = f"needs more than {memory_bytes // 2**20} MB: " if reply.out_of_memory else ""
-    return ModelFailedError(f"{bound}{reply.kind}: {reply.text}")
+    return ModelFailedError(_described(reply, memory_bytes))
+
+
+def _described(reply: Failed, memory_bytes: int) -> str:
+    """Return the exception; before it, the bound of the process's memory if it was that."""
+    bound = f"needs more than {memory_bytes // 2**20} MB: " if reply.out_of_memory and not reply.of_gpu else ""
+    return f"{bound}{reply.kind}: {reply.text}"
 
 
 def _bad_answer(detail: str) -> PenstockError:

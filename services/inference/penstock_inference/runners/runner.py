@@ -55,3 +55,67 @@ class Runner(Protocol):
     def changed_state(self) -> list[str]:
         """Return the names of the weights and buffers that runs have changed since the file was loaded."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one step gave one stream: outputs by name (a single row, `[1, ...]` each), an error, or neither.
+
+    Attributes:
+        stream: its number.
+        outputs: as ``Runner.run`` gives them, of one row.
+        last: the stream has ended.
+        error: the stream has ended with it.
+    """
+
+    stream: int
+    outputs: FileAnswer | None = None
+    last: bool = False
+    error: Exception | None = None
+
+
+class StreamingRunner(Protocol):
+    """The file of a model whose manifest says ``stream: true``: it answers one row with many chunks.
+
+    The module of a format that can stream has a ``load_streaming(path, manifest, threads)`` that returns one.
+
+    All methods are called from one thread. Steps should be short: between two of them the process hears of new streams
+    and of those whose caller has left.
+
+    A runner whose streams can wait may have an attribute ``paused: set[int]``, empty at first: the streams whose readers
+    are behind, kept up to date from outside. ``step`` leaves them alone, and is not called while all open streams are
+    among them. Without it, what is not read yet is kept: its streams must have an end.
+    """
+
+    @property
+    def inputs(self) -> Sequence[FileTensor]:
+        """What the file takes, in its order: all with a name, or none."""
+        ...
+
+    @property
+    def most_streams(self) -> int:
+        """How many may be open at once."""
+        ...
+
+    def open(self, stream: int, inputs: Sequence[NDArray[Any] | None]) -> None:
+        """Begin a stream with one row, ``[1, ...]`` each, in the order of ``inputs``; None for one that is left out.
+
+        Raises:
+            PenstockError: 422; it refuses this stream alone.
+            Exception: whatever the framework raises, for this stream alone.
+        """
+        ...
+
+    def step(self) -> list[Chunk]:
+        """Run one step, which all open streams share, and return what it gave; nothing if nothing came.
+
+        Called while any stream is open. May block, for some milliseconds without progress.
+
+        Raises:
+            Exception: whatever the framework raises; it ends all open streams.
+        """
+        ...
+
+    def close(self, stream: int) -> None:
+        """Free what a stream holds: its caller has left, or its time is up. A number that is not open is ignored."""
+        ...

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import penstock_common
 import penstock_inference
+from penstock_inference.runners.gpu_files import GPU_SETTINGS, gpu_devices
 from penstock_inference.runners.landlock import landlock_version, restrict_files
 from penstock_inference.runners.seccomp import filter_system_calls, seccomp_available
 from penstock_inference.runners.wire import Features
@@ -29,8 +30,6 @@ _SYSTEM_PATHS = (
     "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/ld.so.cache",
     "/etc/localtime", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm",
     "/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/fs/cgroup", "/dev/urandom", "/dev/random",
-    # CUDA
-    "/usr/local/cuda", "/usr/local/nvidia", "/proc/driver/nvidia", "/sys/bus/pci/devices", "/sys/devices",
 )  # fmt: skip
 _DEVICES = ("/dev/null", "/dev/zero")
 
@@ -60,17 +59,22 @@ def enter_sandbox(folder: Path) -> None:
     _drop_capabilities(libc)
     _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     available = features()
+    gpu = gpu_devices()
     if available.landlock:
-        devices = [*_DEVICES, *map(str, Path("/dev").glob("nvidia*"))]
-        restrict_files([folder, *_code_paths(), *map(Path, _SYSTEM_PATHS)], map(Path, devices))
+        readable, writable = [*_SYSTEM_PATHS], [*_DEVICES]
+        if gpu:
+            readable += GPU_SETTINGS
+            writable.append("/proc/self/task")  # libcuda gives its threads names, and fails if it cannot
+        restrict_files([folder, *_code_paths(), *map(Path, readable)], [*gpu, *map(Path, writable)])
     if available.seccomp:
-        filter_system_calls()
+        filter_system_calls(gpu=bool(gpu))
 
 
 def bound_resources(memory_bytes: int) -> None:
     """Bound what this process can take: private memory beyond what it has now, written files, core dumps.
 
-    An allocation beyond the bound fails, which frameworks report as an error of the model.
+    An allocation beyond the bound fails, which frameworks report as an error of the model. With a GPU the files have the
+    same bound, because those that libcuda keeps in memory count as written.
     """
     with Path("/proc/self/oom_score_adj").open("r+") as score:
         adjusted = min(1000, int(score.read()) + _OOM_SCORE)
@@ -79,7 +83,8 @@ def bound_resources(memory_bytes: int) -> None:
     bound = data_bytes() + memory_bytes
     resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    file_bytes = memory_bytes if gpu_devices() else 0
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
 
 def data_bytes() -> int:

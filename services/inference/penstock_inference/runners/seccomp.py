@@ -3,7 +3,7 @@
 It forbids what a model has no use for and an intruder has: sockets, other programs and processes, other processes'
 memory, mounts and namespaces, the kernel's rarely used entrances. It is a list of what is forbidden, not of what is
 allowed, because the frameworks' threads, allocators and GPU drivers use many calls, and change them with each release.
-Calls that are younger than this list do not exist for the process.
+Calls that are younger than this list do not exist for the process. With a GPU a few more are allowed.
 """
 
 from __future__ import annotations
@@ -69,6 +69,11 @@ _FORBIDDEN: dict[str, tuple[int, int]] = {
     "setgroups": (116, 159), "capset": (126, 91),
 }  # fmt: skip
 
+#: What libcuda does at its start, and fails without: files in memory, and a socket at which it would hand its own
+#: descriptor to other processes. It is never used here: nobody can connect to it, since ``accept`` is forbidden.
+_FOR_A_GPU = frozenset({"memfd_create", "socket", "bind", "listen"})
+_SOCKET, _AF_UNIX = (41, 198), 1
+
 #: Calls of which an argument decides.
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 #: The numbers of a call, an argument's index, and the values that it must not have: not to outlive the server; not to
@@ -91,13 +96,16 @@ def seccomp_available() -> bool:
     return platform.machine() in _AUDIT_ARCH and _libc().prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0
 
 
-def filter_system_calls() -> None:
+def filter_system_calls(*, gpu: bool) -> None:
     """Apply the filter to this thread and those that it starts. It cannot be taken off. Needs ``no_new_privs``.
+
+    Args:
+        gpu: allow what libcuda needs.
 
     Raises:
         OSError: the kernel refused it.
     """
-    code = _program(platform.machine(), os.getpid())
+    code = _program(platform.machine(), os.getpid(), gpu=gpu)
     program = _Program(len(code) // 8, code)
     libc = _libc()
     if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) != 0:
@@ -105,7 +113,7 @@ def filter_system_calls() -> None:
         raise OSError(number, f"seccomp: {os.strerror(number)}")
 
 
-def _program(machine: str, pid: int) -> bytes:
+def _program(machine: str, pid: int, *, gpu: bool) -> bytes:
     """Return the filter in classic BPF (``struct sock_filter``: operation, jumps if true and if false, operand)."""
     column = list(_AUDIT_ARCH).index(machine)
     refuse = _ERRNO | errno.EPERM
@@ -119,9 +127,11 @@ def _program(machine: str, pid: int) -> bytes:
         # clone3 has its flags in memory, which a filter cannot read; without it, the C library uses clone.
         *_when(_EQUAL, _CLONE3[column], [_instruction(_RETURN, missing)]),
     ]
-    for numbers in _FORBIDDEN.values():
-        if numbers[column]:
+    for name, numbers in _FORBIDDEN.items():
+        if numbers[column] and not (gpu and name in _FOR_A_GPU):
             code += _when(_EQUAL, numbers[column], [_instruction(_RETURN, refuse)])
+    if gpu:
+        code += _when(_EQUAL, _SOCKET[column], _by_argument(0, [_AF_UNIX], _ALLOW, refuse))
     code += _when(
         _EQUAL,
         _CLONE[column],

@@ -40,6 +40,7 @@ class Place(msgspec.Struct, array_like=True):
 
 #: The parts of one tensor along its first axis, or the raw data of a BYTES tensor.
 Content = Sequence[NDArray[Any]] | bytes
+Buffer = mmap.mmap | bytearray
 
 
 def datatype_of(array: NDArray[Any]) -> str:
@@ -96,25 +97,19 @@ class SharedMemory:
 
     def write(self, places: Sequence[Place], contents: Sequence[Content]) -> None:
         """Put what ``plan`` returned into memory that is large enough."""
-        for place, content in zip(places, contents, strict=True):
-            if isinstance(content, bytes):
-                self._map[place.offset : place.offset + place.size] = content
-            elif content[0].ndim:
-                np.concatenate(content, out=self._view(place))
-            else:
-                self._view(place)[...] = content[0]
+        write_tensors(self._map, places, contents)
 
     def close(self) -> None:
         """Free the mapping now, not when it is collected; nobody may read it any more."""
         self._map.close()
 
-    def put(self, data: bytes) -> None:
-        """Write bytes at the start."""
-        self._map[: len(data)] = data
+    def put(self, data: bytes, offset: int = 0) -> None:
+        """Write bytes at an offset."""
+        self._map[offset : offset + len(data)] = data
 
-    def get(self, size: int) -> bytes:
-        """Return bytes from the start."""
-        return self._map[:size]
+    def get(self, size: int, offset: int = 0) -> bytes:
+        """Return bytes from an offset on."""
+        return self._map[offset : offset + size]
 
     @property
     def in_use(self) -> bool:
@@ -128,25 +123,46 @@ class SharedMemory:
             ValueError: the place is not within the memory, its size does not fit its shape, or its data is no BYTES
                 tensor.
         """
-        shape, dtype = place.shape, NUMPY_DTYPES.get(place.datatype)
-        if dtype is None or len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
-            raise ValueError(f"A tensor of type {place.datatype[:20]!r} and shape {shape[:20]} is not possible.")
-        if min(place.offset, place.size) < 0 or place.offset + place.size > self.size:
-            raise ValueError(f"{place.size} bytes at {place.offset} are not within {self.size} bytes.")
-        count = math.prod(shape)
-        if place.datatype == "BYTES":
-            if 4 * count > place.size:
-                raise ValueError(f"{count} elements do not fit into {place.size} bytes.")
-            array = np.empty(count, dtype=np.object_)
-            # One copy, so that what is checked is what is read.
-            array[:] = unpack_bytes(self._map[place.offset : place.offset + place.size], count)
-            return array.reshape(shape)
-        if count * dtype.itemsize != place.size:
-            raise ValueError(f"{place.datatype} of shape {shape} does not take {place.size} bytes.")
-        return self._view(place)
+        return read_tensor(self._map, self.size, place)
 
-    def _view(self, place: Place) -> NDArray[Any]:
-        return np.ndarray(place.shape, NUMPY_DTYPES[place.datatype], self._map, place.offset)
+
+def write_tensors(buffer: Buffer, places: Sequence[Place], contents: Sequence[Content]) -> None:
+    """Put what ``plan`` returned into a buffer that is large enough."""
+    for place, content in zip(places, contents, strict=True):
+        if isinstance(content, bytes):
+            buffer[place.offset : place.offset + place.size] = content
+        elif content[0].ndim:
+            np.concatenate(content, out=_view(buffer, place))
+        else:
+            _view(buffer, place)[...] = content[0]
+
+
+def read_tensor(buffer: Buffer, buffer_size: int, place: Place) -> NDArray[Any]:
+    """Return the tensor at a place: a view of the buffer, or BYTES as a copy.
+
+    Raises:
+        ValueError: the place is not within the buffer, its size does not fit its shape, or its data is no BYTES tensor.
+    """
+    shape, dtype = place.shape, NUMPY_DTYPES.get(place.datatype)
+    if dtype is None or len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
+        raise ValueError(f"A tensor of type {place.datatype[:20]!r} and shape {shape[:20]} is not possible.")
+    if min(place.offset, place.size) < 0 or place.offset + place.size > buffer_size:
+        raise ValueError(f"{place.size} bytes at {place.offset} are not within {buffer_size} bytes.")
+    count = math.prod(shape)
+    if place.datatype == "BYTES":
+        if 4 * count > place.size:
+            raise ValueError(f"{count} elements do not fit into {place.size} bytes.")
+        array = np.empty(count, dtype=np.object_)
+        # One copy, so that what is checked is what is read.
+        array[:] = unpack_bytes(bytes(buffer[place.offset : place.offset + place.size]), count)
+        return array.reshape(shape)
+    if count * dtype.itemsize != place.size:
+        raise ValueError(f"{place.datatype} of shape {shape} does not take {place.size} bytes.")
+    return _view(buffer, place)
+
+
+def _view(buffer: Buffer, place: Place) -> NDArray[Any]:
+    return np.ndarray(place.shape, NUMPY_DTYPES[place.datatype], buffer, place.offset)
 
 
 def create_memory(name: str, size: int) -> tuple[SharedMemory, int]:

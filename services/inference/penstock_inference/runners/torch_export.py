@@ -16,20 +16,23 @@ from torch.utils._pytree import tree_leaves
 
 from penstock_common.manifest import Manifest
 from penstock_inference.runners.program_signature import ProgramSignature
-from penstock_inference.runners.torch_runner import TorchRunner, set_up_torch
+from penstock_inference.runners.runner import Runner
+from penstock_inference.runners.torch_device import TorchDevice
+from penstock_inference.runners.torch_runner import accelerated
 
 
-def load(path: Path, manifest: Manifest, threads: int) -> TorchRunner:
+def load(path: Path, manifest: Manifest, threads: int) -> Runner:
     """Load a ``.pt2`` file.
 
     Raises:
+        GpuMemoryError: if the GPU has no room for it.
         ModelMismatchError: if the program takes or returns what is neither a tensor nor a constant.
     """
-    device = set_up_torch(threads)
+    device = TorchDevice(manifest, path, threads)
     # A program's graph names devices: those of the machine that exported it.
-    program = move_to_device_pass(torch.export.load(path), device)
+    program = move_to_device_pass(torch.export.load(path), device.device)
     function = ExportedFunction(program)
-    return TorchRunner(function, function.signature.inputs, function.weights, device)
+    return accelerated(function, function.signature.inputs, function.weights, device, manifest.acceleration)
 
 
 #: Shapes that are remembered, each tens of bytes; a model whose shapes vary may see any number.
@@ -49,6 +52,7 @@ class ExportedFunction:
     def __init__(self, program: ExportedProgram) -> None:
         self.signature = ProgramSignature(program)
         self._guarded = program.module()
+        _erase_type_checks(self._guarded)
         self._unguarded = _unguarded(program)
         self._passed: set[tuple[torch.Size, ...]] = set()
 
@@ -71,13 +75,20 @@ def _unguarded(program: ExportedProgram) -> Callable[..., Sequence[Any]]:
     """Return a function that calls the program's operators one after the other; it shares the program's weights."""
     module = program.module(check_guards=False)
     module.graph.set_codegen(CodeGen())  # tensors in and out as they are in the graph, not in the exported structure
+    _erase_type_checks(module)
     for node in module.graph.nodes:
-        if node.target is torch.ops.aten._assert_tensor_metadata.default:
-            module.graph.erase_node(node)
-        elif isinstance(node.target, OpOverload):
+        if isinstance(node.target, OpOverload):
             node.target = _native(node.target)
     module.recompile()
     return module.forward  # calling the module would run its hooks, and these are guards
+
+
+def _erase_type_checks(module: torch.fx.GraphModule) -> None:
+    """Remove the checks that tensors on the way have the types of the export, which autocast changes."""
+    for node in list(module.graph.nodes):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            module.graph.erase_node(node)
+    module.recompile()
 
 
 def _native(operator: OpOverload) -> Callable[..., Any]:

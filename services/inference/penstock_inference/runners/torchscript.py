@@ -9,21 +9,23 @@ from typing import Any
 import torch
 
 from penstock_common.manifest import Manifest
-from penstock_inference.runners.runner import FileTensor, ModelMismatchError
-from penstock_inference.runners.torch_runner import TorchRunner, set_up_torch
+from penstock_inference.runners.runner import FileTensor, ModelMismatchError, Runner
+from penstock_inference.runners.torch_device import TorchDevice
+from penstock_inference.runners.torch_runner import accelerated
 
 #: Arguments that are numbers, which a scalar without rows can give.
 _NUMBERS = {"int": "INT64", "float": "FP64", "bool": "BOOL"}
 
 
-def load(path: Path, manifest: Manifest, threads: int) -> TorchRunner:
+def load(path: Path, manifest: Manifest, threads: int) -> Runner:
     """Load a ``.pt`` file. Its inputs are the arguments of ``forward``, whose types and shapes it does not have.
 
     Raises:
+        GpuMemoryError: if the GPU has no room for it.
         ModelMismatchError: if an argument without a default is neither a tensor nor a number.
     """
-    device = set_up_torch(threads)
-    module = torch.jit.load(path, map_location=device).eval()
+    device = TorchDevice(manifest, path, threads)
+    module = torch.jit.load(path, map_location=device.device).eval()
     inputs, others = [], []
     for argument in module.forward.schema.arguments[1:]:
         required = not argument.has_default_value()
@@ -37,7 +39,7 @@ def load(path: Path, manifest: Manifest, threads: int) -> TorchRunner:
         raise ModelMismatchError(
             f"forward takes {', '.join(others)}; it can take only tensors and numbers. Give these arguments a default."
         )
-    return TorchRunner(_by_name(module, inputs), inputs, lambda: _weights(module), device)
+    return accelerated(_by_name(module, inputs), inputs, lambda: _weights(module), device, manifest.acceleration)
 
 
 def _by_name(module: torch.jit.ScriptModule, inputs: list[FileTensor]) -> Callable[..., Any]:

@@ -20,6 +20,13 @@ MAX_PACKET = 128 * 1024
 OUTPUT_SLOTS = 2
 #: Characters of a failure's text at most.
 MAX_TEXT = 2000
+#: Bytes of one row's tensors that travel in the packet itself.
+MAX_INLINE = 32 * 1024
+#: Bytes of one chunk at most: what a gRPC message of the pod can carry.
+MAX_CHUNK_BYTES = 64 * 1024 * 1024
+#: A stream whose reader has not read so many chunks, or so many bytes, is behind; its model may wait for it.
+BEHIND_CHUNKS = 4
+BEHIND_BYTES = 8 * 1024 * 1024
 
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
@@ -87,14 +94,53 @@ class Room(msgspec.Struct, tag=True, array_like=True):
     outputs_bytes: int
 
 
+class Parcel(msgspec.Struct, array_like=True):
+    """The tensors of one row of a stream: in the packet if they are small, and else in memory of their own.
+
+    Attributes:
+        data: the tensors; empty if they are in memory.
+        memory_bytes: the size of that memory; 0 if they are in ``data``.
+    """
+
+    places: list[Place]
+    data: bytes = b""
+    memory_bytes: int = 0
+
+
+class Open(msgspec.Struct, tag=True, array_like=True):
+    """To a process: begin a stream, whose number is new. Beside it: the memory of the parcel, if it has any."""
+
+    stream: int
+    inputs: Parcel
+
+
+class Close(msgspec.Struct, tag=True, array_like=True):
+    """To a process: nobody reads the stream any more. It may have ended already."""
+
+    stream: int
+
+
+class Credit(msgspec.Struct, tag=True, array_like=True):
+    """To a process: so many more chunks of the stream were read."""
+
+    stream: int
+    chunks: int
+
+
 class Loaded(msgspec.Struct, tag=True, array_like=True):
     """From a process: the model is loaded and warm.
 
     Attributes:
         seconds: that the load and the warm-up took.
+        device: what it runs on, ``cpu`` or the name of a GPU.
+        gpu_bytes: of the GPU's memory that the process holds.
+        most_streams: that may be open at once; 0 if the model does not stream.
     """
 
     seconds: float
+    device: Annotated[str, msgspec.Meta(max_length=100)] = "cpu"
+    gpu_bytes: int = 0
+    most_streams: int = 0
 
 
 class Ran(msgspec.Struct, tag=True, array_like=True):
@@ -104,7 +150,7 @@ class Ran(msgspec.Struct, tag=True, array_like=True):
 
 
 class TooSmall(msgspec.Struct, tag=True, array_like=True):
-    """From a process: the outputs of the batch need memory of that many bytes."""
+    """From a process: the outputs of the batch, or of the next chunk, need memory of that many bytes."""
 
     outputs_bytes: int
 
@@ -116,14 +162,37 @@ class Failed(msgspec.Struct, tag=True, array_like=True):
         kind: the name of the exception's type.
         status: of a ``PenstockError``; 0 if it was another exception.
         out_of_memory: the process may not take as much memory as this needs.
+        of_gpu: it is the GPU's memory.
     """
 
     kind: Text
     text: Text
     status: int = 0
     out_of_memory: bool = False
+    of_gpu: bool = False
 
 
-FromServer = Run | Room
+class StreamChunk(msgspec.Struct, array_like=True):
+    """What a step gave one stream.
+
+    Attributes:
+        outputs: of one row; if they are in memory, in that of the newest ``Room``. None without any.
+        last: the stream has ended.
+        failed: the stream has ended with this.
+    """
+
+    stream: int
+    outputs: Parcel | None = None
+    last: bool = False
+    failed: Failed | None = None
+
+
+class Chunks(msgspec.Struct, tag=True, array_like=True):
+    """From a process: what a step gave some streams, those included that the server has closed meanwhile."""
+
+    chunks: list[StreamChunk]
+
+
+FromServer = Run | Room | Open | Close | Credit
 FromParent = Features | Forked | Died
-FromProcess = Loaded | Ran | TooSmall | Failed
+FromProcess = Loaded | Ran | TooSmall | Failed | Chunks

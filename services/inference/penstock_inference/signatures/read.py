@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from penstock_common.file_kinds import SAFETENSORS
 from penstock_common.file_signature import FileSignature, FoundInput
 from penstock_common.manifest import Format
 from penstock_inference.runners.check_file import check_file
+from penstock_inference.runners.runner import ModelMismatchError
 
 
 def read_signature(path: Path, format_: Format, given: list[FoundInput]) -> FileSignature:
@@ -25,6 +27,8 @@ def read_signature(path: Path, format_: Format, given: list[FoundInput]) -> File
             from penstock_inference.signatures import tensors
 
             return tensors.read(path, format_, given)
+        case Format.SAFETENSORS:
+            raise ModelMismatchError(f"{path.name} is {SAFETENSORS.name}. {SAFETENSORS.remedy}.")
         case Format.TRANSFORMERS:
             from penstock_inference.signatures import hugging_face
 
@@ -41,3 +45,7 @@ def read_signature(path: Path, format_: Format, given: list[FoundInput]) -> File
             from penstock_inference.signatures import trees
 
             return trees.read_xgboost(path)
+        case Format.CTRANSLATE2:
+            from penstock_inference.signatures import ctranslate2
+
+            return ctranslate2.read(path)

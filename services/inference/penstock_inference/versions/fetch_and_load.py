@@ -14,9 +14,12 @@ from penstock_common.manifest import Format
 from penstock_common.registry_models import Version
 from penstock_inference.engine.engine import Engine
 from penstock_inference.engine.pod_devices import PodDevices
+from penstock_inference.engine.streams import StreamEngine
 from penstock_inference.metrics import LOAD_FAILURES, RESTARTS
+from penstock_inference.runners.device_in_use import CPU
 from penstock_inference.runners.forker import Forker
-from penstock_inference.runners.formats import CODE_FORMATS
+from penstock_inference.runners.formats import CODE_FORMATS, GPU_FORMATS
+from penstock_inference.runners.gpu_files import gpu_devices
 from penstock_inference.runners.process import LoadFailedError, ModelProcess
 from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.hosted import HostedVersion
@@ -153,14 +156,22 @@ class VersionLoader:
                 version.manifest, folder, threads=self._threads(version), memory_bytes=memory_bytes
             )
         self._needs.remember(hosted.digest, process.most_taken_bytes())
-        hosted.succeeded(process, lambda: self._engine(hosted))
+        hosted.succeeded(process, lambda: self._engine(hosted, on_gpu=process.device != CPU))
         log.info(
             "loaded",
             model=version.model,
             version=version.version,
             seconds=round(time.monotonic() - started, 2),
             process=process.pid,
+            device=process.device,
         )
+        if process.device == CPU and version.manifest.format in GPU_FORMATS and gpu_devices():
+            log.warning(
+                "a model runs on the CPU of a pod that has a GPU",
+                model=version.model,
+                version=version.version,
+                remedy="use an image whose torch and onnxruntime are built for CUDA, and a driver that they support",
+            )
         return process
 
     def _need(self, hosted: HostedVersion) -> Need:
@@ -183,14 +194,22 @@ class VersionLoader:
                 await asyncio.wait_for(hosted.try_now.wait(), _LOOK_SECONDS)
         hosted.try_now.clear()
 
-    def _engine(self, hosted: HostedVersion) -> Engine:
+    def _engine(self, hosted: HostedVersion, *, on_gpu: bool) -> Engine | StreamEngine:
         """Return the version's engine, which outlives its processes."""
+        manifest = hosted.version.manifest
+        if manifest.stream:
+            return StreamEngine(
+                manifest,
+                max_queue_rows=self._max_queue_rows,
+                max_queue_bytes=self._max_queue_bytes,
+                metrics=hosted.metrics,
+            )
         return Engine(
-            hosted.version.manifest,
+            manifest,
             max_queue_rows=self._max_queue_rows,
             max_queue_bytes=self._max_queue_bytes,
             metrics=hosted.metrics,
-            share=self._devices.share(hosted.version.manifest),
+            share=self._devices.share(manifest, on_gpu=on_gpu),
         )
 
 

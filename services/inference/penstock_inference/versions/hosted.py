@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from penstock_common.registry_models import Version
 from penstock_inference.engine.engine import Engine
+from penstock_inference.engine.streams import StreamEngine
 from penstock_inference.metrics import VersionMetrics
 from penstock_inference.runners.process import LoadFailedError, ModelProcess
 from penstock_inference.versions.artifact_cache import artifact_digest
@@ -46,21 +47,23 @@ class HostedVersion:
         self.loaded = asyncio.Event()
         self.loading: asyncio.Task[None] | None = None
         self.metrics = VersionMetrics(version.model, version.version)
-        self._engine: Engine | None = None
+        self._engine: Engine | StreamEngine | None = None
         self._processes: set[ModelProcess] = set()
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Engine | StreamEngine:
         """The engine of a version that was READY; it outlives its processes."""
         assert self._engine is not None
         return self._engine
 
-    def succeeded(self, process: ModelProcess, make_engine: Callable[[], Engine]) -> None:
+    def succeeded(self, process: ModelProcess, make_engine: Callable[[], Engine | StreamEngine]) -> None:
         """Take one more process; become READY if it is the only one."""
         if self._engine is None:
             self._engine = make_engine()
         self._processes.add(process)
         self.metrics.follow_process(self._resident_bytes)
+        if process.gpu_bytes:
+            self.metrics.show_gpu(process.device, sum([one.gpu_bytes for one in self._processes]))
         self.state, self.reason = State.READY, ""
         self._engine.run_on(process)
         self.loaded.set()

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from penstock_common.dimensions import MAX_ELEMENTS, check_named_sizes, is_size
 from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.manifest_shapes import shape_of
+from penstock_common.preprocessing.audio_decoding import decode_audio
 from penstock_common.tensors import NUMPY_DTYPES
+from penstock_common.wav_file import wav_file
 from penstock_inference.engine.array_of import array_of
 from penstock_inference.engine.message import Arrays
 
@@ -22,6 +24,8 @@ Shape = tuple[int, ...]
 #: Of a row of each input, None for one that is absent.
 Shapes = dict[str, Shape | None]
 
+#: Of the sounds that are made up.
+_SAMPLE_RATE = 16_000
 #: Of a dimension that varies, if no example says.
 _TYPICAL_SIZE = 32
 
@@ -108,6 +112,8 @@ def _value(field: Field, shape: Shape, examples: list[dict[str, Any]], row: int)
     match field.kind:
         case FieldKind.IMAGE:
             return _image(given, variation)
+        case FieldKind.AUDIO:
+            return _audio(field, given, variation)
         case FieldKind.TEXT:
             return _text(field, "warm up the model" if given is None else given, variation)
         case FieldKind.CATEGORY:
@@ -143,6 +149,23 @@ def _image(given: str | None, variation: int) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _audio(field: Field, given: str | None, variation: int) -> bytes:
+    """A sound, and others that are longer if there is room, begin elsewhere and are quieter; if there is none, a chirp."""
+    encoded = None if given is None else base64.b64decode(given.rpartition(",")[2])
+    if encoded is not None and not variation:
+        return encoded
+    most = int(field.most_seconds * _SAMPLE_RATE)
+    samples: NDArray[Any]
+    if encoded is not None:
+        samples = decode_audio(encoded, _SAMPLE_RATE, field.most_seconds)
+    else:
+        seconds = np.arange(min(_SAMPLE_RATE, most)) / _SAMPLE_RATE
+        samples = 0.5 * np.sin(2 * np.pi * (200 + 800 * seconds) * seconds)
+    start = variation * len(samples) // 4
+    longer = np.concatenate([samples[start:], samples[:start], samples[: variation * len(samples) // 4]])
+    return wav_file(longer[:most] / (1 + variation), _SAMPLE_RATE)
 
 
 def _text(field: Field, given: str, variation: int) -> bytes:

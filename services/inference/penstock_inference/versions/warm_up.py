@@ -17,7 +17,9 @@ from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.engine.output_checks import check_probabilities
 from penstock_inference.engine.padding import Padding
+from penstock_inference.runners.device_in_use import CPU, device_in_use
 from penstock_inference.runners.runner import ModelMismatchError
+from penstock_inference.versions.same_text import same_text
 from penstock_inference.versions.trial_rows import longer_row, other_examples, trial_rows
 
 #: Different rows that are tried.
@@ -50,6 +52,9 @@ def warm_up(model: LoadedModel) -> None:
     for other in other_examples(manifest):
         check_probabilities(manifest, _run(model, other))
     _check_padding(model, _chosen(rows, [0]), first)
+    if device_in_use().name != CPU:
+        for size in manifest.acceleration.batch_sizes:  # the GPU's libraries prepare each, or it is recorded
+            _run(model, _chosen(rows, [0] * size))
     _check_unchanged(model)
 
 
@@ -149,18 +154,25 @@ def _difference(manifest: Manifest, alone: Sequence[Outputs], order: list[int], 
             return f"output {spec.name!r} has the shapes {' and '.join(str(list(shape)) for shape in shapes)}"
         expected = np.concatenate(own)[order]
         if expected.dtype.kind != "f":
-            different = int(np.count_nonzero(expected != shared))
+            different = _different(expected, shared)
             if different > _MAX_DIFFERENT * expected.size:
                 return f"output {spec.name!r} differs in {different} of {expected.size} values"
-        elif not _close(expected, shared):
+        elif not _close(expected, shared, half=manifest.acceleration.in_half_precision):
             gap = np.abs(expected.astype(float) - shared)
             return f"output {spec.name!r} differs by up to {np.nanmax(gap):.3g}"
     return ""
 
 
-def _close(a: NDArray[Any], b: NDArray[Any]) -> bool:
+def _different(a: NDArray[Any], b: NDArray[Any]) -> int:
+    """Count the whole numbers, booleans and texts that differ."""
+    if a.dtype == object:
+        return sum(not same_text(x, y) for x, y in zip(a.ravel().tolist(), b.ravel().tolist(), strict=True))
+    return int(np.count_nonzero(a != b))
+
+
+def _close(a: NDArray[Any], b: NDArray[Any], *, half: bool) -> bool:
     """Equal but for the order in which a framework adds up at another batch size."""
-    tolerance = 2e-2 if a.dtype == np.float16 else 1e-3
+    tolerance = 2e-2 if half or a.dtype == np.float16 else 1e-3
     finite = np.abs(a[np.isfinite(a)]).astype(float)
     scale = float(finite.max()) if finite.size else 0.0
     return np.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True)

@@ -47,7 +47,7 @@ class Model:
 
     def models(self) -> list[ModelListing]:
         aliases = {"production": [AliasShare("10", 90), AliasShare("2", 10)], "candidate": [AliasShare("2", 100)]}
-        return [ModelListing("m", True, "", aliases, ["1", "2", "10"], [])]
+        return [ModelListing("m", 0, True, "", aliases, ["1", "2", "10"], [])]
 
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         self.deadlines.append(deadline)

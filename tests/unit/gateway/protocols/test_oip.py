@@ -150,7 +150,7 @@ async def test_the_server_says_what_it_can() -> None:
 
 def listing(model: str, **aliases: list[str]) -> ModelListing:
     shares = {name: [AliasShare(version, 50) for version in versions] for name, versions in aliases.items()}
-    return ModelListing(model, True, "", shares, ["1", "2", "3", "10"], [])
+    return ModelListing(model, 0, True, "", shares, ["1", "2", "3", "10"], [])
 
 
 async def test_the_index_has_what_aliases_point_at() -> None:
@@ -166,7 +166,7 @@ async def test_the_index_has_what_aliases_point_at() -> None:
 async def test_the_index_has_what_is_loading_and_why_it_failed() -> None:
     """A version that is to get traffic is listed with Triton's state and the pod's reason."""
     loads = [LoadState("2", "loading", "", "now", 10), LoadState("3", "failed", "OSError: no file", "now", 10)]
-    _, v2 = serving(ModelListing("spam", True, "", {}, ["1", "2", "3"], loads))
+    _, v2 = serving(ModelListing("spam", 0, True, "", {}, ["1", "2", "3"], loads))
     assert content(await v2.index(call())) == [
         {"name": "spam", "version": "2", "state": "LOADING", "reason": ""},
         {"name": "spam", "version": "3", "state": "UNAVAILABLE", "reason": "OSError: no file"},

@@ -13,6 +13,7 @@ from tests.unit.gateway.protocols.one_servable import OneServable
 
 TEXT = Field("text", FieldKind.TEXT, "BYTES", max_length=20)
 IMAGE = Field("image", FieldKind.IMAGE, "BYTES")
+AUDIO = Field("sound", FieldKind.AUDIO, "BYTES")
 GRID = Field("grid", FieldKind.TENSOR, "FP32", shape=[2, 3])
 
 
@@ -69,8 +70,10 @@ def test_a_row_or_a_list_of_rows() -> None:
     assert json["example"] == {"text": "hello"}
 
 
-@pytest.mark.parametrize(("fields", "form"), [([TEXT], False), ([IMAGE], True), ([IMAGE, TEXT], True)])
-def test_models_of_images_take_forms(fields: list[Field], form: bool) -> None:
+@pytest.mark.parametrize(
+    ("fields", "form"), [([TEXT], False), ([IMAGE], True), ([IMAGE, TEXT], True), ([AUDIO, TEXT], True)]
+)
+def test_models_of_files_take_forms(fields: list[Field], form: bool) -> None:
     """A form has a part for each field."""
     types = content(documented(*fields)["paths"]["/v1/models/m/predict"]["post"])
     assert ("multipart/form-data" in types) is form

@@ -136,6 +136,16 @@ async def test_an_image_model_takes_the_bare_image(content_type: bytes) -> None:
     assert servable.inferred[0].inputs == [pack_bytes([PNG])]
 
 
+async def test_an_audio_model_takes_the_bare_sound() -> None:
+    """The body is the one field; a picture is refused."""
+    servable, predict = serving(Field("sound", FieldKind.AUDIO, "BYTES"))
+    flac = b"fLaC" + bytes(40)
+    await predict(call(flac, {b"content-type": b"audio/flac"}, model="price"))
+    assert servable.inferred[0].inputs == [pack_bytes([flac])]
+    assert await refused(predict, PNG, {b"content-type": b"image/png"}) == (415, "unsupported-media-type")
+    assert await refused(predict, PNG, {b"content-type": b"audio/wav"}) == (415, "unsupported-audio")
+
+
 async def test_a_bare_image_must_be_one() -> None:
     """The bytes decide, not the label."""
     _, predict = serving(IMAGE)

@@ -11,7 +11,7 @@ import pytest
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
-from penstock_gateway.signature.bytes_checks import ImageCheck
+from penstock_gateway.signature.image_check import ImageCheck
 from penstock_gateway.signature.row_decoder import RowDecoder
 
 IMAGE = Field("image", FieldKind.IMAGE, "BYTES")

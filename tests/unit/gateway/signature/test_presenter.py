@@ -1,5 +1,6 @@
 """Raw outputs become the JSON answer of /v1."""
 
+import base64
 import struct
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Postprocess, Task
 from penstock_common.tensors import pack_bytes
 from penstock_gateway.signature.presenter import Presenter
 from penstock_gateway.signature.rows import RawOutputs, Rows
@@ -60,6 +61,17 @@ def test_regression_reads_naturally(value: float) -> None:
 def test_integer_values() -> None:
     """A regression of whole numbers stays whole."""
     assert answer(presenter(Task.REGRESSION, Output("y", "INT64")), struct.pack("<q", 7))["prediction"] == 7
+
+
+def test_a_sound_is_base64() -> None:
+    """What ``wav`` gives is a file, and not a text."""
+    text = Field("text", FieldKind.TEXT, "BYTES")
+    wav = Postprocess("wav", {"sample_rate": 8000}, "speech")
+    outputs = [Output("note", "BYTES"), Output("speech", "BYTES")]
+    of = Presenter(Manifest(Format.ONNX, "m.onnx", Task.TENSOR, [text], outputs, postprocess=wav), "m")
+    given = answer(of, pack_bytes([b"hello"]), pack_bytes([b"RIFF\xff"]))["outputs"]
+    assert given["note"] == "hello"
+    assert base64.b64decode(given["speech"]) == b"RIFF\xff"
 
 
 def test_tensors_are_nested_lists() -> None:

@@ -28,6 +28,8 @@ from penstock_inference.checking.artifact import check_artifact
 from penstock_inference.engine.pod_devices import PodDevices
 from penstock_inference.runners.forker import Forker
 from penstock_inference.versions.load_gate import LoadGate
+from penstock_inference.versions.stream_trials import MOST_CHUNKS
+from tests.unit.inference.streaming import streaming_manifest, write_model
 
 MANIFEST = Manifest(
     format=Format.ONNX,
@@ -169,3 +171,25 @@ async def test_what_never_fits_does_not_pass(tmp_path: Path, forker: Forker) -> 
     report = await check(save(tmp_path, manifest), forker)
     assert not report.passed
     assert "needs about 1048576 MB of memory (as resources.memory_mb says)" in report.reason
+
+
+async def test_the_streams_of_a_model_are_measured(tmp_path: Path, forker: Forker) -> None:
+    """Those of its examples, one without an end among them, instead of batches."""
+    write_model(tmp_path)
+    manifest = streaming_manifest(examples=[{"what": "count", "n": 3}, {"what": "endless", "n": 1}])
+    (tmp_path / MANIFEST_FILE).write_text(dump_manifest(manifest))
+    report = await check(tmp_path, forker, allow_code=True)
+    assert report.reason == ""
+    assert report.examples == 2 and report.times == []
+    assert [entry.chunks for entry in report.streams] == [3, MOST_CHUNKS]
+    assert all(entry.chunks_per_second > 0 for entry in report.streams)
+
+
+async def test_a_stream_that_would_answer_wrongly_does_not_pass(tmp_path: Path, forker: Forker) -> None:
+    """The reason names the output."""
+    write_model(tmp_path)
+    manifest = streaming_manifest(examples=[{"what": "count", "n": 3}, {"what": "wrong", "n": 1}])
+    (tmp_path / MANIFEST_FILE).write_text(dump_manifest(manifest))
+    report = await check(tmp_path, forker, allow_code=True)
+    assert not report.passed
+    assert "output 'y' as FP64" in report.reason

@@ -122,7 +122,7 @@ def test_a_table_without_categories_needs_no_tensor_for_them() -> None:
 
 
 def outputs(answer: dict[str, Any] | list[Any], *wanted: Output) -> list[Any]:
-    return OutputBinding(manifest([number("x")], list(wanted)), answer).take(answer)
+    return OutputBinding(wanted, answer, batch=True).take(answer)
 
 
 def test_outputs_are_bound_by_name_and_may_be_a_subset() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from penstock_common.manifest import Format, Manifest, Priority, Resources
+from penstock_common.manifest import Manifest, Priority, Resources
+from penstock_inference.engine import pod_devices
 from penstock_inference.engine.device import WEIGHTS, Device, Share, Turn
-from penstock_inference.engine.pod_devices import PodDevices, available_cores
+from penstock_inference.engine.pod_devices import PodDevices, find_devices
 from penstock_inference.metrics import DEVICE_SECONDS, DEVICE_WAIT_SECONDS, VersionMetrics
 
 
@@ -180,35 +180,20 @@ async def test_the_time_of_the_device_and_the_wait_for_it_are_counted() -> None:
 
 
 def test_a_version_gets_what_its_manifest_says(regression: Manifest) -> None:
-    """Its threads, at most the pod's cores, each with a slot of the CPU; a format of PyTorch uses the GPU if there is one."""
-    devices = PodDevices(cores=4, gpu_runs=1, threads=2)
-    assert devices.share(regression).slots == devices.threads(regression) == 2
+    """Its threads, at most the pod's cores, each with a slot of the CPU; one slot of the GPU if it runs there."""
+    devices = PodDevices(cores=4, gpu_runs=3, threads=2)
+    assert devices.share(regression, on_gpu=False).slots == devices.threads(regression) == 2
     regression.resources = Resources(threads=16, priority=Priority.HIGH)
-    share = devices.share(regression)
+    share = devices.share(regression, on_gpu=False)
     assert (share.slots, share.weight) == (4, 4.0) and devices.threads(regression) == 4
-    regression.format = Format.TORCH_EXPORT
-    assert devices.share(regression).device is not share.device
-    assert PodDevices(cores=4, gpu_runs=0, threads=1).share(regression).slots == 4
+    other = devices.share(regression, on_gpu=True)
+    assert (other.device.slots, other.slots, other.weight) == (3, 1, 4.0)
 
 
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({"cpu.max": "150000 100000\n"}, 2),
-        ({"cpu.max": "20000 100000\n"}, 1),
-        ({"cpu.max": "max 100000\n"}, 64),
-        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
-        ({"cpu.max": "9900000 100000\n"}, 64),
-        ({}, 64),
-    ],
-)
-def test_cores_are_those_of_the_container(
-    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A started core counts; without a limit, those that the process may run on."""
+@pytest.mark.parametrize(("limit", "cores"), [(1.5, 2), (0.2, 1), (None, 64), (99.0, 64)])
+def test_cores_are_those_of_the_container(limit: float | None, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A started core counts; without a limit, those that the process may run on; a setting before all."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(64))
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert available_cores(tmp_path) == cores
+    monkeypatch.setattr(pod_devices, "cpu_limit", lambda: limit)
+    assert find_devices(cores=0, gpu_runs=1, threads=1)._cpu.slots == cores
+    assert find_devices(cores=3, gpu_runs=1, threads=1)._cpu.slots == 3

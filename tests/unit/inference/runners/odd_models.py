@@ -91,12 +91,25 @@ def babble(inputs: Arrays) -> None:
 
 def claim(inputs: Arrays) -> None:
     """Say that the outputs are where they cannot be."""
-    from penstock_inference.runners.child import _encode
+    from penstock_inference.runners.server_connection import _encode
     from penstock_inference.runners.shared_tensors import Place
     from penstock_inference.runners.wire import Ran
 
     os.write(_SERVER_SOCKET, _encode(Ran([Place("0", "FP32", [len(inputs["x"])], 2**40, 4 * len(inputs["x"]))])))
     loop(inputs)
+
+
+def fill_gpu(inputs: Arrays) -> None:
+    """Fail as PyTorch does if the GPU is full."""
+    raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+class AcceleratorError(RuntimeError):
+    """PyTorch's, of the same name: the GPU cannot be used by this process any more."""
+
+
+def lose_gpu(inputs: Arrays) -> None:
+    raise AcceleratorError("CUDA error: an illegal memory access was encountered")
 
 
 class Odd:
@@ -220,7 +233,9 @@ def _succeeds(attempt: Callable[[], object]) -> bool:
     return True
 
 
-TURNS = (loop, hold, crash, leave, allocate, swell, map_shared, bad_row, impostor, fail, babble, claim)
+TURNS = (
+    loop, hold, crash, leave, allocate, swell, map_shared, bad_row, impostor, fail, babble, claim, fill_gpu, lose_gpu,
+)  # fmt: skip
 
 
 def load(manifest: Manifest, folder: Path, threads: int) -> Any:
@@ -233,6 +248,8 @@ def load(manifest: Manifest, folder: Path, threads: int) -> Any:
         loop({})
     if name == "oom-load":
         allocate({})
+    if name == "gpu-full-load":
+        fill_gpu({})
     special: dict[str, Callable[[], Any]] = {
         "burn": Burn,
         "widen": Widen,

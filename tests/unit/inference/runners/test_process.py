@@ -83,6 +83,30 @@ async def test_memory_has_a_bound(start: Start) -> None:
     assert (await run(process, 4))[0].tolist() == [8]
 
 
+async def test_the_gpus_memory_is_not_the_processs(start: Start) -> None:
+    """A GPU that is full is told as PyTorch tells it, without the process's own bound; the process survives."""
+    process = await start("fill_gpu")
+    with pytest.raises(ModelFailedError) as caught:
+        await run(process, -1)
+    assert str(caught.value) == "RuntimeError: CUDA out of memory. Tried to allocate 20.00 GiB."
+    assert (await run(process, 4))[0].tolist() == [8]
+
+
+async def test_a_process_that_has_lost_its_gpu_ends(start: Start) -> None:
+    """Its batch gets the error; every later one would get it too, so another process takes its place."""
+    process = await start("lose_gpu")
+    with pytest.raises(ModelFailedError, match="illegal memory access"):
+        await run(process, -1)
+    await asyncio.wait_for(process.ended.wait(), 30)
+    assert process.cause == "exit"
+
+
+async def test_the_device_comes_with_the_load(start: Start) -> None:
+    """Without a GPU it is the CPU, which has no memory of its own."""
+    process = await start("double")
+    assert (process.device, process.gpu_bytes) == ("cpu", 0)
+
+
 @pytest.mark.parametrize(
     ("name", "cause"),
     [
@@ -145,6 +169,7 @@ async def test_a_server_that_stood_still_blames_nobody(start: Start) -> None:
         ("crash-load", "ended by SIGSEGV while the model was loaded", True),
         ("endless-load", "the load, took more than 3 s", False),
         ("oom-load", "^needs more than 256 MB: .*Unable to allocate", False),
+        ("gpu-full-load", "^RuntimeError: CUDA out of memory", False),
     ],
 )
 async def test_a_load_that_fails_says_why(start: Start, name: str, reason: str, permanent: bool) -> None:

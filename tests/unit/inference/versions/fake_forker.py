@@ -18,7 +18,8 @@ class FakeProcess:
 
     pid = 0
 
-    def __init__(self) -> None:
+    def __init__(self, device: str, gpu_bytes: int) -> None:
+        self.device, self.gpu_bytes = device, gpu_bytes
         self.cause = self.reason = ""
         self.ended = asyncio.Event()
 
@@ -45,6 +46,8 @@ class FakeProcess:
 class FakeForker:
     """Starts a process for each folder whose model file is not ``no model``; calls ``on_start`` for each."""
 
+    device, gpu_bytes = "cpu", 0
+
     def __init__(self) -> None:
         self.processes: list[FakeProcess] = []
         self.on_start: Callable[[], None] = lambda: None
@@ -56,5 +59,5 @@ class FakeForker:
         if (folder / manifest.file).read_bytes() == b"no model":
             raise LoadFailedError("RuntimeError: no model", permanent=True)
         self.on_start()
-        self.processes.append(FakeProcess())
+        self.processes.append(FakeProcess(self.device, self.gpu_bytes))
         return self.processes[-1]

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Resources, Task
@@ -18,7 +19,7 @@ from penstock_common.registry_models import AliasTarget, FileRef, Model, Snapsho
 from penstock_inference.engine.message import Message
 from penstock_inference.engine.pod_devices import PodDevices
 from penstock_inference.engine.pod_refusal import PodRefusalError
-from penstock_inference.metrics import LOADED, RESTARTS
+from penstock_inference.metrics import GPU_BYTES, LOADED, RESTARTS
 from penstock_inference.runners.memory import Memory
 from penstock_inference.versions import fetch_and_load
 from penstock_inference.versions import reconciler as reconciler_module
@@ -530,3 +531,44 @@ async def test_what_a_load_took_is_what_the_next_one_needs(
     )
     await reconciler.unload_model("spam")
     assert (tmp_path / "memory.json").exists()
+
+
+def gpu_samples() -> list[tuple[dict[str, str], float]]:
+    return [(sample.labels, sample.value) for metric in GPU_BYTES.collect() for sample in metric.samples]
+
+
+async def test_the_gpus_memory_is_shown_while_a_version_is_here(
+    reconciler: Reconciler, versions: VersionLookup, forker: FakeForker
+) -> None:
+    """By the GPU's name, again after a restart on another, and not once the version is gone."""
+    forker.device, forker.gpu_bytes = "NVIDIA L4", 1000
+    await reconciler.update(snapshot(spam=1))
+    await until(lambda: versions.model_ready("spam"))
+    assert gpu_samples() == [({"model": "spam", "version": "1", "device": "NVIDIA L4"}, 1000)]
+    forker.device, forker.gpu_bytes = "NVIDIA A2", 2000
+    forker.processes[0].end()
+    await until(lambda: [value for _, value in gpu_samples()] == [2000])
+    assert gpu_samples()[0][0]["device"] == "NVIDIA A2"
+    unloading = asyncio.create_task(reconciler.unload_unnamed())
+    await reconciler.update(snapshot())
+    await until(lambda: not gpu_samples())
+    unloading.cancel()
+
+
+@pytest.mark.parametrize(("device", "warnings"), [("cpu", 1), ("NVIDIA L4", 0)])
+async def test_the_cpu_of_a_pod_with_a_gpu_is_worth_a_line(
+    reconciler: Reconciler,
+    versions: VersionLookup,
+    forker: FakeForker,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    warnings: int,
+) -> None:
+    """With the remedy; every load says on what it runs."""
+    monkeypatch.setattr(fetch_and_load, "gpu_devices", lambda: [Path("/dev/nvidiactl")])
+    forker.device = device
+    with capture_logs() as logs:
+        await reconciler.update(snapshot(spam=1))
+        await until(lambda: versions.model_ready("spam"))
+    assert [line["device"] for line in logs if line["event"] == "loaded"] == [device]
+    assert len([line for line in logs if "built for CUDA" in line.get("remedy", "")]) == warnings

@@ -14,6 +14,8 @@ from PIL import Image
 
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.manifest_values import check_value
+from penstock_common.preprocessing.audio_decoding import decode_audio
+from penstock_common.wav_file import wav_file
 from penstock_inference.engine.input_checks import check_inputs
 from penstock_inference.versions.trial_rows import other_examples, trial_rows
 
@@ -82,6 +84,16 @@ def test_images_differ_and_can_be_decoded(examples: int) -> None:
     values = rows(Field("x", FieldKind.IMAGE, "BYTES"), *[example] * examples)
     pixels = [np.asarray(Image.open(io.BytesIO(value)).convert("L")).mean() for value in values]
     assert len(set(pixels)) == 3
+
+
+@pytest.mark.parametrize("examples", [0, 1])
+def test_sounds_differ_also_in_length_and_can_be_decoded(examples: int) -> None:
+    """With an example and without; none is longer than the field allows."""
+    example = base64.b64encode(wav_file(np.sin(np.arange(22050) / 9), 22050)).decode()
+    values = rows(Field("x", FieldKind.AUDIO, "BYTES", max_seconds=1.4), *[example] * examples)
+    sounds = [decode_audio(value, 16000, 1.4) for value in values]
+    assert [len(sound) for sound in sounds] == [16000, 20000, 22400]
+    assert len({float(np.abs(sound).max()) for sound in sounds}) == 3
 
 
 BOUND = st.none() | st.integers(-100, 100)

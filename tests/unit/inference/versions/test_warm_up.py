@@ -20,7 +20,6 @@ from penstock_common.manifest import (
     Format,
     Manifest,
     Output,
-    Postprocess,
     Preprocess,
     Task,
 )
@@ -178,13 +177,13 @@ def answer(m: Manifest, logits: NDArray[Any]) -> list[Any]:
 
 def test_softmax_turns_logits_into_probabilities() -> None:
     """Over the last axis, without overflow."""
-    m = classifier(Output("p", "FP32", [2]), postprocess=Postprocess.SOFTMAX)
+    m = classifier(Output("p", "FP32", [2]), postprocess="softmax")
     assert answer(m, np.float32([[0, 0], [0, np.log(3)], [1e30, 0]])) == [[0.5, 0.5], [0.25, 0.75], [1, 0]]
 
 
 def test_sigmoid_turns_logits_into_independent_probabilities() -> None:
     """Their sum need not be 1."""
-    m = classifier(Output("p", "FP32", [2]), postprocess=Postprocess.SIGMOID)
+    m = classifier(Output("p", "FP32", [2]), postprocess="sigmoid")
     assert answer(m, np.float32([[np.log(3), 0], [-1e30, 1e30]])) == [[0.75, 0.5], [0, 1]]
     tried(m, lambda x: x)
 
@@ -192,19 +191,19 @@ def test_sigmoid_turns_logits_into_independent_probabilities() -> None:
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
 def test_sigmoid_of_a_lone_logit_gives_both_labels(shape: tuple[int, ...]) -> None:
     """The usual head of a binary classifier: the logit is that of the second label."""
-    m = classifier(Output("p", "FP32", [2]), postprocess=Postprocess.SIGMOID)
+    m = classifier(Output("p", "FP32", [2]), postprocess="sigmoid")
     assert answer(m, np.float32([np.log(3), 0]).reshape(shape)) == [[0.25, 0.75], [0.5, 0.5]]
 
 
 def test_argmax_gives_a_position() -> None:
     """As INT64."""
-    m = manifest(PAIR, Output("best", "INT64"), postprocess=Postprocess.ARGMAX)
+    m = manifest(PAIR, Output("best", "INT64"), postprocess="argmax")
     assert answer(m, np.float32([[0, 1], [3, 2]])) == [1, 0]
 
 
 def test_labels_names_the_best() -> None:
     """As texts; scores of another number than there are labels are the model's fault."""
-    m = manifest(PAIR, Output("best", "BYTES"), labels=["ham", "spam"], postprocess=Postprocess.LABELS)
+    m = manifest(PAIR, Output("best", "BYTES"), labels=["ham", "spam"], postprocess="labels")
     assert answer(m, np.float32([[0, 1], [3, 2]])) == [b"spam", b"ham"]
     with pytest.raises(PenstockError, match="3 scores; the manifest names 2 labels"):
         answer(m, np.float32([[0, 1, 2]]))
@@ -212,7 +211,7 @@ def test_labels_names_the_best() -> None:
 
 def test_postprocessing_of_what_it_cannot_work_on_is_the_models_fault() -> None:
     """500 ``bad-model-answer`` names the output."""
-    m = classifier(Output("p", "FP32", [2]), postprocess=Postprocess.SOFTMAX)
+    m = classifier(Output("p", "FP32", [2]), postprocess="softmax")
     with pytest.raises(PenstockError, match=r"'p' as int64 \[2, 2\], which softmax cannot work on") as caught:
         answer(m, np.array([[0, 1], [3, 2]]))
     assert caught.value.code == "bad-model-answer"

@@ -42,7 +42,7 @@ class _Block(nn.Module):
         self._bn2 = _normalization(after)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = relu6(self._bn0(self._expand_conv(x))) if self._expands else x
+        y: Tensor = relu6(self._bn0(self._expand_conv(x))) if self._expands else x
         y = relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         return x + y if self._skips else y

@@ -1,0 +1,1 @@
+"""The kinds of models that folders of CTranslate2 hold."""

@@ -1,0 +1,163 @@
+"""Whisper: sounds to texts with the times of their parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Field, FieldKind, Manifest
+from penstock_common.preprocessing.audio_decoding import decode_audio
+from penstock_common.preprocessing.log_mel import log_mel
+from penstock_inference.runners.ctranslate2_models.segments import read_segments
+from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
+from penstock_inference.runners.transformers_heads.parameters import parameters_of
+
+_SAMPLE_RATE, _N_FFT, _HOP = 16_000, 400, 160
+_WINDOW = 30 * _SAMPLE_RATE
+_DIGITS = 2
+#: A window is silent if the model says so and is unsure of the text (OpenAI's thresholds).
+_NO_SPEECH, _UNSURE = 0.6, -1.0
+_NO_TIMESTAMPS = "<|notimestamps|>"
+
+
+class WhisperRunner:
+    """Takes an encoded sound; gives ``text``, ``segments`` (JSON: start, end, text; in seconds) and ``language``.
+
+    Longer sounds are heard in windows of 30 seconds, each for itself. Rows are heard one after the other: a window keeps
+    all threads busy.
+    """
+
+    def __init__(self, model: Any, folder: Path, manifest: Manifest) -> None:
+        parameters = parameters_of(manifest, "max_tokens", "beam_size", "language", "compute_type")
+        self._field = _only_sound(manifest)
+        self.inputs = [FileTensor(self._field.source or self._field.name, "BYTES", (-1,))]
+        self._model = model
+        self._tokenizer = _read_tokenizer(folder)
+        self._first_timestamp = self._tokenizer.token_to_id(_NO_TIMESTAMPS) + 1
+        self._language = self._checked(parameters.language)
+        options = {"beam_size": parameters.beam_size, "max_length": parameters.max_tokens}
+        self._options = {name: value for name, value in options.items() if value is not None}
+
+    def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
+        (sounds,) = inputs
+        assert sounds is not None
+        answers = [self._transcribe(data) for data in sounds.tolist()]
+        columns = {}
+        for name in ("text", "segments", "language"):
+            columns[name] = np.empty(len(answers), dtype=np.object_)
+            columns[name][:] = [answer[name].encode() for answer in answers]
+        return columns
+
+    def changed_state(self) -> list[str]:
+        return []  # the library's models keep nothing between calls
+
+    def _transcribe(self, data: bytes) -> dict[str, str]:
+        try:
+            samples = decode_audio(data, _SAMPLE_RATE, self._field.most_seconds)
+        except ValueError as err:
+            raise PenstockError(422, "invalid-input", f"{self._field.name}: {err}.") from None
+        language = self._language
+        segments: list[dict[str, Any]] = []
+        tokens: list[int] = []
+        at = 0
+        while at < len(samples):
+            window = samples[at : at + _WINDOW]
+            heard = self._model.encode(self._features(window))
+            language = language or self._heard_language(heard)
+            found, moved = self._window(heard, language, len(window) / _SAMPLE_RATE)
+            offset = at / _SAMPLE_RATE
+            for segment in found:
+                tokens += segment.tokens
+                segments.append(
+                    {
+                        "start": round(offset + segment.start, _DIGITS),
+                        "end": round(offset + segment.end, _DIGITS),
+                        "text": self._text(segment.tokens),
+                    }
+                )
+            at += max(1, round(moved * _SAMPLE_RATE))
+        return {
+            "text": self._text(tokens),
+            "segments": json.dumps(segments, ensure_ascii=False),
+            "language": language or "",
+        }
+
+    def _features(self, window: NDArray[np.float32]) -> Any:
+        padded = np.pad(window, (0, _WINDOW - len(window)))
+        features = log_mel(padded, _SAMPLE_RATE, n_mels=self._model.n_mels, n_fft=_N_FFT, hop=_HOP)
+        return ctranslate2.StorageView.from_array(np.ascontiguousarray(features[np.newaxis]))
+
+    def _heard_language(self, heard: Any) -> str:
+        (languages,) = self._model.detect_language(heard)
+        return str(languages[0][0]).strip("<|>")
+
+    def _window(self, heard: Any, language: str, seconds: float) -> Any:
+        """Return the segments of a window, and by how many seconds the next one moves on."""
+        prompt = ["<|startoftranscript|>"]
+        if self._model.is_multilingual:
+            prompt += [f"<|{language}|>", "<|transcribe|>"]
+        (result,) = self._model.generate(
+            heard, [prompt], return_scores=True, return_no_speech_prob=True, **self._options
+        )
+        tokens = result.sequences_ids[0]
+        score = result.scores[0] * len(tokens) / (len(tokens) + 1)  # with the token that ends the text
+        if result.no_speech_prob > _NO_SPEECH and score < _UNSURE:
+            return [], seconds
+        return read_segments(tokens, self._first_timestamp, seconds)
+
+    def _text(self, tokens: list[int]) -> str:
+        return str(self._tokenizer.decode(tokens)).strip()
+
+    def _checked(self, language: str | None) -> str | None:
+        """Return the language of all sounds; None if each shows its own."""
+        if not self._model.is_multilingual:
+            if language not in (None, "en"):
+                raise ModelMismatchError(f"The folder's model knows English only, not {language!r}; leave it out.")
+            return "en"
+        if language is not None and self._tokenizer.token_to_id(f"<|{language}|>") is None:
+            raise ModelMismatchError(
+                f"parameters.language: {language!r} is none of the model's; give its code, such as en or de, or leave it out."
+            )
+        return language
+
+
+def load_whisper(folder: Path, manifest: Manifest, settings: dict[str, Any]) -> WhisperRunner:
+    """Load a folder.
+
+    Args:
+        settings: of the library's model.
+
+    Raises:
+        ModelMismatchError: it lacks a file, or the manifest does not fit it.
+    """
+    return WhisperRunner(ctranslate2.models.Whisper(str(folder), **settings), folder, manifest)
+
+
+def _only_sound(manifest: Manifest) -> Field:
+    fields = manifest.client_inputs
+    if [field.kind for field in fields] != [FieldKind.AUDIO] or manifest.preprocess is not None:
+        raise ModelMismatchError("The folder's model takes one input of kind audio, without a preprocess step.")
+    return fields[0]
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        raise ModelMismatchError(
+            f"{folder.name} has no tokenizer.json; copy it from the folder that was converted "
+            "(--copy_files tokenizer.json of ct2-transformers-converter)."
+        )
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    if tokenizer.token_to_id(_NO_TIMESTAMPS) is None:
+        raise ModelMismatchError(
+            f"The tokenizer.json of {folder.name} is not that of Whisper: it lacks {_NO_TIMESTAMPS}."
+        )
+    return tokenizer

@@ -1,0 +1,122 @@
+"""Models that read texts: classifiers, entities and embeddings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from penstock_common.manifest import Manifest
+from penstock_inference.runners.hugging_face import read_json
+from penstock_inference.runners.transformers_heads.classifier import check_labels, classifier
+from penstock_inference.runners.transformers_heads.parameters import parameters_of
+from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
+from penstock_inference.runners.transformers_heads.runner import Run, TransformersRunner, bytes_inputs
+
+Arrays = Sequence[NDArray[Any] | None]
+
+
+def text_classifier(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+    """Load a model that gives ``probabilities`` and ``logits`` for a text, or for a pair of two.
+
+    Raises:
+        ModelMismatchError: the labels or the inputs are not the manifest's, or it sets parameters.
+    """
+    parameters_of(manifest)
+    inputs = bytes_inputs(manifest, 2, "one text, or a pair")
+    model = load_weights(transformers.AutoModelForSequenceClassification, path, device)
+    check_labels(manifest, model.config)
+    return TransformersRunner(inputs, classifier(model, _texts_to_tensors(path, model.config, device)))
+
+
+def entity_finder(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+    """Load a model that gives ``entities``, a JSON list for each text: label, text, start, end, score.
+
+    Raises:
+        ModelMismatchError: the inputs are not the manifest's, or it sets parameters.
+    """
+    parameters_of(manifest)
+    inputs = bytes_inputs(manifest, 1, "one text")
+    model = load_weights(transformers.AutoModelForTokenClassification, path, device)
+    tokenizer = load_pretrained(transformers.AutoTokenizer, path)
+    tagger = transformers.pipeline(
+        "token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="simple", device=device
+    )
+
+    def run(arrays: Arrays) -> dict[str, NDArray[Any]]:
+        [texts] = _columns(arrays)
+        found = np.empty(len(texts), dtype=np.object_)
+        for i, (text, entities) in enumerate(zip(texts, tagger(texts), strict=True)):
+            found[i] = json.dumps([_entity(text, entity) for entity in entities], ensure_ascii=False).encode()
+        return {"entities": found}
+
+    return TransformersRunner(inputs, run)
+
+
+def embedder(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+    """Load a model without a head; it gives ``embedding``, FP32 ``[rows, width]``.
+
+    Raises:
+        ModelMismatchError: the inputs are not the manifest's, or it sets parameters.
+    """
+    parameters_of(manifest)
+    inputs = bytes_inputs(manifest, 1, "one text")
+    model = load_weights(transformers.AutoModel, path, device)
+    return TransformersRunner(inputs, _pooled(model, _texts_to_tensors(path, model.config, device), path))
+
+
+def _columns(arrays: Arrays) -> list[list[str]]:
+    return [[element.decode() for element in array.tolist()] for array in arrays if array is not None]
+
+
+def _texts_to_tensors(path: Path, config: Any, device: torch.device) -> Callable[[Arrays], Any]:
+    """Return a function that tokenizes a batch and pads it to its longest row, with the mask that makes rows independent."""
+    tokenizer = load_pretrained(transformers.AutoTokenizer, path)
+    longest = _longest(path, tokenizer, config)
+    return lambda arrays: tokenizer(
+        *_columns(arrays), padding=True, truncation=True, max_length=longest, return_tensors="pt"
+    ).to(device)
+
+
+def _longest(path: Path, tokenizer: Any, config: Any) -> int:
+    """Return the most tokens of a text: what sentence-transformers says, or the tokenizer, or the positions there are."""
+    if length := read_json(path / "sentence_bert_config.json").get("max_seq_length"):
+        return int(length)
+    return int(min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or 512))
+
+
+def _entity(text: str, found: dict[str, Any]) -> dict[str, Any]:
+    start, end = found["start"], found["end"]
+    score = round(float(found["score"]), 6)
+    return {"label": found["entity_group"], "text": text[start:end], "start": start, "end": end, "score": score}
+
+
+def _pooled(model: Any, to_tensors: Callable[[Arrays], Any], path: Path) -> Run:
+    """Return a function whose output is one vector for each text, pooled as the folder says, and by the mean if it does not."""
+    pooling = read_json(path / "1_Pooling" / "config.json")
+    by_first = pooling.get("pooling_mode_cls_token", False)
+    by_maximum = pooling.get("pooling_mode_max_tokens", False)
+    modules = read_json(path / "modules.json") or []
+    normalized = any(module["type"].endswith("Normalize") for module in modules)
+
+    def run(arrays: Arrays) -> dict[str, NDArray[Any]]:
+        tensors = to_tensors(arrays)
+        tokens = model(**tensors).last_hidden_state.float()
+        mask = tensors["attention_mask"].unsqueeze(-1).float()
+        if by_first:
+            vectors = tokens[:, 0]
+        elif by_maximum:
+            vectors = tokens.masked_fill(mask == 0, -torch.inf).amax(1)
+        else:
+            vectors = (tokens * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+        if normalized:
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        return {"embedding": vectors.cpu().numpy()}
+
+    return run

@@ -1,0 +1,153 @@
+"""Whisper: sounds to texts with the times of their parts, in the language that is spoken or in English."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
+
+from penstock_common.manifest import Manifest
+from penstock_inference.runners.runner import FileTensor, ModelMismatchError
+from penstock_inference.runners.texts import encoded
+from penstock_inference.runners.transformers_heads.languages import Languages
+from penstock_inference.runners.transformers_heads.parameters import parameters_of
+from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
+from penstock_inference.runners.transformers_heads.runner import TransformersRunner
+from penstock_inference.runners.transformers_heads.sounds import (
+    Samples,
+    as_json,
+    decode_sounds,
+    segment,
+    sound_field,
+)
+
+_ENGLISH = "en"
+
+
+def whisper(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+    """Load a model that gives ``text``, ``segments`` and ``language`` for the input ``audio``.
+
+    A model of several languages has the input ``language``, without which it listens for the language first.
+
+    Raises:
+        ModelMismatchError: the manifest has no input of kind audio, sets a parameter that the model does not have, or the
+            folder does not say what its languages are.
+    """
+    writer = _Writer(path, manifest, device)
+    return TransformersRunner(writer.inputs, writer.run)
+
+
+class _Writer:
+    def __init__(self, path: Path, manifest: Manifest, device: torch.device) -> None:
+        parameters = parameters_of(manifest, "task", "language", "beam_size")
+        self._field = sound_field(manifest)
+        self._device = device
+        self._model = load_weights(transformers.WhisperForConditionalGeneration, path, device)
+        self._tokenizer = load_pretrained(transformers.AutoTokenizer, path)
+        self._extractor = load_pretrained(transformers.AutoFeatureExtractor, path)
+        self._rate: int = self._extractor.sampling_rate
+        settings = self._model.generation_config
+        settings.update(do_sample=False, num_return_sequences=1, max_time=None)
+        if parameters.beam_size is not None:
+            settings.num_beams = parameters.beam_size
+        self._languages = _languages(settings)
+        self._language = self._own_language(parameters.language or getattr(settings, "language", None))
+        self._task = self._checked_task(parameters.task)
+        self.inputs = [FileTensor("audio", "BYTES", (-1,))]
+        if self._languages:
+            self.inputs.append(FileTensor("language", "BYTES", (-1,), required=False))
+
+    def run(self, arrays: Sequence[NDArray[Any] | None]) -> dict[str, NDArray[Any]]:
+        files, given = [*arrays, None][:2]
+        assert files is not None
+        sounds = decode_sounds(self._field, files, self._rate)
+        languages = [self._language] * len(sounds)
+        if given is not None:
+            languages = [self._languages.code("language", language.decode()) for language in given.tolist()]
+        heard: list[list[dict[str, Any]]] = [[] for _ in sounds]
+        texts = np.full(len(sounds), "", dtype=np.object_)
+        # Sounds that fit the model's window share a run; a longer one is heard window by window, alone.
+        short = [i for i, sound in enumerate(sounds) if len(sound) <= self._extractor.n_samples]
+        long = [i for i in range(len(sounds)) if i not in short]
+        for rows in filter(None, [short, *[[i] for i in long]]):
+            named, parts = self._heard([sounds[i] for i in rows], [languages[i] for i in rows], whole=rows is short)
+            for i, language, segments in zip(rows, named, parts, strict=True):
+                languages[i] = language
+                texts[i], heard[i] = self._read(segments, len(sounds[i]) / self._rate)
+        return {
+            "text": encoded(texts),
+            "segments": as_json(heard),
+            "language": encoded(np.array(languages, np.object_)),
+        }
+
+    def _heard(
+        self, sounds: list[Samples], languages: list[str | None], *, whole: bool
+    ) -> tuple[list[str], list[list[dict[str, Any]]]]:
+        """Return the language and the library's segments of each sound.
+
+        Args:
+            whole: whether the sounds fit the model's window, to which they are filled up.
+        """
+        windows = {} if whole else {"truncation": False, "padding": "longest"}
+        tensors = self._extractor(
+            sounds, sampling_rate=self._rate, return_attention_mask=True, return_tensors="pt", **windows
+        ).to(self._device, dtype=self._model.dtype)
+        settings: dict[str, Any] = {}
+        named = [_ENGLISH] * len(sounds)
+        if self._languages:
+            detected = self._detected(tensors["input_features"]) if None in languages else named
+            named = [language or other for language, other in zip(languages, detected, strict=True)]
+            settings = {"language": [self._languages.token(code) for code in named], "task": self._task}
+        answer = self._model.generate(
+            tensors["input_features"],
+            attention_mask=tensors["attention_mask"],
+            return_timestamps=True,
+            return_segments=True,
+            **settings,
+        )
+        return named, answer["segments"]
+
+    def _detected(self, features: torch.Tensor) -> list[str]:
+        tokens = self._model.detect_language(features, num_segment_frames=self._extractor.nb_max_frames)
+        return [self._tokenizer.convert_ids_to_tokens(token).strip("<|>") for token in tokens.tolist()]
+
+    def _read(self, segments: list[dict[str, Any]], seconds: float) -> tuple[str, list[dict[str, Any]]]:
+        texts = [self._tokenizer.decode(part["tokens"], skip_special_tokens=True) for part in segments]
+        parts = [
+            segment(float(part["start"]), float(part["end"]), text, seconds)
+            for part, text in zip(segments, texts, strict=True)
+        ]
+        return "".join(texts).strip(), parts
+
+    def _own_language(self, named: str | None) -> str | None:
+        """Return the code of the language that all sounds are in; folders name it in English, too. None if they differ."""
+        if named is None or not self._languages:
+            return None
+        return self._languages.code("parameters.language", TO_LANGUAGE_CODE.get(named.lower(), named))
+
+    def _checked_task(self, task: str | None) -> str:
+        tasks = list(getattr(self._model.generation_config, "task_to_id", None) or ["transcribe"])
+        if task is not None and task not in tasks:
+            raise ModelMismatchError(
+                f"parameters.task: the folder's model does not do {task!r}; it does {', '.join(tasks)}."
+            )
+        return task or "transcribe"
+
+
+def _languages(settings: Any) -> Languages:
+    """Return the languages of a model; none of one that knows only English."""
+    if not getattr(settings, "is_multilingual", True):
+        return Languages({})
+    tokens = getattr(settings, "lang_to_id", None)
+    if not tokens:
+        raise ModelMismatchError(
+            "The folder's generation_config.json does not name the languages of the model (lang_to_id), nor says that it has "
+            "only one (is_multilingual: false); take that file from the model's newest version."
+        )
+    return Languages({token.strip("<|>"): token for token in tokens})

@@ -1,0 +1,56 @@
+"""``python -m penstock_training.recipes``: list the recipes, or make a recipe's artifact; prints JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from penstock_common.errors import PenstockError
+from penstock_training.recipes import embeddings, image_classification
+from penstock_training.recipes.packages import package_folder
+from penstock_training.recipes.recipe import Recipe
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (embeddings.RECIPE, image_classification.RECIPE)}
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """Print all recipes."""
+    print(json.dumps([_described(recipe) for recipe in RECIPES.values()]))
+
+
+@app.command()
+def make(
+    name: Annotated[str, typer.Argument(help="Of the recipe.")],
+    out: Annotated[Path, typer.Option(help="An empty folder for the artifact.")],
+    cache: Annotated[Path, typer.Option(help="Where packages that had to be fetched are kept.")],
+) -> None:
+    """Write a recipe's artifact, and print the recipe."""
+    try:
+        recipe = RECIPES.get(name)
+        if recipe is None:
+            raise PenstockError(
+                404, "unknown-service", f"There is no service {name!r}; there are {', '.join(RECIPES)}."
+            )
+        recipe.make([package_folder(package, cache) for package in recipe.packages], out)
+    except PenstockError as err:
+        print(json.dumps({"error": {"status": err.status, "code": err.code, "detail": err.detail}}))
+        raise typer.Exit(1) from None
+    print(json.dumps(_described(recipe)))
+
+
+def _described(recipe: Recipe) -> dict[str, Any]:
+    described = asdict(recipe)
+    del described["make"], described["packages"]
+    return described
+
+
+if __name__ == "__main__":
+    sys.exit(app())

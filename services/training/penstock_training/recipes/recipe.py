@@ -1,0 +1,60 @@
+"""What a recipe is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of a Python package index; it is used for the files in it, and never imported.
+
+    Attributes:
+        requirement: its name and version, as pip takes them.
+        module: the folder of its files.
+    """
+
+    requirement: str
+    module: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """An example of a call.
+
+    Attributes:
+        path: ``{model}`` stands for the model's name.
+        body: JSON, in which the text ``{model}`` stands for it too; None if ``image`` is sent.
+        image: the name of a picture to send as multipart/form-data.
+    """
+
+    path: str
+    body: dict[str, Any] | None = None
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A service.
+
+    Attributes:
+        name: of the service, and of its model if the user says nothing else.
+        what: what it does, in one line.
+        packages: what the weights are in.
+        megabytes: that are fetched.
+        licence: of the weights.
+        call: an example.
+        make: writes the artifact, ``model.yaml`` and its files, into an empty folder; its first argument is the
+            folders of the packages, in their order.
+    """
+
+    name: str
+    what: str
+    packages: tuple[Package, ...]
+    megabytes: int
+    licence: str
+    call: Call
+    make: Callable[[list[Path], Path], None]
