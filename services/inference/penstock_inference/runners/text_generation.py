@@ -22,7 +22,7 @@ from penstock_inference.runners.continuous_batch import PAGE, ContinuousBatch, c
 from penstock_inference.runners.generated_stream import GeneratedStream
 from penstock_inference.runners.generation_request import INPUTS, read_request
 from penstock_inference.runners.hugging_face import architecture_of, generates_text
-from penstock_inference.runners.memory import available_bytes
+from penstock_inference.runners.memory import read_memory
 from penstock_inference.runners.runner import Chunk, ModelMismatchError
 from penstock_inference.runners.sandbox import data_bytes
 from penstock_inference.runners.token_chooser import TokenChooser
@@ -169,7 +169,7 @@ def _default_cache_tokens(model: Any, context: int) -> int:
     if model.device.type == "cuda":
         free = torch.cuda.mem_get_info(model.device)[0]
     else:
-        free = available_bytes()
+        free = read_memory().available
         bound, _ = resource.getrlimit(resource.RLIMIT_DATA)
         if bound != resource.RLIM_INFINITY:
             free = min(free, bound - data_bytes())
