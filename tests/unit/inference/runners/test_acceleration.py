@@ -29,6 +29,7 @@ from penstock_common.manifest import (
     Precision,
     Task,
 )
+from penstock_inference.engine.output_checks import check_probabilities
 from penstock_inference.runners.batch_sizes import FilledBatches
 from penstock_inference.runners.cuda_graphs import RecordedFunction
 from penstock_inference.runners.device_in_use import CPU, device_in_use
@@ -72,7 +73,7 @@ class Probabilities(Network):
     """Computes its softmax itself."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.softmax(super().forward(x), dim=1)
+        return torch.softmax(super().forward(x) * 10, dim=1)
 
 
 def written(folder: Path, format_: Format, acceleration: Acceleration, **members: Any) -> tuple[Manifest, nn.Module]:
@@ -132,6 +133,8 @@ def test_probabilities_in_half_precision_pass_for_such(device: str, tmp_path: Pa
     )
     (y,) = load_model(manifest, tmp_path, threads=1).run({"x": images(9)})
     assert np.allclose(y.sum(axis=1), 1, atol=0.02)
+    check_probabilities(manifest, [y])
+    assert device == "cuda" or np.abs(y.sum(axis=1) - 1).max() > 1e-3  # on a GPU autocast leaves a softmax in float32
 
 
 def test_post_processing_is_done_in_float32(device: str, tmp_path: Path) -> None:
