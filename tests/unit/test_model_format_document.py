@@ -12,7 +12,17 @@ import pandas as pd
 import pytest
 import torch
 
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Postprocess, Task, parse_manifest
+from penstock_common.manifest import (
+    Acceleration,
+    Field,
+    FieldKind,
+    Format,
+    Manifest,
+    Output,
+    Postprocess,
+    Task,
+    parse_manifest,
+)
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.preprocessing.steps import STEPS, preprocess
 from penstock_inference.runners.forker import Forker
@@ -134,6 +144,7 @@ def first_column(heading: str) -> set[str]:
         ("", set(get_type_hints(Manifest))),
         ("Inputs", {*FieldKind, *get_type_hints(Field)}),
         ("Outputs", {*Task, *get_type_hints(Output)}),
+        ("Acceleration", set(get_type_hints(Acceleration)) - {"compile"}),  # which is always refused
         ("Formats", set(Format)),
         ("Pre-processing", set(STEPS)),
         ("Post-processing", set(Postprocess)),

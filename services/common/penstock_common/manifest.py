@@ -159,9 +159,11 @@ class Precision(StrEnum):
 
 
 class Acceleration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a pod runs a model faster at the price of precision or memory; the last three are for GPUs only."""
+    """How a pod runs a model faster at the price of precision or memory."""
 
     dtype: Precision = Precision.FLOAT32
+    compile: bool = False  # refused; the reason names what there is instead
+    # These are for GPUs, and have no effect on a pod without one.
     batch_sizes: list[Annotated[int, msgspec.Meta(ge=1, le=4096)]] = []  # a batch is filled up to the next of these
     cuda_graphs: bool = False  # batches of these sizes are recorded once and replayed
     gpu_memory_mb: Annotated[int, msgspec.Meta(ge=1)] | None = None  # that the model may take

@@ -24,6 +24,11 @@ def check_acceleration(manifest: Manifest) -> None:
         ValueError: naming the option and the remedy.
     """
     options = manifest.acceleration
+    if options.compile:
+        raise ValueError(
+            "acceleration.compile: torch.compile starts a compiler, and a model's process may start no program; leave it "
+            "out. On a GPU, batch_sizes with cuda_graphs spare the same work in Python"
+        )
     for name, formats in FORMATS.items():
         if manifest.format not in formats and getattr(options, name) != getattr(Acceleration(), name):
             raise ValueError(
