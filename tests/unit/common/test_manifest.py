@@ -261,3 +261,17 @@ def test_a_folder_of_hugging_face_may_have_inputs_that_are_absent() -> None:
     """Whether its model can do without them is found when it is loaded."""
     optional = {"kind": "text", "datatype": "BYTES", "required": False}
     check(text(optional, format="transformers", task="tensor"))
+
+
+def test_a_model_that_streams_takes_one_row() -> None:
+    """Its rows never share a run, so a batch size would mean nothing; formats without streams are refused."""
+    manifest = parse_manifest(text(format="python", file="m.py", stream=True))
+    check_manifest_values(manifest)
+    assert manifest.batching.max_batch_size == 1
+    batches = text(format="python", file="m.py", stream=True, batching={"max_batch_size": 8})
+    with pytest.raises(
+        PenstockError, match=r"batching: each stream is one row \(stream: true\); leave out max_batch_size"
+    ):
+        check(batches)
+    with pytest.raises(PenstockError, match="stream: onnx files answer at once; python and transformers can stream"):
+        check(text(stream=True))
