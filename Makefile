@@ -23,7 +23,7 @@ $(STAMP): constraints.txt requirements-dev.txt $(VERSION_FILE) $(PROJECTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# torch is installed first and alone: otherwise its dependents could pull in another build of several gigabytes.
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(foreach s,$(SERVICES),-e services/$(s))
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(foreach s,$(filter-out inference,$(SERVICES)),-e services/$(s)) -e "services/inference[ctranslate2]"
 	@touch $@
 
 up: install ## train, register and start everything; prints the calls
@@ -35,8 +35,11 @@ down: ## stop everything
 status: install ## show which parts are running
 	@$(BIN)/penstock status
 
-test: install ## run the unit and integration tests
-	$(BIN)/python -m pytest -q
+# One process has the tests of the shared installation, which wait much; the others have the rest.
+JOBS ?= 2
+
+test: install ## run the unit and integration tests: JOBS=2 processes
+	$(BIN)/python -m pytest -q -n $(JOBS)
 
 abuse: install ## attack a gateway with an innocent client beside it
 	$(BIN)/python -m pytest -q tests/abuse

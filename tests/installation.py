@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -15,19 +16,34 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+from rich.console import Console
+
+from penstock_cli.local_installation import LocalInstallation
+from penstock_cli.settings import LocalSettings
+from penstock_common.registry_client import RegistryClient
+from penstock_common.registry_models import PRODUCTION, AliasTarget
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-#: Below the ranges of the kernel's outgoing connections and of Kubernetes' node ports, which could otherwise take a
-#: port between its choice and its use.
-_PORTS = range(10_000, 30_000)
+def _port_range() -> range:
+    """Ports below the ranges of the kernel's outgoing connections and of Kubernetes' node ports.
+
+    Both could otherwise take a port between its choice and its use, as could another process of pytest-xdist: each of
+    its first twenty has a thousand ports of its own.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        return range(10_000, 30_000)
+    first = 10_000 + int(worker.removeprefix("gw")) % 20 * 1_000
+    return range(first, first + 1_000)
 
 
 def free_ports(count: int) -> list[int]:
     """Return consecutive ports of 127.0.0.1 on which nothing listens."""
+    chosen_from = _port_range()[:-count]
     while True:
-        first = random.choice(_PORTS[:-count])
+        first = random.choice(chosen_from)
         ports = list(range(first, first + count))
         try:
             for port in ports:
@@ -46,9 +62,9 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None
         time.sleep(0.02)
 
 
-def _status(url: str) -> int:
+def _status(url: str, key: str = "") -> int:
     try:
-        return httpx.get(url).status_code
+        return httpx.get(url, headers={"API-Key": key} if key else {}).status_code
     except httpx.HTTPError:
         return 0
 
@@ -112,6 +128,23 @@ class Installation:
 
     def down(self) -> None:
         self.penstock("down")
+
+    def status(self) -> list[dict[str, object]]:
+        """What ``penstock status --json`` prints, without the time in which a program starts."""
+        return LocalInstallation(LocalSettings(home=self.home), Console()).status()
+
+    async def publish(self, model: str, folder: Path) -> int:
+        """Register a version and return its number, as ``penstock push --no-check`` does, which takes a program's start."""
+        async with RegistryClient(self.registry_url, self.registry_token_file("publish")) as registry:
+            return (await registry.publish(model, folder, metrics={}, lineage={})).version
+
+    async def serve(self, model: str, folder: Path) -> None:
+        """Register the first version of a model and promote it; return once it is ready."""
+        version = await self.publish(model, folder)
+        async with RegistryClient(self.registry_url, self.registry_token_file("promote")) as registry:
+            await registry.set_alias(model, PRODUCTION, [AliasTarget(version)])
+        ready = lambda: _status(f"{self.url}/v2/models/{model}/ready", self.key) == 200  # noqa: E731
+        await asyncio.to_thread(until, ready, f"{model} to be ready")
 
     def unlimited_key(self) -> str:
         """Create a key whose limit no test reaches; return it once the gateway knows it."""

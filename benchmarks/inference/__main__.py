@@ -17,10 +17,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.inference import smollm2
 from benchmarks.inference.footprint import Framework, frameworks, server_resident
 from benchmarks.inference.pod import pod, publish, registry, train_spam
 from benchmarks.inference.resnet18 import FILES, write_artifact
-from benchmarks.inference.throughput import Case, measure
+from benchmarks.inference.throughput import Case, measure, measure_streams
 from benchmarks.processes import LOAD_CPU, SERVING_CPU
 from penstock_common.registry_client import RegistryClient
 
@@ -46,6 +47,16 @@ def throughput(url: str, home: Path, rounds: int, seconds: float) -> list[Case]:
         return measure(running, artifacts, rounds, seconds)
 
 
+def tokens(url: str, home: Path, rounds: int, seconds: float) -> list[Case]:
+    """Return the tokens per second of a small chat model; nothing if it is not installed."""
+    if not smollm2.installed():
+        return []
+    artifact = smollm2.write_artifact(home / smollm2.NAME)
+    asyncio.run(publish(url, artifact, [smollm2.NAME]))
+    with pod(url, smollm2.NAME, 1, home / "chat") as running:
+        return measure_streams(running, artifact, rounds, seconds)
+
+
 def loads_and_memory(url: str, home: Path) -> tuple[list[tuple[str, float]], list[Framework], float]:
     """Return the seconds of a first start and of a second one, and the memory after it."""
     for file_format in FILES:
@@ -59,13 +70,21 @@ def loads_and_memory(url: str, home: Path) -> tuple[list[tuple[str, float]], lis
 
 
 def print_tables(
-    console: Console, cases: list[Case], seconds: list[tuple[str, float]], memory: list[Framework], server: float
+    console: Console,
+    cases: list[Case],
+    chat: list[Case],
+    seconds: list[tuple[str, float]],
+    memory: list[Framework],
+    server: float,
 ) -> None:
-    table = Table("rows per second, one core", "loop", "served", "served / loop", "the same by CPU time")
-    for case in cases:
-        cells = [f"{case.loop:,.1f}", f"{case.served:,.1f}", f"{case.ratio:.2f}", f"{case.cpu_ratio:.2f}"]
-        table.add_row(case.name, *cells)
-    console.print(table)
+    for title, measured in (("rows per second, one core", cases), ("tokens per second, one core", chat)):
+        table = Table(title, "loop", "served", "served / loop", "the same by CPU time")
+        for case in measured:
+            cells = [f"{case.loop:,.1f}", f"{case.served:,.1f}", f"{case.ratio:.2f}", f"{case.cpu_ratio:.2f}"]
+            table.add_row(case.name, *cells)
+        console.print(table)
+    if not chat:
+        console.print("Without the packages of requirements-models.txt, no tokens were measured.")
     table = Table(f"{2 * COPIES} ResNet-18, half of each format", "seconds", "per model")
     for name, taken in seconds:
         table.add_row(name, f"{taken:.1f}", f"{taken / (2 * COPIES):.2f}")
@@ -90,7 +109,8 @@ def main() -> None:
         os.sched_setaffinity(0, {LOAD_CPU})
         console.print(f"serving on core {SERVING_CPU}, clients on core {LOAD_CPU}")
         cases = throughput(url, Path(folder), options.rounds, options.seconds)
-        print_tables(console, cases, *loads_and_memory(url, Path(folder)))
+        chat = tokens(url, Path(folder), options.rounds, options.seconds)
+        print_tables(console, cases, chat, *loads_and_memory(url, Path(folder)))
 
 
 if __name__ == "__main__":

@@ -6,15 +6,17 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import grpc
 import psutil
 
+from benchmarks.inference import smollm2
 from benchmarks.inference.pod import Pod
 from benchmarks.inference.requests import image_request, text_request
 from benchmarks.processes import PIN
@@ -24,8 +26,14 @@ from tests.installation import ROOT
 
 #: Of ResNet-18: how many clients send an image each; the loop's batches have as many.
 CLIENTS = (1, 8, 32)
+#: Of the chat model: how many clients read a stream each; the loop generates as many texts at once.
+STREAMS = (1, 8)
 #: Of the text model: how many rows one client sends in a message.
 BUNDLES = (1, 16, 64)
+
+
+#: Asks a pod once; returns how many rows, or tokens, were answered.
+Ask = Callable[[inference_pb2_grpc.GRPCInferenceServiceStub], int]
 
 
 class Rates(NamedTuple):
@@ -77,22 +85,57 @@ def _cpu_seconds(server: psutil.Process) -> float:
     return sum(time.user + time.system for time in times)
 
 
-def served_rates(pod: Pod, request: pb.ModelInferRequest, clients: int, seconds: float) -> Rates:
-    """Return the rates of some clients, each of which sends its next message when it has its answer."""
+def served_rates(pod: Pod, ask: Ask, clients: int, seconds: float) -> Rates:
+    """Return the rates of some clients, each of which asks again when it has its answer."""
     with grpc.insecure_channel(pod.address) as channel, ThreadPoolExecutor(clients) as threads:
         stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
-        stub.ModelInfer(request, timeout=60)
+        ask(stub)
         started, started_cpu = time.perf_counter(), _cpu_seconds(pod.process)
 
         def client(_: int) -> int:
-            answers = 0
+            rows = 0
             while time.perf_counter() < started + seconds:
-                stub.ModelInfer(request, timeout=60)
-                answers += 1
-            return answers
+                rows += ask(stub)
+            return rows
 
-        rows = request.inputs[0].shape[0] * sum(threads.map(client, range(clients)))
+        rows = sum(threads.map(client, range(clients)))
         return Rates(rows / (time.perf_counter() - started), rows / (_cpu_seconds(pod.process) - started_cpu))
+
+
+def unary(request: pb.ModelInferRequest) -> Ask:
+    def ask(stub: inference_pb2_grpc.GRPCInferenceServiceStub) -> int:
+        stub.ModelInfer(request, timeout=60)
+        return int(request.inputs[0].shape[0])
+
+    return ask
+
+
+def take_turns(name: str, here: Callable[[], Rates], served: Callable[[], Rates], rounds: int) -> Case:
+    """Measure a loop and a pod one after the other, in each round."""
+    pairs = [(here(), served()) for _ in range(rounds)]
+    return Case(
+        name,
+        statistics.median(one.clock for one, _ in pairs),
+        statistics.median(other.clock for _, other in pairs),
+        statistics.median(other.clock / one.clock for one, other in pairs),
+        statistics.median(other.cpu / one.cpu for one, other in pairs),
+    )
+
+
+def measure_streams(pod: Pod, artifact: Path, rounds: int, seconds: float) -> list[Case]:
+    """Measure tokens per second of a model that streams, in turns with ``generate`` of as many texts at once."""
+    cases = []
+    with loop(smollm2.NAME, artifact) as beside:
+        for streams in STREAMS:
+
+            def here(streams: int = streams) -> Rates:
+                return Rates(*[smollm2.TOKENS * rate for rate in beside.rates(streams, seconds)])
+
+            def served(streams: int = streams) -> Rates:
+                return served_rates(pod, smollm2.stream, streams, seconds)
+
+            cases.append(take_turns(f"{smollm2.NAME}, streams: {streams}", here, served, rounds))
+    return cases
 
 
 def measure(pod: Pod, artifacts: dict[str, Path], rounds: int, seconds: float) -> list[Case]:
@@ -105,18 +148,11 @@ def measure(pod: Pod, artifacts: dict[str, Path], rounds: int, seconds: float) -
                     what, request, clients = f"rows in a message: {size}", text_request(size), 1
                 else:
                     what, request, clients = f"clients: {size}", image_request(name), size
-                here, served = [], []
-                for _ in range(rounds):
-                    here.append(beside.rates(size, seconds))
-                    served.append(served_rates(pod, request, clients, seconds))
-                pairs = list(zip(here, served, strict=True))
-                cases.append(
-                    Case(
-                        f"{name}, {what}",
-                        statistics.median(one.clock for one in here),
-                        statistics.median(one.clock for one in served),
-                        statistics.median(one.clock / other.clock for other, one in pairs),
-                        statistics.median(one.cpu / other.cpu for other, one in pairs),
-                    )
+                case = take_turns(
+                    f"{name}, {what}",
+                    partial(beside.rates, size, seconds),
+                    partial(served_rates, pod, unary(request), clients, seconds),
+                    rounds,
                 )
+                cases.append(case)
     return cases

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,9 +18,28 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     running = Installation(tmp_path_factory.mktemp("penstock"), workers=2)
     try:
         running.up()
+        shutil.copytree(running.home / "store", _trained(running))  # before a test adds to it
         yield running
     finally:
         running.down()
+
+
+def _trained(installation: Installation) -> Path:
+    return installation.home / "trained"
+
+
+@pytest.fixture
+def alone(installation: Installation, tmp_path: Path) -> Callable[..., Installation]:
+    """Prepares an installation with one worker in ``tmp_path``, given what its environment has beside the usual.
+
+    It has the example models from the start, and its worker ends at once: training and draining take long.
+    """
+
+    def prepare(**environment: str) -> Installation:
+        shutil.copytree(_trained(installation), tmp_path / "store")
+        return Installation(tmp_path, workers=1, environment={"PENSTOCK_INFERENCE_DRAIN_SECONDS": "0", **environment})
+
+    return prepare
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,13 @@ async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], s
 
 def worker(installation: Installation, index: int) -> psutil.Process:
     """The process of one inference worker."""
-    [pid] = [row["pid"] for row in installation.json("status") if row["part"] == f"worker-{index + 1}"]
+    return part(installation, f"worker-{index + 1}")
+
+
+def part(installation: Installation, name: str) -> psutil.Process:
+    """The process of a part that runs."""
+    [pid] = [row["pid"] for row in installation.status() if row["part"] == name]
+    assert isinstance(pid, int)
     return psutil.Process(pid)
 
 

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -78,10 +78,12 @@ def test_an_interrupted_start_leaves_nothing(tmp_path: Path, started: int) -> No
     assert processes_of(tmp_path) == []
 
 
-def test_up_twice_changes_nothing_and_down_leaves_no_process(tmp_path: Path) -> None:
+def test_up_twice_changes_nothing_and_down_leaves_no_process(
+    alone: Callable[..., Installation], tmp_path: Path
+) -> None:
     """A second ``up`` keeps the processes and the key; with ``--tls`` a front is added, which the command line then
     calls; ``down`` ends all processes, which ``status`` shows."""
-    installation = Installation(tmp_path, workers=1)
+    installation = alone()
     try:
         installation.up()
         key = installation.key

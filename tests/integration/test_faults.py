@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.installation import Installation
-from tests.integration.load import Load, async_client, equals, healthy, served_by, serves_more_than, until, worker
+from tests.integration.load import Load, async_client, equals, healthy, part, served_by, serves_more_than, until, worker
 
 pytestmark = pytest.mark.integration
 
@@ -44,12 +44,11 @@ async def test_a_worker_that_stands_still_slows_nobody_down(installation: Instal
 
 async def test_a_killed_envoy_costs_no_request(installation: Installation, unlimited_key: str) -> None:
     """SIGKILL of Envoy: what was under way and what arrives before it is back is answered by the next one."""
-    [envoy] = [row["pid"] for row in installation.json("status") if row["part"] == "envoy"]
     async with async_client(installation, unlimited_key, timeout=PATIENCE) as client:
         load = Load(client)
         async with load.running():
             await load.answered(100)
-            psutil.Process(envoy).kill()
+            part(installation, "envoy").kill()
             await load.answered(300)
     assert set(load.statuses) == {200}, load.statuses
 

@@ -29,7 +29,7 @@ def broken(installation: Installation, tmp_path: Path) -> Iterator[str]:
 
     asyncio.run(fetch())
     (tmp_path / "spam" / "model.pt2").write_bytes(b"not a program")
-    yield str(installation.json("push", "spam", str(tmp_path / "spam"), "--no-check")["version"])
+    yield str(asyncio.run(installation.publish("spam", tmp_path / "spam")))
     installation.penstock("promote", "spam", "1")
 
 

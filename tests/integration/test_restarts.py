@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import ssl
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,9 @@ from tests.installation import Installation, until
 pytestmark = pytest.mark.integration
 
 
-def status(installation: Installation) -> list[dict[str, Any]]:
-    """What ``penstock status`` says; its exit status is 3 if a part does not run."""
-    rows: list[dict[str, Any]] = json.loads(installation.penstock("status", "--json", check=False).stdout)
-    return rows
-
-
 def row(installation: Installation, part: str) -> dict[str, Any]:
     """What ``penstock status`` says about a part."""
-    [found] = [row for row in status(installation) if row["part"] == part]
+    [found] = [row for row in installation.status() if row["part"] == part]
     return found
 
 
@@ -67,10 +60,9 @@ def test_a_killed_supervisor_is_told_and_repaired(installation: Installation, cl
     assert (after["running"], after["restarts"], after["last_exit"]) == (True, 0, "")
 
 
-def test_the_front_comes_back_as_other_parts_do(installation: Installation, tmp_path: Path) -> None:
+def test_the_front_comes_back_as_other_parts_do(alone: Callable[..., Installation], tmp_path: Path) -> None:
     """After SIGKILL by itself, after its supervisor's end with another ``up``, which need not repeat ``--tls``."""
-    shutil.copytree(installation.home / "store", tmp_path / "store")  # a copy, to save the training
-    with_front = Installation(tmp_path, workers=1)
+    with_front = alone()
     try:
         with_front.penstock("up", "--workers", "1", "--tls")
         before = row(with_front, "front")
@@ -93,7 +85,7 @@ def test_the_front_comes_back_as_other_parts_do(installation: Installation, tmp_
             assert predicts(client)
     finally:
         with_front.down()
-    assert status(with_front) == []
+    assert with_front.status() == []
 
 
 def test_a_part_that_cannot_start_is_not_tried_for_long(tmp_path: Path) -> None:
@@ -103,7 +95,7 @@ def test_a_part_that_cannot_start_is_not_tried_for_long(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "registry did not become ready" in done.stderr
     assert "PENSTOCK_REGISTRY_POLL_SECONDS" in done.stderr
-    assert status(installation) == []
+    assert installation.status() == []
 
 
 def test_only_the_user_reaches_what_asks_for_no_credentials(installation: Installation) -> None:

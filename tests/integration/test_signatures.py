@@ -6,6 +6,7 @@ runs in a process of its own, because its generated code and ours define the sam
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
 import tritonclient.http as triton
 from torch import Tensor, nn
 
-from tests.installation import Installation, until
+from tests.installation import Installation
 
 
 class Grid(nn.Module):
@@ -39,6 +41,13 @@ class Steps(nn.Module):
     def forward(self, x: Tensor, state: Tensor) -> dict[str, Tensor]:
         output, new = self.layer(x, state)
         return {"output": output, "state": new}
+
+
+class Brain(nn.Module):
+    """BF16 in and out: each value times three."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"tripled": x * torch.tensor(3, dtype=torch.bfloat16)}
 
 
 class Tokens(nn.Module):
@@ -77,6 +86,14 @@ outputs:
   - {name: total, datatype: FP32}
 examples: [{grid: [[1, 2], [3, 4]]}, {grid: [[1, 0], [0, 4]]}, {grid: [[1, 2, 3]]}]
 """
+BRAIN = """
+format: torchscript
+file: model.pt
+task: tensor
+inputs: [{name: x, kind: tensor, datatype: BF16, shape: [2]}]
+outputs: [{name: tripled, datatype: BF16, shape: [2]}]
+examples: [{x: [1, 2]}, {x: [0.1, -4]}, {x: [300, 0]}]
+"""
 STEPS = """
 format: torchscript
 file: model.pt
@@ -91,6 +108,7 @@ outputs:
 """
 GRPC = """
 import sys
+import ml_dtypes
 import numpy as np
 import tritonclient.grpc as triton
 
@@ -100,7 +118,7 @@ client = triton.InferenceServerClient(sys.argv[1])
 def ask(model, **arrays):
     tensors = []
     for name, array in arrays.items():
-        tensors.append(triton.InferInput(name, list(array.shape), "FP32"))
+        tensors.append(triton.InferInput(name, list(array.shape), "BF16" if array.dtype.itemsize == 2 else "FP32"))
         tensors[-1].set_data_from_numpy(array)
     return client.infer(model, tensors)
 
@@ -119,24 +137,27 @@ whole = ask("steps", x=x, state=zero).as_numpy("output")
 first = ask("steps", x=x[:4], state=zero)
 second = ask("steps", x=x[4:], state=first.as_numpy("state"))
 assert np.allclose(np.concatenate([first.as_numpy("output"), second.as_numpy("output")]), whole, atol=1e-6)
+
+tripled = ask("brain", x=np.array([[0.5, -7], [100, 0.25]], ml_dtypes.bfloat16)).as_numpy("tripled")
+assert (tripled.dtype, tripled.tolist()) == (ml_dtypes.bfloat16, [[1.5, -21], [300, 0.75]])
 """
 
 
 @pytest.fixture(scope="module", autouse=True)
-def models(installation: Installation, unlimited_key: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def models(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The models in production."""
     torch.manual_seed(0)
-    for name, module, manifest in [("grid", Grid(), GRID), ("steps", Steps(), STEPS), ("tokens", Tokens(), TOKENS)]:
+    modules = [
+        ("grid", Grid(), GRID),
+        ("steps", Steps(), STEPS),
+        ("tokens", Tokens(), TOKENS),
+        ("brain", Brain(), BRAIN),
+    ]
+    for name, module, manifest in modules:
         folder: Path = tmp_path_factory.mktemp(name)
         torch.jit.script(module.eval()).save(folder / "model.pt")
         (folder / "model.yaml").write_text(manifest)
-        installation.penstock("push", name, str(folder))
-        installation.penstock("promote", name, "1")
-        ready = f"{installation.url}/v2/models/{name}/ready"
-        until(
-            lambda url=ready: httpx.get(url, headers={"API-Key": unlimited_key}).status_code == 200,
-            f"{name} to be ready",
-        )
+        asyncio.run(installation.serve(name, folder))
 
 
 def predict(client: httpx.Client, model: str, row: Any) -> Any:
@@ -148,7 +169,7 @@ def predict(client: httpx.Client, model: str, row: Any) -> Any:
 def ask(client: triton.InferenceServerClient, key: str, model: str, **arrays: Any) -> triton.InferResult:
     tensors = []
     for name, array in arrays.items():
-        tensors.append(triton.InferInput(name, list(array.shape), "FP32"))
+        tensors.append(triton.InferInput(name, list(array.shape), "BF16" if array.dtype.itemsize == 2 else "FP32"))
         tensors[-1].set_data_from_numpy(array)
     return client.infer(model, tensors, headers={"API-Key": key})
 
@@ -218,6 +239,16 @@ def test_tritons_http_client(installation: Installation, unlimited_key: str) -> 
         second = ask(http, unlimited_key, "steps", x=x[4:], state=first.as_numpy("state"))
         parts = np.concatenate([first.as_numpy("output"), second.as_numpy("output")])
         assert np.allclose(parts, whole, atol=1e-6)
+        tripled = ask(http, unlimited_key, "brain", x=np.array([[0.5, -7]], ml_dtypes.bfloat16)).as_numpy("tripled")
+        assert (tripled.dtype, tripled.tolist()) == (ml_dtypes.bfloat16, [[1.5, -21]])
+
+
+def test_bf16_is_numbers_in_json(client: httpx.Client) -> None:
+    """On /v1 and on /v2."""
+    assert predict(client, "brain", {"x": [0.5, -7]})["outputs"] == {"tripled": [1.5, -21]}
+    tensor = {"name": "x", "datatype": "BF16", "shape": [1, 2], "data": [0.5, -7]}
+    answer = client.post("/v2/models/brain/infer", json={"inputs": [tensor]}).json()
+    assert answer["outputs"] == [{"name": "tripled", "datatype": "BF16", "shape": [1, 2], "data": [1.5, -21]}]
 
 
 def test_tritons_grpc_client(installation: Installation) -> None:

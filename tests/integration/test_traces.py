@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 
 import grpc
 import httpx
@@ -54,10 +53,10 @@ CHAIN = [
 ]
 
 
-def test_one_request_is_one_trace(tmp_path: Path, collector: tuple[Collector, str]) -> None:
+def test_one_request_is_one_trace(alone: Callable[..., Installation], collector: tuple[Collector, str]) -> None:
     """The caller's trace has a span of the gateway, the bundle, Envoy and the pod, each within the one before."""
     received, endpoint = collector
-    installation = Installation(tmp_path, workers=1, environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+    installation = alone(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
     trace_id, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
     def found() -> list[tuple[str, Span]]:

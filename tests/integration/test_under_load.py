@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import shutil
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import grpc
@@ -69,25 +68,24 @@ async def test_a_leaving_worker_costs_no_request(installation: Installation, unl
     assert set(load.statuses) == {200}, load.statuses
 
 
-async def test_a_worker_that_stalls_costs_no_request(installation: Installation, tmp_path: Path) -> None:
+async def test_a_worker_that_stalls_costs_no_request(alone: Callable[..., Installation]) -> None:
     """If the only worker stalls until it has failed Envoy's checks, every request is answered once it continues."""
-    shutil.copytree(installation.home / "store", tmp_path / "store")  # a copy, to save the training
-    alone = Installation(tmp_path, workers=1)
+    installation = alone()
     try:
-        alone.up()
-        stalled = worker(alone, 0)
-        async with async_client(alone, alone.unlimited_key()) as client:
+        installation.up()
+        stalled = worker(installation, 0)
+        async with async_client(installation, installation.key) as client:
             load = Load(client)
             async with load.running():
                 await load.answered(100)
                 stalled.suspend()
-                await until(lambda: _is(healthy(alone), 0))
+                await until(lambda: _is(healthy(installation), 0))
                 stalled.resume()
                 await load.answered(100)
-                await until(lambda: _is(healthy(alone), 1))
+                await until(lambda: _is(healthy(installation), 1))
         assert set(load.statuses) == {200}, load.statuses
     finally:
-        alone.down()
+        installation.down()
 
 
 async def test_a_worker_that_lacks_the_model_costs_no_request(installation: Installation, unlimited_key: str) -> None:
@@ -159,8 +157,7 @@ async def test_a_flood_does_not_starve_a_small_tenant(
     installation: Installation, unlimited_key: str, tmp_path: Path
 ) -> None:
     """While another keeps a hundred requests under way, a row waits for a few of them and not for all."""
-    await asyncio.to_thread(installation.penstock, "push", NAME, str(write_slow_model(tmp_path / NAME)))
-    await asyncio.to_thread(installation.penstock, "promote", NAME, "1")
+    await installation.serve(NAME, write_slow_model(tmp_path / NAME))
     flood = Flood(installation.url, await asyncio.to_thread(installation.unlimited_key), FLOOD)
     alone = await ask_alone(installation.url, unlimited_key, 20)
     async with flood.running():
@@ -178,8 +175,7 @@ async def test_a_promotion_costs_no_request(installation: Installation, unlimite
     async with RegistryClient(installation.registry_url, installation.registry_token_file("read")) as registry:
         model = await registry.model("spam")
         await registry.fetch(model.versions[1], tmp_path / "spam")
-    pushed = (await asyncio.to_thread(installation.json, "push", "spam", str(tmp_path / "spam")))["version"]
-    version = str(pushed)
+    version = str(await installation.publish("spam", tmp_path / "spam"))
     async with async_client(installation, unlimited_key) as client:
         load = Load(client)
         async with load.running():

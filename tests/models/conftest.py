@@ -21,7 +21,9 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """An installation with one pod behind a real Envoy; stopped afterwards."""
-    installation = Installation(tmp_path_factory.mktemp("penstock"), workers=1)
+    # A minute of sound takes long where several tests share a core.
+    more_time = {"PENSTOCK_GATEWAY_TIMEOUT_SECONDS": "50"}
+    installation = Installation(tmp_path_factory.mktemp("penstock"), workers=1, environment=more_time)
     try:
         installation.up()
         key = installation.unlimited_key()

@@ -106,11 +106,11 @@ def test_a_sentence_is_written_down(serving: Serving, whisper: Path, sentences: 
 
 
 def test_a_sound_of_several_windows(serving: Serving, whisper: Path, sentences: dict[str, Array]) -> None:
-    """Eighty seconds with pauses: each sentence at its time, and none twice or lost where a window ends."""
+    """Forty seconds with pauses: each sentence at its time, and none twice or lost where a window ends."""
     pause = np.zeros(RATE, np.float32)
     said, parts, starts = [], [], []
     seconds = 0.0
-    while seconds < 80:
+    while seconds < 40:
         for text, samples in sentences.items():
             said.append(text)
             starts.append(seconds)

@@ -49,6 +49,16 @@ def test_the_packages_of_an_image_are_on_its_path(image: str) -> None:
     assert f"/app/services/{image}" in copied
 
 
+def test_an_extra_has_to_exist(tmp_path: Path) -> None:
+    """--extra is refused for a name that no project has."""
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = []\noptional-dependencies = {gpu = ["cupy"]}\n')
+    script = ROOT / "services" / "install_dependencies.py"
+    command = [sys.executable, str(script), "--extra", "gpus", "constraints.txt", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--extra gpus: no project has it" in done.stderr
+
+
 def test_a_dependency_that_is_left_out_has_to_exist(tmp_path: Path) -> None:
     """--without is refused for a name that no project depends on."""
     (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["httpx"]\n')

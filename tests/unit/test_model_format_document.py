@@ -7,18 +7,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import ctranslate2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from penstock_common.architectures import ARCHITECTURES
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task, parse_manifest
+from penstock_common.manifest import (
+    Acceleration,
+    Field,
+    FieldKind,
+    Format,
+    Generation,
+    Manifest,
+    Output,
+    Parameters,
+    Task,
+    parse_manifest,
+)
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.postprocessing.steps import STEPS as POSTPROCESSING
 from penstock_common.preprocessing.steps import STEPS as PREPROCESSING
 from penstock_common.preprocessing.steps import preprocess
 from penstock_inference.runners.forker import Forker
+from penstock_inference.runners.generation_request import INPUTS
+from penstock_inference.signatures.text_generation import signature
 from penstock_inference.versions.trial_rows import trial_rows
 from penstock_registry.settings import RegistrySettings
 
@@ -66,6 +80,16 @@ def sentiment(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -
     return [torch.softmax(names["model"](**tokens).logits, dim=1).numpy()]
 
 
+def written(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    tokenizer = names["tokenizer"]
+    tokens = [tokenizer.convert_ids_to_tokens(tokenizer(text.decode()).input_ids) for text in rows["text"]]
+    results = ctranslate2.Translator("artifact/model").translate_batch(tokens, beam_size=4, max_decoding_length=40)
+    texts = [
+        tokenizer.decode(tokenizer.convert_tokens_to_ids(r.hypotheses[0]), skip_special_tokens=True) for r in results
+    ]
+    return [np.array([text.encode() for text in texts], dtype=object)]
+
+
 def scaled(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
     return [rows["values"] * np.float32(2.5)]
 
@@ -80,6 +104,7 @@ DIRECT: dict[str, Direct] = {
     "LightGBM": progression,
     "XGBoost": species,
     "Hugging Face": sentiment,
+    "CTranslate2": written,
     "Python": scaled,
 }
 
@@ -118,6 +143,29 @@ async def test_an_export_can_be_pasted_and_serves(
             assert np.allclose(output, own, rtol=1e-4, atol=1e-5)
 
 
+async def test_the_model_that_streams_can_be_pasted_and_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest is accepted, its examples pass the trials of a load, and its chunks are the words."""
+    section = DOCUMENT.split("\n## Streams\n")[1].split("\n## ")[0]
+    [(code, text)] = re.findall(r"```python\n(.*?)```\s+```yaml\n(.*?)```", section, re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    manifest = parse_manifest(text)
+    check_manifest_values(manifest)
+    forker = Forker(run_seconds=60.0, load_seconds=60.0)
+    try:
+        process = await forker.start(manifest, tmp_path / "artifact", threads=1, memory_bytes=2**30)
+        stream = process.open_stream(trial_rows(manifest, 1))
+        words = []
+        while not (piece := await stream.read()).last:
+            assert piece.outputs is not None
+            words.append(piece.outputs[0][0])
+    finally:
+        await forker.close()
+    assert words == [b"one", b"word", b"after", b"the", b"other"]
+
+
 def test_the_first_manifest_is_accepted() -> None:
     """The one that introduces the format."""
     found = re.search(r"```yaml\n(.*?)```", DOCUMENT, re.S)
@@ -138,6 +186,7 @@ def first_column(heading: str) -> set[str]:
         ("", set(get_type_hints(Manifest))),
         ("Inputs", {*FieldKind, *get_type_hints(Field)}),
         ("Outputs", {*Task, *get_type_hints(Output)}),
+        ("Acceleration", set(get_type_hints(Acceleration)) - {"compile"}),  # which is always refused
         ("Formats", {*Format, *ARCHITECTURES}),
         ("Pre-processing", set(PREPROCESSING)),
         ("Post-processing", set(POSTPROCESSING)),
@@ -147,6 +196,23 @@ def test_the_tables_list_what_there_is(heading: str, words: set[str]) -> None:
     """Every key, kind, task, format and step, and none that does not exist."""
     headers = {"format", "kind", "task"} if heading else set()
     assert first_column(heading) - headers | (headers & words) == words
+
+
+def test_the_parameters_of_a_folder_of_hugging_face_are_listed() -> None:
+    """All that a manifest may have; compute_type is only CTranslate2's."""
+    listed = {word for word in first_column("Folders of Hugging Face") if word.islower()}
+    assert listed == set(Parameters.__struct_fields__) - {"compute_type"}
+
+
+def test_the_tables_of_text_generation_list_what_there_is() -> None:
+    """Inputs, outputs and options, as `penstock import` writes them; its manifest is accepted."""
+    found = signature(1024, chat=True, description="")
+    assert set(INPUTS) == {tensor.name for tensor in found.inputs}
+    outputs = {tensor.name for tensor in found.outputs or []}
+    assert first_column("Text generation") == {*INPUTS, *outputs, *get_type_hints(Generation)}
+    manifest = re.search(r"## Text generation\n.*?```yaml\n(.*?)```", DOCUMENT, re.S)
+    assert manifest
+    check_manifest_values(parse_manifest(manifest[1]))
 
 
 def test_the_tables_of_parameters_are_those_of_steps_and_architectures() -> None:

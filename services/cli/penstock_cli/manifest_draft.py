@@ -25,7 +25,7 @@ from penstock_common.manifest_values import check_manifest_values
 from penstock_common.manifest_yaml import dump_plain_yaml
 
 _MAX_LENGTH = 10_000
-_FLOATS = ("FP16", "FP32", "FP64")
+_FLOATS = ("BF16", "FP16", "FP32", "FP64")
 
 
 @dataclass
@@ -94,6 +94,7 @@ def draft_manifest(
             outputs=_outputs(outputs, main, task, labels, postprocess),
             labels=labels if task is Task.CLASSIFICATION else [],
             postprocess=postprocess,
+            stream=task is Task.GENERATION,
             batching=batching,
             description=signature.description,
             examples=examples or signature.examples,
@@ -205,7 +206,9 @@ def _outputs(
 ) -> list[Output]:
     """The main output first; without names in the file, position is the source once the order is another."""
     order = [main, *[i for i in range(len(outputs)) if i != main]]
-    first = {Task.CLASSIFICATION: "probabilities", Task.REGRESSION: "prediction", Task.TENSOR: "output"}[task]
+    first = {Task.CLASSIFICATION: "probabilities", Task.REGRESSION: "prediction", Task.TENSOR: "output"}.get(
+        task, "text"
+    )
     names = _unique([_clean(outputs[i].name, first if i == main else "output") for i in order])
     declared = []
     for i, name in zip(order, names, strict=True):

@@ -12,8 +12,10 @@ from penstock_common.manifest import Task
 
 
 def is_complete(found: FoundInput) -> bool:
-    """Return whether the type and the shape of an input are known."""
-    return found.datatype is not None and found.shape is not None and -1 not in found.shape
+    """Return whether the type and the shape of an input are known; a size may vary if it is known what a client sends."""
+    if found.datatype is None or found.shape is None:
+        return False
+    return -1 not in found.shape or found.kind is not None
 
 
 def ask_inputs(signature: FileSignature, *, interactive: bool) -> list[FoundInput]:

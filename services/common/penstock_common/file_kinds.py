@@ -58,7 +58,7 @@ KERAS = FileKind("a Keras model", remedy=f"{_TO_ONNX}: save it with `model.expor
 TF_LITE = FileKind("a TensorFlow Lite model", remedy=f"{_TO_ONNX} --tflite")
 SAVED_MODEL = FileKind("a SavedModel of TensorFlow", remedy=f"{_TO_ONNX} --saved-model")
 CTRANSLATE2 = FileKind("a folder of CTranslate2", Format.CTRANSLATE2)
-GGUF = FileKind("a GGUF file of llama.cpp", remedy="Serve it with llama.cpp")
+GGUF = FileKind("a GGUF file", Format.TRANSFORMERS)
 
 
 def file_kind(path: Path) -> FileKind | None:

@@ -63,6 +63,7 @@ class Task(StrEnum):
     CLASSIFICATION = "classification"  # first output: probabilities [-1, len(labels)]
     REGRESSION = "regression"  # first output: values [-1]
     TENSOR = "tensor"  # outputs as they are
+    GENERATION = "generation"  # a stream of text; outputs of each chunk as they are
 
 
 class FieldKind(StrEnum):
@@ -95,7 +96,7 @@ class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     name: FieldName
     kind: FieldKind
-    datatype: str  # OIP: BOOL INT8..INT64 UINT8..UINT64 FP16 FP32 FP64 BYTES
+    datatype: str  # OIP: BOOL INT8..INT64 UINT8..UINT64 BF16 FP16 FP32 FP64 BYTES
     shape: list[Dimension] = []  # of one row; [] is a scalar
     minimum: float | None = None
     maximum: float | None = None
@@ -195,9 +196,11 @@ class Precision(StrEnum):
 
 
 class Acceleration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a pod runs a model faster at the price of precision or memory; the last three are for GPUs only."""
+    """How a pod runs a model faster at the price of precision or memory."""
 
     dtype: Precision = Precision.FLOAT32
+    compile: bool = False  # refused; the reason names what there is instead
+    # These are for GPUs, and have no effect on a pod without one.
     batch_sizes: list[Annotated[int, msgspec.Meta(ge=1, le=4096)]] = []  # a batch is filled up to the next of these
     cuda_graphs: bool = False  # batches of these sizes are recorded once and replayed
     gpu_memory_mb: Annotated[int, msgspec.Meta(ge=1)] | None = None  # that the model may take
@@ -206,6 +209,14 @@ class Acceleration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     def in_half_precision(self) -> bool:
         """Whether answers are as exact as half precision, though they are float32."""
         return self.dtype is not Precision.FLOAT32
+
+
+class Generation(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How much a model that generates text takes on at once."""
+
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 256  # new ones, of a request that does not say
+    max_streams: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16  # that share a step
+    cache_tokens: Annotated[int, msgspec.Meta(ge=16)] | None = None  # of all streams, prompts included
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -225,6 +236,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     deterministic: bool = True  # false for a model that draws random numbers on purpose
     batching: Batching = msgspec.field(default_factory=Batching)
     acceleration: Acceleration = Acceleration()
+    generation: Generation | None = None
     description: str = ""
     examples: list[dict[str, Any]] = []  # rows for the documentation, and what the warm-up runs
     schema_version: int = 1
@@ -251,7 +263,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
                 raise ValueError(f"outputs.{output.name}.datatype: {output.datatype!r} is none of {DATATYPES}")
         if self.task is Task.CLASSIFICATION and len(self.labels) < 2:
             raise ValueError("labels: a classification model names at least two labels")
-        if self.task is Task.CLASSIFICATION and self.outputs[0].datatype not in ("FP16", "FP32", "FP64"):
+        if self.task is Task.CLASSIFICATION and self.outputs[0].datatype not in _FLOATS:
             raise ValueError(
                 f"outputs.{self.outputs[0].name}.datatype: a classification's first output is its probabilities, FP32"
             )
@@ -278,15 +290,16 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 DATATYPES = (
     "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
-    "FP16", "FP32", "FP64", "BYTES",
+    "BF16", "FP16", "FP32", "FP64", "BYTES",
 )  # fmt: skip
+_FLOATS = ("BF16", "FP16", "FP32", "FP64")
 
 _KIND_DATATYPES: dict[FieldKind, tuple[str, ...]] = {
     FieldKind.TEXT: ("BYTES",),
     FieldKind.IMAGE: ("BYTES",),
     FieldKind.AUDIO: ("BYTES",),
     FieldKind.CATEGORY: ("BYTES",),
-    FieldKind.NUMBER: ("FP16", "FP32", "FP64"),
+    FieldKind.NUMBER: _FLOATS,
     FieldKind.INTEGER: tuple(d for d in DATATYPES if "INT" in d),
     FieldKind.BOOLEAN: ("BOOL",),
     FieldKind.TENSOR: DATATYPES,

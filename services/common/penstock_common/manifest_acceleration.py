@@ -24,6 +24,11 @@ def check_acceleration(manifest: Manifest) -> None:
         ValueError: naming the option and the remedy.
     """
     options = manifest.acceleration
+    if options.compile:
+        raise ValueError(
+            "acceleration.compile: torch.compile starts a compiler, and a model's process may start no program; leave it "
+            "out. On a GPU, batch_sizes with cuda_graphs spare the same work in Python"
+        )
     for name, formats in FORMATS.items():
         if manifest.format not in formats and getattr(options, name) != getattr(Acceleration(), name):
             raise ValueError(
@@ -32,10 +37,10 @@ def check_acceleration(manifest: Manifest) -> None:
             )
     if options.dtype is not Precision.FLOAT32:
         for output in manifest.outputs:
-            if output.datatype == "FP16":
+            if output.datatype in ("BF16", "FP16"):
                 raise ValueError(
-                    f"acceleration.dtype: answers become FP32, and output {output.name!r} is declared as FP16; declare "
-                    "FP32, or leave the option out for a file that is in half precision already"
+                    f"acceleration.dtype: answers become FP32, and output {output.name!r} is declared as "
+                    f"{output.datatype}; declare FP32, or leave the option out for a file that is in half precision already"
                 )
     if options.batch_sizes:
         _check_batch_sizes(manifest)

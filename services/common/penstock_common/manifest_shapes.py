@@ -73,7 +73,7 @@ def _check_presence(manifest: Manifest, field: Field, where: str) -> None:
     elif field.may_be_absent:
         if manifest.preprocess is not None:
             raise ValueError(f"{where}.default: {manifest.preprocess.name} needs each of its fields; give a default")
-        if manifest.format not in _OPTIONAL_INPUTS:
+        if manifest.format not in _OPTIONAL_INPUTS and manifest.task is not Task.GENERATION:
             raise ValueError(
                 f"{where}.default: a {manifest.format} file needs each of its inputs; a field that is not required has a "
                 "default"

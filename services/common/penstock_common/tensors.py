@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Sequence
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,11 +24,19 @@ NUMPY_DTYPES: dict[str, np.dtype[np.generic]] = {
     "BOOL": np.dtype(np.bool_),
     "INT8": np.dtype("<i1"), "INT16": np.dtype("<i2"), "INT32": np.dtype("<i4"), "INT64": np.dtype("<i8"),
     "UINT8": np.dtype("<u1"), "UINT16": np.dtype("<u2"), "UINT32": np.dtype("<u4"), "UINT64": np.dtype("<u8"),
-    "FP16": np.dtype("<f2"), "FP32": np.dtype("<f4"), "FP64": np.dtype("<f8"),
+    "BF16": np.dtype(ml_dtypes.bfloat16), "FP16": np.dtype("<f2"), "FP32": np.dtype("<f4"), "FP64": np.dtype("<f8"),
     "BYTES": np.dtype(np.object_),
 }  # fmt: skip
 
-#: OIP datatype -> field of InferTensorContents. FP16 travels only as raw bytes.
+#: The largest finite value of each float datatype: IEEE 754, and BF16, which is FP32 without its last 16 bits.
+LARGEST_FLOATS = {
+    "BF16": (2 - 2.0**-7) * 2.0**127,
+    "FP16": 65504.0,
+    "FP32": (2 - 2.0**-23) * 2.0**127,
+    "FP64": sys.float_info.max,
+}
+
+#: OIP datatype -> field of InferTensorContents. FP16 and BF16 travel only as raw bytes.
 CONTENTS_FIELDS: dict[str, str] = {
     "BOOL": "bool_contents",
     "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents", "INT64": "int64_contents",
@@ -40,6 +51,16 @@ MAX_DIMENSIONS = 16
 MAX_DIMENSION = 2**31 - 1
 
 _LENGTH = struct.Struct("<I")
+
+
+def kind_of(dtype: np.dtype[Any]) -> str:
+    """Return numpy's letter for the kind of a type, which is ``f`` for BF16 too; numpy itself does not know it."""
+    return "f" if dtype == NUMPY_DTYPES["BF16"] else dtype.kind
+
+
+def widened(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of BF16 as FP32, for code that does not know it; others as they are."""
+    return array.astype(np.float32) if array.dtype == NUMPY_DTYPES["BF16"] else array
 
 
 def pack_bytes(elements: Sequence[bytes]) -> bytes:

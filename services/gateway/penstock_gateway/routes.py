@@ -16,7 +16,9 @@ from penstock_gateway.protocols.openai.embeddings import Embeddings
 from penstock_gateway.protocols.openai.errors import openai_reply
 from penstock_gateway.protocols.openapi import OpenApi
 from penstock_gateway.protocols.predict import Predict
+from penstock_gateway.protocols.predict_stream import PredictStream
 from penstock_gateway.protocols.triton_absent import ABSENT, absent
+from penstock_gateway.protocols.triton_generate import Generate
 
 # Answered to anyone, and left out of the traces.
 PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
@@ -39,10 +41,13 @@ def routes(
     health: Health,
     models: ModelList,
     predict: Predict,
+    stream: PredictStream,
     v2: OpenInference,
+    generate: Generate,
     embeddings: Embeddings,
     openapi: OpenApi | None,
     *,
+    stream_seconds: float,
     with_metrics: bool,
 ) -> list[BaseRoute]:
     def protected(path: str, name: str, handler: Handler, method: str = "POST") -> Route:
@@ -54,11 +59,20 @@ def routes(
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
+    def streaming(path: str, name: str, handler: Handler) -> Route:
+        return Route(path, Endpoint(name, guard, handler, longest_seconds=stream_seconds), methods=["POST"])
+
     return [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in predictions(guard, predict, v2).items()),
         openai("/v1/models", "models", models.all, "GET"),
         openai("/v1/models/{model}", "models", models.one, "GET"),
         openai("/v1/embeddings", "embeddings", embeddings),
+        streaming("/v1/models/{model}/stream", "stream", stream),
+        streaming("/v1/models/{model}/versions/{version}/stream", "stream", stream),
+        streaming("/v2/models/{model}/generate_stream", "generate_stream", generate.stream),
+        streaming("/v2/models/{model}/versions/{version}/generate_stream", "generate_stream", generate.stream),
+        protected("/v2/models/{model}/generate", "generate", generate.generate),
+        protected("/v2/models/{model}/versions/{version}/generate", "generate", generate.generate),
         *([protected("/openapi.json", "openapi", openapi, "GET")] if openapi else []),
         protected("/v2", "v2", v2.server, "GET"),
         *(protected(path, "v2", absent(instead), method) for method, path, instead in ABSENT),

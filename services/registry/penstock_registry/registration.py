@@ -46,7 +46,7 @@ async def checked_manifest(
     # Megabytes of YAML take seconds, so it is not done on the event loop.
     manifest = await asyncio.to_thread(parse_manifest, await blobs.read(file))
     check_manifest_values(manifest)
-    inside = _FILE_IN_FOLDER.get(manifest.format)
+    inside = None if manifest.file.endswith(".gguf") else _FILE_IN_FOLDER.get(manifest.format)
     needed = f"{manifest.file}/{inside}" if inside else manifest.file
     if posixpath.normpath(needed) not in by_path:
         raise bad_manifest(f"file: {needed!r} is not among the files; upload it too, or correct the name.")

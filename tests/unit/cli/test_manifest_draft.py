@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from penstock_cli.manifest_draft import Draft, draft_manifest
+from penstock_cli.model_questions import is_complete
 from penstock_common.errors import PenstockError
 from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
-from penstock_common.manifest import Format, Task, parse_manifest
+from penstock_common.manifest import FieldKind, Format, Task, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 
 FEATURES = FoundInput("features", "FP32", [4])
@@ -23,6 +24,23 @@ def draft(signature: FileSignature, **given: Any) -> Draft:
     check_manifest_values(read)
     assert read == drafted.manifest
     return drafted
+
+
+def test_a_model_that_generates_text_streams_it() -> None:
+    """Its inputs may be absent, and the file's own example is the one that it is tried with."""
+    inputs = [FoundInput("prompt", "BYTES", [], FieldKind.TEXT, max_length=80, required=False)]
+    inputs.append(FoundInput("stop", "BYTES", [-1], FieldKind.TENSOR, required=False))
+    outputs = [FoundOutput("text", "BYTES", []), FoundOutput("tokens", "INT32", [])]
+    signature = FileSignature(inputs, outputs, task=Task.GENERATION, examples=[{"prompt": "Hello"}])
+    drafted = draft_manifest(signature, Format.TRANSFORMERS, "model", task=None, labels=[], examples=[])
+    manifest = parse_manifest(drafted.text())
+    check_manifest_values(manifest)
+    assert manifest.stream and manifest.task is Task.GENERATION and manifest.examples == [{"prompt": "Hello"}]
+    assert [(field.name, field.required, field.shape) for field in manifest.inputs] == [
+        ("prompt", False, []),
+        ("stop", False, [-1]),
+    ]
+    assert all(map(is_complete, inputs))
 
 
 def test_names_of_converters_become_names_for_clients() -> None:

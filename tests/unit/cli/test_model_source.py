@@ -73,6 +73,13 @@ def test_a_location_outside_the_folder_is_not_followed(tmp_path: Path, folder: P
     assert [path.name for path in folder.rglob("*")] == ["m.onnx"]
 
 
+def test_a_gguf_file_is_run_by_transformers(tmp_path: Path, folder: Path) -> None:
+    """Under its own name."""
+    (tmp_path / "m.gguf").write_bytes(b"GGUF\x03")
+    placed = place(str(tmp_path / "m.gguf"), folder)
+    assert (placed.format, placed.file) == (Format.TRANSFORMERS, "m.gguf") and (folder / "m.gguf").exists()
+
+
 @pytest.mark.parametrize(
     ("file", "content", "format_"),
     [
@@ -94,7 +101,6 @@ def test_a_folder_is_what_is_in_it(file: str, content: str, format_: Format, tmp
 @pytest.mark.parametrize(
     ("name", "content", "texts"),
     [
-        ("m.gguf", b"GGUF\x03", ("a GGUF file", "llama.cpp")),
         ("m.safetensors", b"\x08\x00\x00\x00\x00\x00\x00\x00" + b'{"a":{}}', ("safetensors", "torch.export.save")),
         ("m.h5", b"\x89HDF\r\n\x1a\n", ("a Keras model", "python -m tf2onnx.convert --keras")),
         ("m.tflite", b"\x1c\x00\x00\x00TFL3", ("TensorFlow Lite", "python -m tf2onnx.convert --tflite")),
@@ -195,7 +201,7 @@ def test_the_hub_is_asked_for_weights_without_code(folder: Path, monkeypatch: py
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert place("hf:org/name@abc", folder) == Placed(Format.TRANSFORMERS, "model")
     assert (asked["repository"], asked["revision"]) == ("org/name", "abc")
-    assert asked["allow_patterns"] == ["*.safetensors", "model.bin", "*.json", "*.txt", "*.spm", "*.model"]
+    assert asked["allow_patterns"] == ["*.safetensors", "model.bin", "*.json", "*.txt", "*.jinja", "*.spm", "*.model"]
     assert [path.name for path in (folder / "model").iterdir()] == ["config.json"]
 
 

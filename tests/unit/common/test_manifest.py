@@ -48,6 +48,7 @@ def refusal(manifest: str) -> str:
         ({}, 1e39),
         ({"maximum": 5.0}, 6),
         ({"datatype": "FP16"}, 70000),
+        ({"datatype": "BF16"}, 3.4e38),
         ({"kind": "integer", "datatype": "UINT8"}, 256),
         ({"kind": "integer", "datatype": "INT8"}, 1.5),
         ({"kind": "boolean", "datatype": "BOOL"}, 1),
@@ -272,3 +273,51 @@ def test_a_folder_of_hugging_face_may_have_inputs_that_are_absent() -> None:
     """Whether its model can do without them is found when it is loaded."""
     optional = {"kind": "text", "datatype": "BYTES", "required": False}
     check(text(optional, format="transformers", task="tensor"))
+
+
+def test_a_model_that_streams_takes_one_row() -> None:
+    """Its rows never share a run, so a batch size would mean nothing; formats without streams are refused."""
+    manifest = parse_manifest(text(format="python", file="m.py", stream=True))
+    check_manifest_values(manifest)
+    assert manifest.batching.max_batch_size == 1
+    batches = text(format="python", file="m.py", stream=True, batching={"max_batch_size": 8})
+    with pytest.raises(
+        PenstockError, match=r"batching: each stream is one row \(stream: true\); leave out max_batch_size"
+    ):
+        check(batches)
+    with pytest.raises(PenstockError, match="stream: onnx files answer at once; python and transformers can stream"):
+        check(text(stream=True))
+
+
+GENERATION: dict[str, Any] = {
+    "format": "transformers",
+    "task": "generation",
+    "stream": True,
+    "inputs": [{"name": "prompt", "kind": "text", "datatype": "BYTES", "required": False}],
+    "outputs": [{"name": "text", "datatype": "BYTES"}],
+    "examples": [{"prompt": "Hello"}],
+}
+
+
+def test_a_model_that_generates_text_says_how_much_it_takes_on() -> None:
+    """A folder of Hugging Face that streams."""
+    check(text(**GENERATION, generation={"max_tokens": 64, "max_streams": 4, "cache_tokens": 4096}))
+
+
+@pytest.mark.parametrize(
+    ("members", "texts"),
+    [
+        ({"stream": False}, ["task", "stream: true"]),
+        ({"format": "python", "file": "m.py"}, ["task", "transformers"]),
+        ({"batch": False}, ["task", "batch"]),
+        ({"task": "tensor"}, ["task", "task: generation"]),
+        ({"task": "tensor", "stream": False, "generation": {"max_tokens": 8}}, ["generation", "tensor"]),
+        ({"examples": []}, ["examples", "add an example"]),
+        ({"generation": {"max_streams": 0}}, ["generation.max_streams"]),
+        ({"generation": {"cache": 1}}, ["generation", "cache"]),
+    ],
+)
+def test_generation_that_does_not_fit_the_rest_is_refused(members: dict[str, Any], texts: list[str]) -> None:
+    """With the place and the remedy."""
+    detail = refusal(text(**(GENERATION | members)))
+    assert all(part in detail for part in texts), detail

@@ -59,10 +59,12 @@ def test_a_manifest_without_it_says_nothing_of_it() -> None:
     ("manifest", "says"),
     [
         (text({"dtype": "int8"}), "acceleration.dtype"),
-        (text({"compile": True}), "compile"),
+        (text({"compile": True}), "cuda_graphs spare"),
+        (text({"fast": True}), "fast"),
         (text({"dtype": "bfloat16"}, format="onnx"), "acceleration.dtype: the format onnx does not have it"),
         (text({"gpu_memory_mb": 5}, format="xgboost"), "acceleration.gpu_memory_mb: the format xgboost"),
         (text({"dtype": "float16"}, outputs=[OUTPUT | {"datatype": "FP16"}]), "declared as FP16"),
+        (text({"dtype": "bfloat16"}, outputs=[OUTPUT | {"datatype": "BF16"}]), "declared as BF16"),
         (text({"batch_sizes": [8, 4]}), "ascending order"),
         (text({"batch_sizes": [4, 4]}), "ascending order"),
         (text({"batch_sizes": [4, 64]}), "max_batch_size, which is 32"),

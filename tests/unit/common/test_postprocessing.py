@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import soundfile
@@ -47,6 +48,18 @@ def test_a_list_has_a_step_for_each_of_several_outputs() -> None:
     both = manifest(["softmax", {"name": "argmax", "output": "colour"}])
     animal, colour = Postprocessing(both).run(LOGITS, {})
     assert animal == pytest.approx(np.float32([[0.25, 0.75]])) and colour.tolist() == [2]
+
+
+@pytest.mark.parametrize("step", ["softmax", "sigmoid"])
+def test_probabilities_of_bf16_are_bf16(step: str) -> None:
+    """Computed in FP32, without overflow."""
+    outputs = [{"name": "p", "datatype": "BF16", "shape": [2]}]
+    logits = np.array([[0, 1], [3e38, 0]], ml_dtypes.bfloat16)
+    (got,) = Postprocessing(manifest(step, outputs)).run([logits], {})
+    assert got.dtype == ml_dtypes.bfloat16
+    low, high = 1 / (1 + np.e), np.e / (1 + np.e)
+    wanted = [[low, high], [1, 0]] if step == "softmax" else [[0.5, high], [1, 0.5]]
+    assert got.astype(float) == pytest.approx(np.array(wanted), rel=2**-8)
 
 
 @pytest.mark.parametrize(

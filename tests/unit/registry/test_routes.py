@@ -99,6 +99,24 @@ outputs: [{{name: embedding, datatype: FP32, shape: [4]}}]
     assert f"'model/{inside}' is not among the files" in answer.json()["detail"]
 
 
+async def test_a_gguf_file_is_among_the_files_itself(client: httpx.AsyncClient) -> None:
+    """It is of the format transformers, and no folder."""
+    text = b"""
+format: transformers
+file: m.gguf
+task: generation
+stream: true
+inputs: [{name: prompt, kind: text, datatype: BYTES}]
+outputs: [{name: text, datatype: BYTES}]
+"""
+    await upload(client, text, MODEL)
+    for path, status in (("m.gguf", 201), ("m.gguf/config.json", 422)):
+        answer = await client.post(
+            "/v1/models/m/versions", json={"files": [file("model.yaml", text), file(path, MODEL)]}
+        )
+        assert answer.status_code == status, answer.text
+
+
 async def test_a_commit_with_missing_or_wrong_blobs_is_refused(client: httpx.AsyncClient) -> None:
     """422 names each file that differs from its declaration, and no version appears."""
     await upload(client, MANIFEST)

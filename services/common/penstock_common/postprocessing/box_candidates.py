@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from penstock_common.errors import bad_model_answer
 from penstock_common.manifest import SourceName
 from penstock_common.postprocessing.step import described
+from penstock_common.tensors import kind_of
 
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -114,7 +115,7 @@ def _table(tensor: NDArray[Any], params: BoxesParams) -> NDArray[Any]:
         tensor = tensor[:, np.newaxis]
     elif params.transposed:
         tensor = tensor.T
-    if tensor.dtype.kind not in "fiu" or tensor.ndim != 2:
+    if kind_of(tensor.dtype) not in "fiu" or tensor.ndim != 2:
         raise bad_model_answer(f"{described(tensor)} for a picture, which is not a table of numbers of boxes")
     return tensor.astype(np.float32, copy=False)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from penstock_common.errors import bad_model_answer
 from penstock_common.manifest import Manifest, Output, bad_manifest
 from penstock_common.postprocessing.step import Batch, Step, described
+from penstock_common.tensors import kind_of
 
 _MAX_FILE_BYTES = 4_000_000
 
@@ -47,7 +48,7 @@ class CtcParams(msgspec.Struct, forbid_unknown_fields=True):
 def _ctc(batch: Batch, params: CtcParams) -> list[NDArray[Any]]:
     """Return texts ``[rows]``, and the confidence ``float32 [rows]`` if it is declared."""
     (scores,) = batch.tensors
-    if scores.dtype.kind != "f" or scores.ndim != 3:
+    if kind_of(scores.dtype) != "f" or scores.ndim != 3:
         raise bad_model_answer(
             f"output {batch.output.name!r} as {described(scores)}; postprocess ctc takes floats [rows, steps, classes]"
         )

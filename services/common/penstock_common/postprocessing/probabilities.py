@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from penstock_common.errors import bad_model_answer
 from penstock_common.manifest import Manifest, Output
 from penstock_common.postprocessing.step import Batch, NoParams, Step, described
-
-_FLOATS = ("FP16", "FP32", "FP64")
+from penstock_common.tensors import LARGEST_FLOATS, kind_of, widened
 
 
 def _softmax(batch: Batch, params: NoParams) -> list[NDArray[Any]]:
@@ -26,7 +25,7 @@ def _softmax(batch: Batch, params: NoParams) -> list[NDArray[Any]]:
 def _sigmoid(batch: Batch, params: NoParams) -> list[NDArray[Any]]:
     """1 / (1 + exp(-x)) as (1 + tanh(x / 2)) / 2, which does not overflow; a lone logit is that of the second label."""
     logits = _logits(batch, "sigmoid", dimensions=1)
-    probabilities: NDArray[Any] = ((1 + np.tanh(logits / 2)) / 2).astype(logits.dtype, copy=False)
+    probabilities: NDArray[Any] = ((1 + np.tanh(widened(logits) / 2)) / 2).astype(logits.dtype, copy=False)
     if batch.output.shape == [2] and (logits.ndim == 1 or logits.shape[1:] == (1,)):
         positive = probabilities.reshape(-1)
         return [np.stack([1 - positive, positive], axis=1)]
@@ -35,7 +34,7 @@ def _sigmoid(batch: Batch, params: NoParams) -> list[NDArray[Any]]:
 
 def _logits(batch: Batch, step: str, *, dimensions: int) -> NDArray[Any]:
     (logits,) = batch.tensors
-    if logits.dtype.kind != "f" or logits.ndim < dimensions:
+    if kind_of(logits.dtype) != "f" or logits.ndim < dimensions:
         raise bad_model_answer(f"output {batch.output.name!r} as {described(logits)}, which {step} cannot work on")
     return logits
 
@@ -51,9 +50,9 @@ def _check_sigmoid(manifest: Manifest, output: Output, params: NoParams) -> None
 
 
 def _check_floats(output: Output, step: str) -> None:
-    if output.datatype not in _FLOATS:
+    if output.datatype not in LARGEST_FLOATS:
         raise ValueError(
-            f"outputs.{output.name}.datatype: postprocess {step} gives floats ({', '.join(_FLOATS)}), "
+            f"outputs.{output.name}.datatype: postprocess {step} gives floats ({', '.join(LARGEST_FLOATS)}), "
             f"not {output.datatype}"
         )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from penstock_common.errors import bad_model_answer
 from penstock_common.manifest import Manifest, Output
 from penstock_common.postprocessing.step import Batch, Step, described
+from penstock_common.tensors import kind_of
 from penstock_common.wav_file import wav_file
 
 
@@ -25,7 +26,7 @@ class WavParams(msgspec.Struct, forbid_unknown_fields=True):
 def _wav(batch: Batch, params: WavParams) -> list[NDArray[Any]]:
     """Return a file for each row: 16 bits, one channel; samples beyond -1 and 1 are clipped."""
     samples = batch.tensors[0]
-    if samples.dtype.kind != "f" or samples.ndim < 2 or math.prod(samples.shape[1:-1]) != 1:
+    if kind_of(samples.dtype) != "f" or samples.ndim < 2 or math.prod(samples.shape[1:-1]) != 1:
         raise bad_model_answer(f"output {batch.output.name!r} as {described(samples)}, which wav cannot work on")
     rows = samples.reshape(len(samples), samples.shape[-1])
     if not np.isfinite(rows).all():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
-from penstock_common.tensors import NUMPY_DTYPES, from_raw
+from penstock_common.tensors import NUMPY_DTYPES, from_raw, kind_of
 
 _JSON_TYPES: dict[str, Any] = {"b": bool, "f": float, "O": str}
 
@@ -38,14 +38,14 @@ class OipTensor(msgspec.Struct):
         if self.binary is not None:
             return from_raw(self.binary, self.datatype, self.shape, where=f"input {self.name!r}")
         dtype = NUMPY_DTYPES[self.datatype]
-        flat = self._flat(dtype.kind)
+        flat = self._flat(kind_of(dtype))
         if self.datatype == "BYTES":
             array = np.empty(len(flat), dtype=np.object_)
             array[:] = [text.encode() for text in flat]
             return array.reshape(self.shape)
         try:
             with np.errstate(over="raise"):
-                array = np.array(flat, dtype=np.float64 if dtype.kind == "f" else dtype)
+                array = np.array(flat, dtype=np.float64 if kind_of(dtype) == "f" else dtype)
                 return array.astype(dtype).reshape(self.shape)
         except (OverflowError, FloatingPointError):
             raise self._bad(f"a value is out of range for {self.datatype}") from None

@@ -13,9 +13,9 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 #: Characters of one value in JSON at most, with its comma.
 _JSON_WIDTHS = {
     "BOOL": 6, "INT8": 5, "INT16": 7, "INT32": 12, "INT64": 21, "UINT8": 4, "UINT16": 6, "UINT32": 11, "UINT64": 21,
-    "FP16": 24, "FP32": 24, "FP64": 25,
+    "BF16": 24, "FP16": 24, "FP32": 24, "FP64": 25,
 }  # fmt: skip
-_WIDEST = 12  # characters for each byte of raw data: FP16 has 24 for two
+_WIDEST = 12  # characters for each byte of raw data: FP16 and BF16 have 24 for two
 
 
 def json_size(raw: bytes, datatype: str) -> int:

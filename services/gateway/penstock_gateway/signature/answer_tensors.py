@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from penstock_common.dimensions import fits, wire_shape
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Output
-from penstock_common.tensors import NUMPY_DTYPES, from_raw
+from penstock_common.tensors import NUMPY_DTYPES, from_raw, widened
 from penstock_gateway.signature.rows import RawOutputs
 
 
 def answer_array(outputs: RawOutputs, index: int, output: Output, rows: int, model: str) -> NDArray[Any]:
-    """The output at an index as an array ``[rows, *shape]``; a dimension that varies is what the model made it.
+    """The output at an index as an array ``[rows, *shape]``; a dimension that varies is what the model made it, and BF16 is FP32.
 
     Raises:
         PenstockError: 500 ``bad-model-answer`` if the data does not fit.
@@ -26,7 +26,7 @@ def answer_array(outputs: RawOutputs, index: int, output: Output, rows: int, mod
     try:
         if not fits(shape, output.shape):
             raise ValueError
-        return from_raw(raw, output.datatype, [count]).reshape([rows, *shape])
+        return widened(from_raw(raw, output.datatype, [count])).reshape([rows, *shape])
     except (PenstockError, ValueError):
         what = f"{len(raw)} bytes that do not fit {rows} rows of '{output.name}' {output.shape}"
         raise bad_answer(model, what) from None

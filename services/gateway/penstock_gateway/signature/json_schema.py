@@ -8,7 +8,7 @@ from penstock_common.audio_format import AUDIO_FORMATS
 from penstock_common.dimensions import is_size
 from penstock_common.manifest import FILE_KINDS, Field, FieldKind, Manifest
 from penstock_common.manifest_values import max_bytes
-from penstock_common.tensors import NUMPY_DTYPES
+from penstock_common.tensors import NUMPY_DTYPES, kind_of
 from penstock_gateway.signature.image_check import MAX_IMAGE_PIXELS
 from penstock_gateway.signature.numeric_checks import bounds
 
@@ -51,7 +51,7 @@ def value_schema(field: Field) -> dict[str, Any]:
         return {"type": "string", "enum": field.categories}
     if field.datatype == "BYTES":
         return {"type": "string"} if field.max_length is None else {"type": "string", "maxLength": field.max_length}
-    kind = NUMPY_DTYPES[field.datatype].kind
+    kind = kind_of(NUMPY_DTYPES[field.datatype])
     if kind == "b":
         return {"type": "boolean"}
     low, high = bounds(field)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
-from penstock_common.tensors import NUMPY_DTYPES, to_raw
+from penstock_common.tensors import LARGEST_FLOATS, NUMPY_DTYPES, kind_of, to_raw
 from penstock_gateway.signature.field_check import FieldCheck, invalid, shown
 
 _STRUCT_CODES = {
@@ -31,9 +31,10 @@ class NumericCheck(FieldCheck):
         self._types, self._wanted = {
             "b": ((bool,), "true or false"),
             "f": ((float, int), "a number"),
-        }.get(self._dtype.kind, ((int,), "a whole number"))
+        }.get(kind_of(self._dtype), ((int,), "a whole number"))
         self._low, self._high = bounds(field)
-        self._code = _STRUCT_CODES[field.datatype]
+        #: Empty for BF16, which the module struct does not know.
+        self._code = _STRUCT_CODES.get(field.datatype, "")
         self._pack_one = struct.Struct("<" + self._code).pack
 
     def json(self, value: Any) -> Any:
@@ -54,6 +55,8 @@ class NumericCheck(FieldCheck):
         return to_raw(array, self.field.datatype)
 
     def pack(self, elements: Sequence[Any]) -> bytes:
+        if not self._code:
+            return np.array(elements, dtype=self._dtype).tobytes()
         if len(elements) == 1:
             return self._pack_one(elements[0])
         return struct.pack(f"<{len(elements)}{self._code}", *elements)
@@ -77,8 +80,8 @@ def bounds(field: Field) -> tuple[float, float]:
     high: float
     if dtype.kind == "b":
         return False, True
-    if dtype.kind == "f":
-        high = float(np.finfo(dtype).max)
+    if field.datatype in LARGEST_FLOATS:
+        high = LARGEST_FLOATS[field.datatype]
         low = -high
     else:
         low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)

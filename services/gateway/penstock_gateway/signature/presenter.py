@@ -15,7 +15,7 @@ import numpy as np
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest, Task
 from penstock_common.postprocessing.steps import Postprocessing
-from penstock_common.tensors import NUMPY_DTYPES
+from penstock_common.tensors import NUMPY_DTYPES, widened
 from penstock_gateway.signature.answer_tensors import answer_array, bad_answer, check_finite
 from penstock_gateway.signature.rows import RawOutputs, Rows
 
@@ -44,6 +44,7 @@ class Presenter:
             Task.CLASSIFICATION: self._classes,
             Task.REGRESSION: self._values,
             Task.TENSOR: self._tensors,
+            Task.GENERATION: self._tensors,
         }
         self._present_rows = by_task[manifest.task]
 
@@ -64,8 +65,22 @@ class Presenter:
             answer["version"] = version
         return _ENCODER.encode(answers if rows.is_list else answers[0])
 
+    def named(self, outputs: RawOutputs) -> dict[str, Any]:
+        """The outputs of one row by name, as JSON has them.
+
+        Raises:
+            PenstockError: 500 ``bad-model-answer``.
+        """
+        if len(outputs.tensors) != len(self._outputs):
+            raise self._bad(f"{len(outputs.tensors)} outputs; its manifest names {len(self._outputs)}")
+        [row] = self._tensors(outputs, 1)
+        named: dict[str, Any] = row["outputs"]
+        return named
+
     def _classes(self, outputs: RawOutputs, rows: int) -> list[dict[str, Any]]:
         raw = outputs.tensors[0]
+        if self._outputs[0].datatype == "BF16" and len(raw) % 2 == 0:
+            raw = widened(np.frombuffer(raw, NUMPY_DTYPES["BF16"])).tobytes()
         size = self._probabilities.size
         if len(raw) != rows * size:
             wanted = f"{rows} x {len(self._labels)} probabilities"
@@ -96,7 +111,7 @@ class Presenter:
         itemsize = NUMPY_DTYPES[datatype].itemsize
         if datatype == "BYTES" or len(outputs.tensors[0]) != rows * itemsize:
             raise self._bad(f"{len(outputs.tensors[0])} bytes; {rows} values of {datatype} were expected")
-        array = np.frombuffer(outputs.tensors[0], NUMPY_DTYPES[datatype])
+        array = widened(np.frombuffer(outputs.tensors[0], NUMPY_DTYPES[datatype]))
         if not np.isfinite(array).all():
             raise self._bad("a value that is not a finite number")
         # str() of a numpy float is the shortest text that reads back as the same FP32: 0.1, not 0.10000000149.

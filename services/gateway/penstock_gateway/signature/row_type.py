@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from penstock_common.manifest import Field, FieldKind, Manifest
-from penstock_common.tensors import NUMPY_DTYPES
+from penstock_common.tensors import NUMPY_DTYPES, kind_of
 
 
 def row_type(manifest: Manifest) -> type[msgspec.Struct]:
@@ -31,7 +31,7 @@ def value_type(field: Field) -> Any:
     value: Any = str
     if field.datatype != "BYTES":
         # JSON's 1.0 is a whole number too.
-        value = {"b": bool, "f": float}.get(NUMPY_DTYPES[field.datatype].kind, int | float)
+        value = {"b": bool, "f": float}.get(kind_of(NUMPY_DTYPES[field.datatype]), int | float)
     if field.kind is FieldKind.TENSOR:
         for _ in field.shape:
             value = list[value]

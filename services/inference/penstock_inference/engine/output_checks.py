@@ -38,7 +38,7 @@ def check_probabilities(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> 
     """
     if manifest.task is not Task.CLASSIFICATION:
         return
-    tolerance = 2e-2 if manifest.acceleration.in_half_precision or outputs[0].dtype == np.float16 else 1e-3
+    tolerance = 2e-2 if manifest.acceleration.in_half_precision or outputs[0].dtype.itemsize == 2 else 1e-3
     first = manifest.outputs[0].name
     independent = any(step.name == "sigmoid" and step.output in ("", first) for step in manifest.postprocess_steps)
     for row in outputs[0]:

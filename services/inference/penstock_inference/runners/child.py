@@ -70,7 +70,7 @@ def _serve(server: ServerConnection, model: Model, progress: Progress, load_seco
         server.send(Loaded(load_seconds, *device_in_use(), model.most_streams))
         StreamLoop(server, model, progress).serve()
     server.send(Loaded(load_seconds, *device_in_use()))
-    BatchLoop(server, model).serve()
+    BatchLoop(server, model, progress).serve()
 
 
 def _leave_parent(parent: int, connection: int, order: int, beats: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol
 from numpy.typing import NDArray
 
 from penstock_inference.runners.failure import failure_of, lost_gpu
+from penstock_inference.runners.progress import Progress
 from penstock_inference.runners.server_connection import ServerConnection, map_memory
 from penstock_inference.runners.shared_tensors import SharedMemory, datatype_of, plan
 from penstock_inference.runners.wire import OUTPUT_SLOTS, Ran, Run
@@ -20,9 +21,14 @@ class BatchModel(Protocol):
 
 
 class BatchLoop:
-    """Runs batches until the server goes."""
+    """Runs batches until the server goes.
 
-    def __init__(self, server: ServerConnection, model: BatchModel) -> None:
+    A model whose runs are long has a ``tell_progress``, which it calls in between: only a run without progress is a hang.
+    """
+
+    def __init__(self, server: ServerConnection, model: BatchModel, progress: Progress) -> None:
+        if hasattr(model, "tell_progress"):
+            model.tell_progress = progress.working
         self._server = server
         self._model = model
         self._inputs: SharedMemory | None = None

@@ -18,7 +18,7 @@ import structlog
 
 from penstock_common.manifest import Manifest
 from penstock_inference.metrics import CONFINED, PARENT_BYTES
-from penstock_inference.runners.formats import FRAMEWORKS, Framework
+from penstock_inference.runners.formats import FRAMEWORKS, Framework, missing_extra
 from penstock_inference.runners.memory import resident_bytes
 from penstock_inference.runners.process import LoadFailedError, ModelProcess
 from penstock_inference.runners.shared_tensors import create_memory
@@ -77,7 +77,7 @@ class Forker:
         """Return a process once its model is loaded and warm.
 
         Raises:
-            LoadFailedError: it could not be loaded.
+            LoadFailedError: it could not be loaded, or its framework is not installed.
         """
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch())
@@ -104,6 +104,11 @@ class Forker:
         self._parents.clear()
 
     async def _parent(self, framework: Framework) -> _Parent:
+        if extra := missing_extra(framework):
+            raise LoadFailedError(
+                f"this installation lacks {extra}; install it with pip install 'penstock-inference[{extra}]'",
+                permanent=True,
+            )
         parent = self._parents.get(framework)
         if parent is None or parent.gone:
             parent = self._parents[framework] = _Parent(framework, self._program)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -43,13 +44,18 @@ FRAMEWORKS = {
     Format.PYTHON: Framework.PYTHON,
 }
 
+#: Frameworks that an installation may lack, by their module: the name of the extra that brings them is the same.
+_EXTRAS = {Framework.CTRANSLATE2: "ctranslate2"}
+
 #: What a framework imports only when it loads a model; with them in the parent, a process starts sooner.
 _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
     Framework.TRANSFORMERS: (
+        "penstock_inference.runners.text_generation",
         "transformers.models.auto.modeling_auto",
         "transformers.models.auto.tokenization_auto",
         "transformers.models.auto.image_processing_auto",
         "transformers.models.bert.modeling_bert",
+        "transformers.models.llama.modeling_llama",
     ),
     Framework.SCIKIT_LEARN: ("pandas", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline"),
     Framework.LIGHTGBM: ("pandas",),
@@ -62,6 +68,12 @@ _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
         "torch.export._trace",
     ),
 }
+
+
+def missing_extra(framework: Framework) -> str:
+    """Return the name of the extra that this installation needs for a framework; empty if it has all that it needs."""
+    extra = _EXTRAS.get(framework, "")
+    return extra if extra and importlib.util.find_spec(extra) is None else ""
 
 
 def import_framework(framework: Framework) -> None:
@@ -132,6 +144,10 @@ def import_streaming_format(format_: Format) -> Callable[[Path, Manifest, int], 
         ModelMismatchError: models of the format answer at once.
     """
     match format_:
+        case Format.TRANSFORMERS:
+            from penstock_inference.runners import text_generation
+
+            return text_generation.load
         case Format.PYTHON:
             from penstock_inference.runners import python
 

@@ -29,12 +29,18 @@ def head_of(architecture: str) -> str:
     return _OTHER_NAMES.get(architecture, "")
 
 
+def generates_text(architecture: str) -> bool:
+    """Return whether an architecture continues a text."""
+    return architecture.endswith(("ForCausalLM", "LMHeadModel"))
+
+
 def not_served(architecture: str) -> ModelMismatchError:
     """The error for a head that is not served, with those that are."""
     return ModelMismatchError(
         f"{architecture} is not served from a folder; the heads that are: ForSequenceClassification, "
         "ForTokenClassification, ForImageClassification, ForObjectDetection, ForCTC, ForConditionalGeneration of "
-        f"{', '.join(sorted([*TEXT_TO_TEXT, WHISPER]))}, and none, for embeddings."
+        f"{', '.join(sorted([*TEXT_TO_TEXT, WHISPER]))}, and none, for embeddings; "
+        "ForCausalLM with task: generation and stream: true."
     )
 
 

@@ -14,6 +14,7 @@ from penstock_common.manifest import Manifest
 from penstock_inference.runners.batch_sizes import FilledBatches
 from penstock_inference.runners.device_in_use import use_gpu
 from penstock_inference.runners.gpu_files import gpu_devices, gpu_name
+from penstock_inference.runners.onnx_bf16 import run_with_bf16
 from penstock_inference.runners.runner import FileAnswer, FileTensor, Runner
 from penstock_inference.runners.texts import encoded, texts
 
@@ -21,7 +22,7 @@ _DATATYPES = {
     "tensor(bool)": "BOOL",
     "tensor(int8)": "INT8", "tensor(int16)": "INT16", "tensor(int32)": "INT32", "tensor(int64)": "INT64",
     "tensor(uint8)": "UINT8", "tensor(uint16)": "UINT16", "tensor(uint32)": "UINT32", "tensor(uint64)": "UINT64",
-    "tensor(float16)": "FP16", "tensor(float)": "FP32", "tensor(double)": "FP64",
+    "tensor(bfloat16)": "BF16", "tensor(float16)": "FP16", "tensor(float)": "FP32", "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }  # fmt: skip
 
@@ -51,6 +52,8 @@ class OnnxRunner:
         ]
         # A scikit-learn classifier may also give a list of dictionaries, which no manifest can declare.
         self._outputs = [node.name for node in self._session.get_outputs() if node.type.startswith("tensor(")]
+        nodes = [*self._session.get_inputs(), *self._session.get_outputs()]
+        self._bf16 = any(node.type == "tensor(bfloat16)" for node in nodes)
 
     @property
     def on_gpu(self) -> bool:
@@ -61,7 +64,11 @@ class OnnxRunner:
         feeds = {
             tensor.name: texts(array) for tensor, array in zip(self.inputs, inputs, strict=True) if array is not None
         }
-        outputs = self._session.run(self._outputs, feeds)
+        outputs = (
+            run_with_bf16(self._session, self._outputs, feeds)
+            if self._bf16
+            else self._session.run(self._outputs, feeds)
+        )
         return {name: encoded(np.asarray(output)) for name, output in zip(self._outputs, outputs, strict=True)}
 
     def changed_state(self) -> list[str]:

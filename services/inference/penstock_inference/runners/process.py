@@ -107,6 +107,7 @@ class ModelProcess:
         self._memory_bytes = memory_bytes
         self._run_seconds = run_seconds
         self._longest_run = 0.0
+        self._longest_step = 0.0
         self._run_bound = load_seconds
         self._pid = 0
         self._pidfd = -1
@@ -200,11 +201,14 @@ class ModelProcess:
             fds.append(fd)
         self._inputs.write(places, contents)
         started = time.monotonic()
+        self._longest_step = 0.0
         self._send(request, fds)
         reply = await self._next_reply()
         if isinstance(reply, TooSmall):
             reply = await self._give_room(request.slot, reply.outputs_bytes)
-        self._longest_run = max(self._longest_run, time.monotonic() - started)
+        # A run that shows its progress may take as long as it likes; one of its steps may not.
+        in_steps = max(self._longest_step, self._work.seconds)
+        self._longest_run = max(self._longest_run, in_steps if self._longest_step else time.monotonic() - started)
         self._run_bound = max(self._run_seconds, _TIMES_LONGEST_RUN * self._longest_run)
         if isinstance(reply, Ran):
             return self._take(reply, request.slot, rows)
@@ -238,11 +242,17 @@ class ModelProcess:
 
     def _tick_work(self, seconds: float) -> None:
         """Count how long a run, the load or a step of streams has taken so far."""
+        if not self.most_streams:
+            moved = self._progress.moved()
+            if moved:
+                self._longest_step = max(self._longest_step, self._work.seconds, seconds)
+            self._work.tick(seconds, moved or self._reply is None)
+            return
         stepped = self._progress.stepped()
-        if self.most_streams and stepped:
+        if stepped:
             self._longest_run = max(self._longest_run, self._work.seconds)
             self._run_bound = max(self._run_seconds, _TIMES_LONGEST_RUN * self._longest_run)
-        self._work.tick(seconds, stepped if self.most_streams else self._reply is None)
+        self._work.tick(seconds, stepped)
 
     def kill(self, cause: str, reason: str) -> None:
         """End the process now; the first cause counts."""

@@ -15,7 +15,9 @@ _COUNT = struct.Struct("<Q")
 
 
 class Progress:
-    """The process's side of the page: a count of heartbeats, and one that is odd during a step of its streams."""
+    """The process's side of the page: a count of heartbeats, and one of steps: odd during a step of its
+    streams, and counted up by a long run of a batch.
+    """
 
     def __init__(self, page: SharedMemory) -> None:
         self._page = page
@@ -57,11 +59,15 @@ class ProgressReader:
         heard, self._beats = count != self._beats, count
         return heard
 
-    def stepped(self) -> bool:
-        """Return whether no step runs, or one has ended since the last call."""
+    def moved(self) -> bool:
+        """Return whether something has begun or ended since the last call."""
         count = self._count(_COUNT.size)
         moved, self._steps = count != self._steps, count
-        return moved or count % 2 == 0
+        return moved
+
+    def stepped(self) -> bool:
+        """Return whether no step runs, or one has ended since the last call."""
+        return self.moved() or self._steps % 2 == 0
 
     def _count(self, offset: int) -> int:
         return int(_COUNT.unpack(self._page.get(_COUNT.size, offset))[0])

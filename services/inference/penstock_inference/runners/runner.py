@@ -34,7 +34,11 @@ class FileTensor:
 
 
 class Runner(Protocol):
-    """The file of a model, loaded; the module of each format has a ``load(path, manifest, threads)`` that returns one."""
+    """The file of a model, loaded; the module of each format has a ``load(path, manifest, threads)`` that returns one.
+
+    A runner whose runs can be long may have an attribute ``tell_progress: Callable[[], None]``, set from outside, which
+    it calls every few seconds of a run. Without it, a run that takes much longer than those before is taken for a hang.
+    """
 
     @property
     def inputs(self) -> Sequence[FileTensor]:

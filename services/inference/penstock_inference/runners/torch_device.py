@@ -14,6 +14,7 @@ from penstock_common.manifest import Manifest, Precision
 from penstock_inference.runners.device_in_use import use_gpu
 from penstock_inference.runners.gpu_memory import check_gpu_memory
 from penstock_inference.runners.runner import FileAnswer, FileTensor, Runner
+from penstock_inference.runners.torch_arrays import tensor_of
 
 _DTYPES = {Precision.BFLOAT16: torch.bfloat16, Precision.FLOAT16: torch.float16}
 
@@ -70,7 +71,7 @@ class TorchDevice:
 
     def put(self, arrays: Sequence[NDArray[Any] | None]) -> list[torch.Tensor | None]:
         """Return arrays as tensors on the device. To a GPU they go through pinned memory, without waiting for it."""
-        tensors = [None if array is None else torch.from_numpy(array) for array in arrays]
+        tensors = [None if array is None else tensor_of(array) for array in arrays]
         if not self.on_gpu:
             return tensors
         return [

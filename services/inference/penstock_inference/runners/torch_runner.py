@@ -1,4 +1,4 @@
-"""What the two formats of PyTorch share: numpy arrays in and out, options for the GPU, and what runs change."""
+"""What the formats of PyTorch share: numpy arrays in and out, options for the GPU, and what runs change."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from penstock_common.manifest import Acceleration
 from penstock_inference.runners.batch_sizes import FilledBatches
 from penstock_inference.runners.cuda_graphs import RecordedFunction
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError, Runner
+from penstock_inference.runners.torch_arrays import array_of
 from penstock_inference.runners.torch_device import TorchDevice
 
 DATATYPES = {
     torch.bool: "BOOL",
     torch.int8: "INT8", torch.int16: "INT16", torch.int32: "INT32", torch.int64: "INT64",
     torch.uint8: "UINT8", torch.uint16: "UINT16", torch.uint32: "UINT32", torch.uint64: "UINT64",
-    torch.float16: "FP16", torch.float32: "FP32", torch.float64: "FP64",
+    torch.bfloat16: "BF16", torch.float16: "FP16", torch.float32: "FP32", torch.float64: "FP64",
 }  # fmt: skip
 
 
@@ -70,7 +71,7 @@ class TorchRunner:
                     f"The file's output {name!r} is of {tensor.dtype}, which the Open Inference Protocol does not have; "
                     "convert it in forward, e.g. with .float()."
                 )
-        return [tensor.numpy() for tensor in tensors]
+        return [array_of(tensor) for tensor in tensors]
 
 
 def accelerated(

@@ -1,4 +1,4 @@
-"""Folders of Hugging Face: everything that is asked for is in their JSON files."""
+"""Folders of Hugging Face: everything that is asked for is in their JSON files. GGUF files: in their headers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from penstock_inference.runners.hugging_face import (
     TEXT_TO_TEXT,
     WHISPER,
     architecture_of,
+    generates_text,
     head_of,
     not_served,
     read_json,
 )
 from penstock_inference.runners.runner import ModelMismatchError
+from penstock_inference.signatures import text_generation
 from penstock_inference.signatures.hugging_face_translators import text_to_text
 
 #: Characters of a token, generously: longer texts would only be cut.
@@ -33,6 +35,8 @@ def read(path: Path) -> FileSignature:
     Raises:
         ModelMismatchError: the folder is no model, has only weights that are pickles, or a head that is not served.
     """
+    if path.is_file():
+        return text_generation.read_gguf(path)
     if not (path / "config.json").exists():
         raise ModelMismatchError(f"{path.name} has no config.json; write the folder with save_pretrained.")
     if not list(path.glob("*.safetensors")):
@@ -42,6 +46,8 @@ def read(path: Path) -> FileSignature:
     config = read_json(path / "config.json")
     architecture = architecture_of(config.get("architectures"))
     description = f"{architecture or config.get('model_type', 'A model')} of Hugging Face"
+    if generates_text(architecture):
+        return text_generation.signature(_tokens(path, config), chat=_has_template(path), description=description)
     text = FoundInput("text", "BYTES", [], FieldKind.TEXT, max_length=_CHARACTERS_OF_A_TOKEN * _tokens(path, config))
     text.note = f"max_length is a guess, from the {_tokens(path, config)} tokens that the model reads"
     match head_of(architecture):
@@ -104,6 +110,10 @@ def _classifier(config: dict[str, Any], taken: FoundInput, description: str) -> 
         numbered=all(label.startswith("LABEL_") for label in labels),
         description=description,
     )
+
+
+def _has_template(path: Path) -> bool:
+    return (path / "chat_template.jinja").exists() or "chat_template" in read_json(path / "tokenizer_config.json")
 
 
 def _tokens(path: Path, config: dict[str, Any]) -> int:

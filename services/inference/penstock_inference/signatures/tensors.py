@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
-from penstock_common.tensors import NUMPY_DTYPES
+from penstock_common.tensors import NUMPY_DTYPES, kind_of, widened
 from penstock_inference.runners.formats import import_format
 from penstock_inference.runners.runner import FileTensor, ModelMismatchError, Runner
 
@@ -109,7 +109,8 @@ def _output(name: str | None, array: NDArray[Any]) -> FoundOutput:
 
 def _are_probabilities(array: NDArray[Any]) -> bool:
     """Whether each row of ``[N, C]``, with two columns at least, is between 0 and 1 with the sum 1."""
-    if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] < 2:
+    if kind_of(array.dtype) != "f" or array.ndim != 2 or array.shape[1] < 2:
         return False
+    array = widened(array)
     within = bool((array >= 0).all() and (array <= 1).all())
     return within and np.allclose(array.sum(axis=1, dtype=np.float64), 1, atol=1e-2)

@@ -15,7 +15,7 @@ from penstock_common.dimensions import MAX_ELEMENTS, check_named_sizes, is_size
 from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.manifest_shapes import shape_of
 from penstock_common.preprocessing.audio_decoding import decode_audio
-from penstock_common.tensors import NUMPY_DTYPES
+from penstock_common.tensors import NUMPY_DTYPES, kind_of
 from penstock_common.wav_file import wav_file
 from penstock_inference.engine.array_of import array_of
 from penstock_inference.engine.message import Arrays
@@ -201,10 +201,11 @@ def _tensor(field: Field, shape: Shape, given: Any, variation: int) -> NDArray[A
     if not variation:
         return base
     random = np.random.default_rng(variation)
-    if dtype.kind != "f":
+    if kind_of(dtype) != "f":
         if field.minimum is not None and field.maximum is not None:
             return random.integers(int(field.minimum), int(field.maximum), shape, endpoint=True).astype(dtype)
         return random.permutation(base.ravel()).reshape(shape)
-    spread = float(base.std(dtype=np.float64)) or 1.0
+    base = base.astype(np.float64)
+    spread = float(base.std()) or 1.0
     varied = base + random.normal(0, spread, shape)
     return np.clip(varied, field.minimum, field.maximum).astype(dtype)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
+from penstock_common.tensors import kind_of, widened
 from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.engine.output_checks import check_probabilities
@@ -153,7 +154,7 @@ def _difference(manifest: Manifest, alone: Sequence[Outputs], order: list[int], 
         if len(shapes) > 1:
             return f"output {spec.name!r} has the shapes {' and '.join(str(list(shape)) for shape in shapes)}"
         expected = np.concatenate(own)[order]
-        if expected.dtype.kind != "f":
+        if kind_of(expected.dtype) != "f":
             different = _different(expected, shared)
             if different > _MAX_DIFFERENT * expected.size:
                 return f"output {spec.name!r} differs in {different} of {expected.size} values"
@@ -172,7 +173,8 @@ def _different(a: NDArray[Any], b: NDArray[Any]) -> int:
 
 def _close(a: NDArray[Any], b: NDArray[Any], *, half: bool) -> bool:
     """Equal but for the order in which a framework adds up at another batch size."""
-    tolerance = 2e-2 if half or a.dtype == np.float16 else 1e-3
+    tolerance = 2e-2 if half or a.dtype.itemsize == 2 else 1e-3
+    a, b = widened(a), widened(b)
     finite = np.abs(a[np.isfinite(a)]).astype(float)
     scale = float(finite.max()) if finite.size else 0.0
     return np.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True)

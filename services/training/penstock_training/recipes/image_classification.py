@@ -12,7 +12,6 @@ from penstock_common.manifest import (
     Format,
     Manifest,
     Output,
-    Postprocess,
     Preprocess,
     Task,
 )
@@ -42,7 +41,7 @@ def _make(packages: list[Path], artifact: Path) -> None:
             [Output("probabilities", "FP32", [1000])],
             labels=_labels(names / "tutorial" / "imagenet_classes.py"),
             preprocess=Preprocess("image", {"size": [_SIZE, _SIZE], "mean": 127 / 255, "std": 128 / 255}),
-            postprocess=Postprocess.SOFTMAX,
+            postprocess="softmax",
             batching=Batching(32),
             description="The 1000 classes of ImageNet: animals, plants, things and places.",
         ),

@@ -7,15 +7,18 @@ import json
 import time
 from typing import Any, cast
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.tensors import NUMPY_DTYPES, kind_of
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.model_entry import AliasShare, ModelListing
+from penstock_gateway.dataplane.open_streams import OpenStreams
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.protocols.oip import OpenInference
@@ -40,7 +43,7 @@ class Model:
 
     def __init__(self) -> None:
         self.deadlines: list[float] = []
-        self.dataplane = DataPlane(cast(Catalog, self), DisconnectWatch())
+        self.dataplane = DataPlane(cast(Catalog, self), DisconnectWatch(), OpenStreams(8, 4))
 
     def resolve(self, model: str, version: str) -> Model:
         return self
@@ -107,17 +110,16 @@ async def test_metadata_lists_the_versions_that_get_traffic() -> None:
     assert json.loads(reply.body)["versions"] == ["2", "10"]
 
 
-@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64", "INT8", "INT64", "UINT64", "BOOL"])
+@pytest.mark.parametrize("datatype", ["BF16", "FP16", "FP32", "FP64", "INT8", "INT64", "UINT64", "BOOL"])
 def test_no_number_is_longer_than_expected(datatype: str) -> None:
     """The longest number of a datatype, as JSON in a list, is within what is expected of it."""
-    numpy_name = {"FP16": "f2", "FP32": "f4", "FP64": "f8", "BOOL": "?"}.get(datatype, datatype.lower())
-    dtype = np.dtype(numpy_name)
+    dtype = NUMPY_DTYPES[datatype]
     extremes: list[Any] = [False] if datatype == "BOOL" else []
-    if dtype.kind == "f":
+    if kind_of(dtype) == "f":
         extremes = [
-            -np.finfo(dtype).max,
-            -np.finfo(dtype).tiny,
-            -np.finfo(dtype).smallest_subnormal,
+            -ml_dtypes.finfo(dtype).max,
+            -ml_dtypes.finfo(dtype).tiny,
+            -ml_dtypes.finfo(dtype).smallest_subnormal,
             dtype.type(-1 / 3),
         ]
     elif dtype.kind in "iu":

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -98,11 +99,12 @@ def test_binary_answers() -> None:
     assert (head["outputs"][0]["data"], blob) == (["ok"], b"")
 
 
-@pytest.mark.parametrize("binary", [[], ["half"], ["single"], ["half", "single", "text"]])
+@pytest.mark.parametrize("binary", [[], ["half"], ["single"], ["brain"], ["half", "brain", "single", "text"]])
 def test_half_precision_next_to_others_is_read_by_tritonclient(binary: list[str]) -> None:
-    """Triton's client reads FP16 beside other outputs, whichever of them are binary."""
+    """Triton's client reads FP16 and BF16 beside other outputs, whichever of them are binary."""
     arrays: Arrays = {
         "half": ("FP16", np.array([[0.1, 65504], [-1, 6e-8]], np.float16)),
+        "brain": ("BF16", np.array([0.1, 3e38], ml_dtypes.bfloat16)),
         "single": ("FP32", np.array([0.1, 3e38], np.float32)),
         "text": ("BYTES", texts(b"a", b"bc")),
     }
@@ -111,6 +113,8 @@ def test_half_precision_next_to_others_is_read_by_tritonclient(binary: list[str]
     result = InferResult.from_response_body(body, header_length=length)
     assert result.as_numpy("half").dtype == np.float16
     assert result.as_numpy("half").tolist() == arrays["half"][1].tolist()
+    assert result.as_numpy("brain").dtype == ml_dtypes.bfloat16
+    assert result.as_numpy("brain").tolist() == arrays["brain"][1].tolist()
     assert result.as_numpy("single").tolist() == arrays["single"][1].tolist()
     assert [t if isinstance(t, bytes) else t.encode() for t in result.as_numpy("text")] == [b"a", b"bc"]
 
@@ -131,8 +135,10 @@ def test_every_datatype_is_written(datatype: str) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize(("datatype", "dtype"), [("FP16", "f2"), ("FP32", "f4"), ("FP64", "f8")])
-def test_a_number_that_json_cannot_write_is_the_models_fault(value: float, datatype: str, dtype: str) -> None:
+@pytest.mark.parametrize(
+    ("datatype", "dtype"), [("BF16", ml_dtypes.bfloat16), ("FP16", "f2"), ("FP32", "f4"), ("FP64", "f8")]
+)
+def test_a_number_that_json_cannot_write_is_the_models_fault(value: float, datatype: str, dtype: Any) -> None:
     """NaN and infinity are 500 in JSON, null if that was asked for, and themselves in binary data."""
     arrays: Arrays = {"y": (datatype, np.array([1, value], dtype))}
     error = refused(arrays)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 from numpy.typing import NDArray
+from tritonclient.http import InferenceServerClient, InferInput
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Output
@@ -83,6 +85,7 @@ def test_binary_inputs_follow_the_json() -> None:
         tensor([1, 2, 3, None]),
         tensor("abcd"),
         tensor([70000], "FP16", (1,)),
+        tensor([1e39], "BF16", (1,)),
         tensor([1], "COMPLEX", (1,)),
         tensor([1.5], "INT32", (1,)),
         tensor([300], "UINT8", (1,)),
@@ -138,6 +141,17 @@ def test_half_precision_in_json() -> None:
     decoded = arrays(request(tensor([1, 0.1, -65504, 1e-9], "FP16")))["x"]
     assert decoded.dtype == np.float16
     assert decoded.ravel().tolist() == [1, np.float16(0.1), -65504, 0]
+
+
+def test_bf16_in_json_and_from_tritonclient() -> None:
+    """Numbers in JSON are rounded to BF16; Triton's client sends two bytes of each."""
+    decoded = arrays(request(tensor([1, 0.1, -3e38, 1e-41], "BF16")))["x"]
+    assert decoded.dtype == ml_dtypes.bfloat16
+    assert decoded.astype(float).ravel().tolist() == pytest.approx([1, 0.1, -3e38, 0], rel=2**-8)
+    sent = InferInput("x", [2, 2], "BF16")
+    sent.set_data_from_numpy(decoded)
+    body, length = InferenceServerClient.generate_request_body([sent])
+    assert np.array_equal(arrays(body, length)["x"], decoded)
 
 
 def test_data_is_not_decoded_before_it_is_asked_for() -> None:

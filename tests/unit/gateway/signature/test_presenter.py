@@ -4,6 +4,7 @@ import base64
 import struct
 from typing import Any
 
+import ml_dtypes
 import msgspec
 import numpy as np
 import pytest
@@ -56,6 +57,21 @@ def test_regression_reads_naturally(value: float) -> None:
     prediction = answer(VALUES, struct.pack("<f", value))["prediction"]
     assert prediction == value
     assert np.float32(prediction) == np.float32(value)
+
+
+def test_bf16_is_numbers_too() -> None:
+    """A value, probabilities and a tensor; two bytes of each on the wire."""
+    raw = np.array([0.25, 0.75], ml_dtypes.bfloat16).tobytes()
+    value = presenter(Task.REGRESSION, Output("y", "BF16"))
+    assert [entry["prediction"] for entry in answer(value, raw, rows=2, is_list=True)] == [0.25, 0.75]
+    classes = presenter(Task.CLASSIFICATION, Output("p", "BF16", [2]))
+    assert answer(classes, raw)["probabilities"] == {"ham": 0.25, "spam": 0.75}
+    tensor = presenter(Task.TENSOR, Output("t", "BF16", [2]))
+    assert answer(tensor, raw)["outputs"] == {"t": [0.25, 0.75]}
+    for of in (value, classes, tensor):
+        with pytest.raises(PenstockError) as refused:
+            answer(of, raw[:3])
+        assert refused.value.code == "bad-model-answer"
 
 
 def test_integer_values() -> None:

@@ -171,7 +171,7 @@ def test_numbers_must_fit_the_datatype(number: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["1" + "0" * 308, "9" * 309, "-" + "9" * 1000, "9" * 4000])
-@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+@pytest.mark.parametrize("datatype", ["BF16", "FP16", "FP32", "FP64"])
 def test_whole_numbers_beyond_the_floats_are_refused(datatype: str, number: str) -> None:
     """A whole number that no float can hold is out of bounds, in a scalar and in a tensor; one that FP64 holds is not."""
     fields = Field("x", FieldKind.NUMBER, datatype), Field("t", FieldKind.TENSOR, datatype, shape=[1])
@@ -185,6 +185,16 @@ def test_whole_numbers_beyond_the_floats_are_refused(datatype: str, number: str)
         assert (error.status, error.code) == (422, "invalid-input")
         assert "out of bounds" in error.detail
         assert len(error.detail) < 250
+
+
+@pytest.mark.parametrize("body", [b'{"x":0.1,"t":[-1,300]}', b'[{"x":0.1,"t":[-1,300]},{"x":2,"t":[0.5,7]}]'])
+def test_numbers_become_bf16(body: bytes) -> None:
+    """Rounded to its eight bits, one row or several."""
+    rows = decoder(Field("x", FieldKind.NUMBER, "BF16"), Field("t", FieldKind.TENSOR, "BF16", shape=[2])).decode_json(
+        body
+    )
+    x, t = (from_raw(data, "BF16", [len(data) // 2]).astype(float).tolist() for data in rows.inputs)
+    assert x == [0.10009765625, 2][: rows.count] and t == [-1, 300, 0.5, 7][: 2 * rows.count]
 
 
 def test_a_number_of_5000_digits_is_not_json_that_is_read() -> None:
@@ -383,7 +393,7 @@ def test_a_bound_of_the_schema_is_the_decoders() -> None:
     for datatype in NUMPY_DTYPES:
         if datatype in ("BYTES", "BOOL"):
             continue
-        field = Field("x", FieldKind.NUMBER if datatype.startswith("FP") else FieldKind.INTEGER, datatype)
+        field = Field("x", FieldKind.NUMBER if "F" in datatype else FieldKind.INTEGER, datatype)
         bound = row_schema(manifest(field))["properties"]["x"]
         for value in (bound["minimum"], bound["maximum"]):
             assert columns([field], msgspec.json.encode({"x": value}))[0] == [[value]]

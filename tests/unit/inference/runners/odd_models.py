@@ -117,6 +117,23 @@ class Odd:
         return [inputs["x"] * 2]
 
 
+class Steady:
+    """Shows its progress ten times in five seconds; if a value is negative, it then runs without an end."""
+
+    tell_progress: Callable[[], None]
+
+    def __init__(self) -> None:
+        self.tell_progress = lambda: None
+
+    def run(self, inputs: Arrays) -> Outputs:
+        for _ in range(10):
+            time.sleep(0.5)
+            self.tell_progress()
+        if (inputs["x"] < 0).any():
+            loop(inputs)
+        return [inputs["x"] * 2]
+
+
 class Widen:
     """Answers each row with a number of values that is its own."""
 
@@ -233,7 +250,12 @@ def load(manifest: Manifest, folder: Path, threads: int) -> Any:
         allocate({})
     if name == "gpu-full-load":
         fill_gpu({})
-    special: dict[str, Callable[[], Any]] = {"widen": Widen, "reverse": Reverse, "look": lambda: Look(folder)}
+    special: dict[str, Callable[[], Any]] = {
+        "steady": Steady,
+        "widen": Widen,
+        "reverse": Reverse,
+        "look": lambda: Look(folder),
+    }
     if name in special:
         return special[name]()
     return Odd(next((turn for turn in TURNS if turn.__name__ == name), None))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_inference.runners import forker
 from penstock_inference.runners.forker import clean_environment
+from penstock_inference.runners.process import LoadFailedError
 from penstock_inference.runners.sandbox import features
 from penstock_inference.runners.wire import Features
 
@@ -28,6 +33,20 @@ def test_no_secret_is_passed_on() -> None:
     assert passed_on["OMP_NUM_THREADS"] == "2"
     assert "secret" not in str(passed_on)
     assert passed_on["HOME"] == "/nonexistent"
+
+
+async def test_a_framework_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The reason has the extra that brings it, and no parent is started."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    text = Field("text", FieldKind.TEXT, "BYTES")
+    manifest = Manifest(Format.CTRANSLATE2, "model", Task.TENSOR, [text], [Output("text", "BYTES")])
+    starter = forker.Forker(run_seconds=1.0, load_seconds=1.0)
+    try:
+        with pytest.raises(LoadFailedError, match=r"pip install 'penstock-inference\[ctranslate2\]'") as failed:
+            await starter.start(manifest, tmp_path, threads=1, memory_bytes=1)
+        assert failed.value.permanent
+    finally:
+        await starter.close()
 
 
 @pytest.mark.parametrize(("landlock", "warnings"), [(0, 1), (7, 0)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -160,6 +161,18 @@ async def test_a_server_that_stood_still_blames_nobody(start: Start) -> None:
     with pytest.raises(ProcessEndedError):
         await running
     assert process.cause == "hang"
+
+
+async def test_a_long_run_that_shows_its_progress_is_no_hang(start: Start) -> None:
+    """Five seconds pass, though three are allowed. What has no progress after that is found soon: the bound is ten times
+    the longest step, and not ten times the run."""
+    process = await start("steady")
+    assert (await run(process, 1))[0].tolist() == [2]
+    with pytest.raises(ProcessEndedError):
+        await run(process, -1)
+    assert process.cause == "hang"
+    allowed = re.search(r"took more than (\d+) s", process.reason)
+    assert allowed and int(allowed[1]) < 40
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 import transformers
 from PIL import Image
 
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.manifest import Acceleration, Field, FieldKind, Format, Manifest, Output, Precision, Task
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.runners.runner import ModelMismatchError
 from penstock_inference.versions.load_model import load_model
@@ -79,6 +80,23 @@ def test_a_text_classifier_answers_as_its_pipeline_does(bert: Any) -> None:
         [answers] = pipeline([text], truncation=True)
         expected = {answer["label"]: answer["score"] for answer in answers}
         np.testing.assert_allclose(row, [expected[label] for label in LABELS], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "on_gpu", [False, pytest.param(True, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
+)
+def test_half_precision_answers_nearly_the_same(bert: Any, monkeypatch: pytest.MonkeyPatch, on_gpu: bool) -> None:
+    """As FP32, on either device; the probabilities sum to 1, and are not by chance those of full precision."""
+    if not on_gpu:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    artifact = bert(transformers.BertForSequenceClassification, **named(LABELS))
+    full = manifest(Output("probabilities", "FP32", [3]), LABELS)
+    half = msgspec.structs.replace(full, acceleration=Acceleration(Precision.BFLOAT16))
+    expected, answered = [ask(load_model(one, artifact, 1), TEXTS) for one in (full, half)]
+    assert answered.dtype == np.float32
+    np.testing.assert_allclose(answered, expected, atol=0.02)
+    np.testing.assert_allclose(answered.sum(axis=1), 1, atol=1e-6)
+    assert np.abs(answered - expected).max() > 1e-6
 
 
 def test_a_pair_of_texts_goes_into_one_row(bert: Any) -> None:

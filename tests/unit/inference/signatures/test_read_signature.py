@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import gguf
 import lightgbm
 import numpy as np
 import onnx
@@ -193,6 +194,40 @@ def test_a_hugging_face_folder_without_a_head_gives_embeddings(tmp_path: Path) -
         "embedding",
         [32],
     )
+
+
+def test_a_folder_that_generates_text_has_the_inputs_of_all_of_them(tmp_path: Path) -> None:
+    """Messages only with a chat template; an example with which a pod can try it."""
+    folder(tmp_path, architectures=["LlamaForCausalLM"], max_position_embeddings=512)
+    signature = read_signature(tmp_path, Format.TRANSFORMERS, [])
+    assert signature.task is Task.GENERATION
+    assert "prompt" in names(signature) and "messages" not in names(signature)
+    assert not any(found.required for found in signature.inputs)
+    assert signature.inputs[0].max_length == 64 * 8 and "prompt" in signature.examples[0]
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
+    signature = read_signature(tmp_path, Format.TRANSFORMERS, [])
+    assert {"prompt", "messages", "tools"} <= set(names(signature)) and "messages" in signature.examples[0]
+
+
+def save_gguf(path: Path, architecture: str) -> Path:
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_context_length(2048)
+    writer.add_chat_template("{{ messages }}")
+    writer.add_tensor("output.weight", np.zeros((2, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_a_gguf_file_says_how_much_it_reads(tmp_path: Path) -> None:
+    """Its header has the context and the chat template; an architecture that transformers does not read is named."""
+    signature = read_signature(save_gguf(tmp_path / "m.gguf", "llama"), Format.TRANSFORMERS, [])
+    assert signature.task is Task.GENERATION and "messages" in names(signature)
+    assert signature.inputs[0].max_length == 2048 * 8
+    with pytest.raises(ModelMismatchError, match=r"'clip'.*llama"):
+        read_signature(save_gguf(tmp_path / "other.gguf", "clip"), Format.TRANSFORMERS, [])
 
 
 def test_a_hugging_face_folder_that_cannot_be_served_is_named(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from penstock_gateway.signature.signature import Signature
 
 #: The output with which a model says how many tokens a text had.
 _TOKENS = "tokens"
-_FLOATS = ("FP16", "FP32", "FP64")
+_FLOATS = ("BF16", "FP16", "FP32", "FP64")
 
 
 class EmbeddingsRequest(msgspec.Struct):

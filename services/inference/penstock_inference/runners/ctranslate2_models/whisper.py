@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class WhisperRunner:
     def __init__(self, model: Any, folder: Path, manifest: Manifest) -> None:
         parameters = parameters_of(manifest, "max_tokens", "beam_size", "language", "compute_type")
         self._field = _only_sound(manifest)
+        self.tell_progress: Callable[[], None] = lambda: None
         self.inputs = [FileTensor(self._field.source or self._field.name, "BYTES", (-1,))]
         self._model = model
         self._tokenizer = _read_tokenizer(folder)
@@ -84,6 +85,7 @@ class WhisperRunner:
                     }
                 )
             at += max(1, round(moved * _SAMPLE_RATE))
+            self.tell_progress()
         return {
             "text": self._text(tokens),
             "segments": json.dumps(segments, ensure_ascii=False),

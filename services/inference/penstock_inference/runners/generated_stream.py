@@ -1,0 +1,90 @@
+"""One stream of generated text: its tokens so far, and what of their text has been sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock_inference.runners.detokenizer import Detokenizer
+from penstock_inference.runners.generation_request import GenerationRequest
+from penstock_inference.runners.runner import Chunk
+from penstock_inference.runners.stop_strings import StopStrings
+from penstock_inference.runners.token_chooser import TokenChoice
+
+
+class GeneratedStream:
+    """Makes chunks of the tokens of a stream.
+
+    Args:
+        number: of the stream.
+        max_tokens: new ones, at most.
+        ends: tokens that end it and have no text.
+        tokenizer: of ``transformers``.
+    """
+
+    def __init__(
+        self, number: int, request: GenerationRequest, max_tokens: int, ends: Collection[int], tokenizer: Any
+    ) -> None:
+        self.number = number
+        self.request = request
+        self.max_tokens = max_tokens
+        self.sequence = ""  # its name in the batch; empty while it waits
+        self._ends = ends
+        self._tokenizer = tokenizer
+        self._detokenizer = Detokenizer(self._decode)
+        self._stops = StopStrings(request.stop)
+        self._count = 0
+        self._unsent = 0  # tokens that no chunk has counted
+        self._logprobs: list[dict[str, Any]] = []
+
+    def add(self, choice: TokenChoice) -> Chunk | None:
+        """Return a chunk if a token completes some text or is the last one."""
+        self._count += 1
+        self._unsent += 1
+        if choice.logprob is not None:
+            self._logprobs.append(self._with_text(choice))
+        if choice.token in self._ends:
+            return self._last("stop")
+        text, stopped = self._stops.add(self._detokenizer.add(choice.token))
+        if stopped:
+            return self._chunk(text, "stop")
+        if self._count == self.max_tokens:
+            return self._last("length", text)
+        return self._chunk(text, "") if text else None
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _last(self, reason: str, text: str = "") -> Chunk:
+        rest, stopped = self._stops.add(self._detokenizer.rest())
+        if not stopped:
+            rest += self._stops.rest()
+        return self._chunk(text + rest, "stop" if stopped else reason)
+
+    def _chunk(self, text: str, reason: str) -> Chunk:
+        outputs = {
+            "text": _bytes(text),
+            "tokens": np.array([self._unsent], np.int32),
+            "finish_reason": _bytes(reason),
+            "prompt_tokens": np.array([len(self.request.prompt)], np.int32),
+            "logprobs": _bytes(json.dumps(self._logprobs, ensure_ascii=False)),
+        }
+        self._unsent, self._logprobs = 0, []
+        return Chunk(self.number, outputs, last=bool(reason))
+
+    def _with_text(self, choice: TokenChoice) -> dict[str, Any]:
+        likeliest = [self._named(token, logprob) for token, logprob in choice.likeliest]
+        return {**self._named(choice.token, choice.logprob), "top_logprobs": likeliest}
+
+    def _named(self, token: int, logprob: float | None) -> dict[str, Any]:
+        return {"token": self._decode([token]), "id": token, "logprob": logprob}
+
+
+def _bytes(text: str) -> NDArray[Any]:
+    array = np.empty(1, np.object_)
+    array[0] = text.encode()
+    return array

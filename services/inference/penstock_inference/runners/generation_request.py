@@ -1,0 +1,106 @@
+"""What a client asks of a model that generates text: its inputs by name, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from penstock_inference.runners.chat_template import chat_prompt, invalid
+from penstock_inference.runners.runner import FileTensor
+from penstock_inference.runners.token_chooser import Sampling
+
+#: The inputs that there are, all of them optional.
+INPUTS = {
+    str(tensor.name): tensor
+    for tensor in (
+        FileTensor("prompt", "BYTES", (-1,), required=False),
+        FileTensor("messages", "BYTES", (-1,), required=False),
+        FileTensor("tools", "BYTES", (-1,), required=False),
+        FileTensor("max_tokens", "INT32", (-1,), required=False),
+        FileTensor("temperature", "FP32", (-1,), required=False),
+        FileTensor("top_p", "FP32", (-1,), required=False),
+        FileTensor("top_k", "INT32", (-1,), required=False),
+        FileTensor("seed", "INT64", (-1,), required=False),
+        FileTensor("stop", "BYTES", (-1, -1), required=False),
+        FileTensor("logprobs", "INT32", (-1,), required=False),
+    )
+}
+
+MOST_STOPS = 16
+MOST_STOP_CHARACTERS = 256
+MOST_LOGPROBS = 20
+MOST_TEMPERATURE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What one stream is to generate.
+
+    Attributes:
+        prompt: its tokens, at least one.
+        max_tokens: the most new ones; None if the client does not say.
+        stop: texts that end it.
+    """
+
+    prompt: list[int]
+    max_tokens: int | None
+    sampling: Sampling
+    stop: list[str]
+
+
+def read_request(given: Mapping[str, NDArray[Any]], tokenizer: Any) -> GenerationRequest:
+    """Read the inputs of one row, ``[1, ...]`` each, by the names of ``INPUTS``.
+
+    Raises:
+        PenstockError: 422 ``invalid-input``, which names the input, its value and what fits.
+        UnicodeDecodeError: for a text that is not UTF-8.
+    """
+    row = {name: array[0] for name, array in given.items()}
+    sampling = Sampling(
+        temperature=_within(row, "temperature", 0, MOST_TEMPERATURE),
+        top_p=_within(row, "top_p", 0, 1),
+        top_k=_within(row, "top_k", 0),
+        seed=int(row["seed"]) if "seed" in row else None,
+        logprobs=_within(row, "logprobs", 0, MOST_LOGPROBS),
+    )
+    if sampling.top_p == 0:
+        raise invalid("top_p: is 0; more than 0 to 1 is possible.")
+    return GenerationRequest(_prompt(row, tokenizer), _within(row, "max_tokens", 1), sampling, _stops(row))
+
+
+def _prompt(row: Mapping[str, Any], tokenizer: Any) -> list[int]:
+    if ("prompt" in row) == ("messages" in row):
+        raise invalid("Send either prompt or messages.")
+    tools = row["tools"].decode() if "tools" in row else None
+    if "messages" in row:
+        return chat_prompt(tokenizer, row["messages"].decode(), tools)
+    if tools is not None:
+        raise invalid("tools: belong to messages; a prompt has none.")
+    tokens: list[int] = tokenizer(row["prompt"].decode())["input_ids"]
+    if not tokens:
+        raise invalid("prompt: has no tokens; send a text.")
+    return tokens
+
+
+def _stops(row: Mapping[str, Any]) -> list[str]:
+    stops = [stop.decode() for stop in row["stop"].tolist()] if "stop" in row else []
+    if len(stops) > MOST_STOPS:
+        raise invalid(f"stop: has {len(stops)} texts; {MOST_STOPS} are possible.")
+    for stop in stops:
+        if not 1 <= len(stop) <= MOST_STOP_CHARACTERS:
+            raise invalid(f"stop: a text has {len(stop)} characters; 1 to {MOST_STOP_CHARACTERS} are possible.")
+    return stops
+
+
+def _within(row: Mapping[str, Any], name: str, low: float, high: float | None = None) -> Any:
+    """Return a number as Python has it, or None if it is absent."""
+    if name not in row:
+        return None
+    value = row[name].item()
+    if not low <= value or (high is not None and value > high):  # a NaN is not within either
+        wanted = f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
+        raise invalid(f"{name}: is {value:g}; {wanted} is possible.")
+    return value

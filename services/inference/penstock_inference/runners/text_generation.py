@@ -1,0 +1,175 @@
+"""Models of causal language, which continue a text: folders of Hugging Face and GGUF files, by ``transformers``.
+
+All streams share the steps of the model. One for whose tokens the cache has no room waits for its turn, in order.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from penstock_common.manifest import Generation, Manifest
+from penstock_common.preprocessing.steps import model_tensors
+from penstock_inference.runners.chat_template import invalid
+from penstock_inference.runners.continuous_batch import PAGE, ContinuousBatch, cache_bytes_of_token
+from penstock_inference.runners.generated_stream import GeneratedStream
+from penstock_inference.runners.generation_request import INPUTS, read_request
+from penstock_inference.runners.hugging_face import architecture_of, generates_text
+from penstock_inference.runners.memory import available_bytes
+from penstock_inference.runners.runner import Chunk, ModelMismatchError
+from penstock_inference.runners.sandbox import data_bytes
+from penstock_inference.runners.token_chooser import TokenChooser
+from penstock_inference.runners.torch_runner import set_up_torch
+
+#: If the manifest does not say how many tokens the cache has: those of so many longest texts, or as many as this share
+#: of the memory that the process can still take has room for.
+_CACHED_CONTEXTS = 4
+_SHARE_OF_MEMORY = 4
+
+
+class TextGenerationRunner:
+    """Continues the prompts of many streams at once.
+
+    Args:
+        model, tokenizer: of ``transformers``.
+        options: of the manifest.
+        names: of the inputs that the manifest has, all in ``INPUTS``.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, options: Generation, names: Sequence[str]) -> None:
+        self.inputs = [INPUTS[name] for name in names]
+        self.most_streams = options.max_streams
+        self._model = model
+        self._tokenizer = tokenizer
+        self._default_max_tokens = options.max_tokens
+        self._context = int(model.config.get_text_config().max_position_embeddings)
+        self._batch = ContinuousBatch(
+            model,
+            cache_tokens=options.cache_tokens or _default_cache_tokens(model, self._context),
+            most_sequences=options.max_streams,
+        )
+        self._ends = _ends(model.generation_config.eos_token_id)
+        self._open: dict[int, GeneratedStream] = {}
+        self._waiting: deque[GeneratedStream] = deque()
+        self._by_sequence: dict[str, GeneratedStream] = {}
+
+    def open(self, stream: int, inputs: Sequence[NDArray[Any] | None]) -> None:
+        given = {str(tensor.name): a for tensor, a in zip(self.inputs, inputs, strict=True) if a is not None}
+        request = read_request(given, self._tokenizer)
+        max_tokens = self._max_tokens(len(request.prompt), request.max_tokens)
+        self._open[stream] = GeneratedStream(stream, request, max_tokens, self._ends, self._tokenizer)
+        self._waiting.append(self._open[stream])
+
+    def step(self) -> list[Chunk]:
+        self._admit()
+        chunks = []
+        for sequence, choice in self._batch.step().items():
+            stream = self._by_sequence[sequence]
+            if isinstance(choice, Exception):
+                chunk: Chunk | None = Chunk(stream.number, last=True, error=choice)
+            else:
+                chunk = stream.add(choice)
+            if chunk is not None:
+                chunks.append(chunk)
+                if chunk.last:
+                    self.close(stream.number)
+        return chunks
+
+    def close(self, stream: int) -> None:
+        closed = self._open.pop(stream, None)
+        if closed is None:
+            return
+        if closed.sequence:
+            del self._by_sequence[closed.sequence]
+            self._batch.remove(closed.sequence)
+        else:
+            self._waiting.remove(closed)
+
+    def _admit(self) -> None:
+        """Let waiting streams into the batch as long as the first of them fits."""
+        while self._waiting:
+            stream = self._waiting[0]
+            prompt = stream.request.prompt
+            tokens = len(prompt) + stream.max_tokens
+            if not self._batch.has_room(tokens):
+                return
+            self._waiting.popleft()
+            chooser = TokenChooser(self._model, stream.request.sampling, prompt, tokens)
+            stream.sequence = self._batch.add(prompt, tokens, chooser.choose)
+            self._by_sequence[stream.sequence] = stream
+
+    def _max_tokens(self, prompt: int, wanted: int | None) -> int:
+        """Return how many new tokens a stream may have.
+
+        Raises:
+            PenstockError: 422 ``invalid-input`` if the model cannot read so many, or the cache has no room for them.
+        """
+        limit = min(self._context, self._batch.cache_tokens)
+        if wanted is None:
+            wanted = max(1, min(self._default_max_tokens, limit - prompt))
+        if prompt + wanted > limit:
+            whose = "the model reads" if limit == self._context else "its cache (generation.cache_tokens) has room for"
+            raise invalid(
+                f"The prompt has {prompt} tokens and max_tokens is {wanted}, together {prompt + wanted}; {whose} {limit}. "
+                "Shorten the prompt, or ask for fewer."
+            )
+        return wanted
+
+
+def load(path: Path, manifest: Manifest, threads: int) -> TextGenerationRunner:
+    """Load a folder that ``save_pretrained`` wrote, or a GGUF file of an architecture that ``transformers`` reads.
+
+    Raises:
+        ModelMismatchError: its architecture does not generate text, or the manifest has inputs that there are not.
+    """
+    names = [tensor.name for tensor in model_tensors(manifest)]
+    unknown = [name for name in names if name not in INPUTS]
+    if unknown:
+        raise ModelMismatchError(
+            f"A model that generates text has no input {unknown[0]!r}; it has {', '.join(INPUTS)}. If the manifest calls "
+            "one differently, set its `source` to the name here."
+        )
+    device = set_up_torch(threads)
+    source: dict[str, Any] = {"pretrained_model_name_or_path": path, "local_files_only": True}
+    if path.is_file():
+        source |= {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+    config = transformers.AutoConfig.from_pretrained(**source, trust_remote_code=False)
+    architecture = architecture_of(config.architectures)
+    if path.is_dir() and not generates_text(architecture):
+        raise ModelMismatchError(f"{architecture} does not generate text; leave out task: generation and stream: true.")
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        **source, use_safetensors=True, trust_remote_code=False
+    )
+    if not model._supports_attention_backend:
+        raise ModelMismatchError(
+            f"{type(model).__name__} does not generate text here: streams share steps by way of the library's attention, "
+            "which this architecture does not use."
+        )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
+    return TextGenerationRunner(model.to(device).eval(), tokenizer, manifest.generation or Generation(), names)
+
+
+def _ends(tokens: int | list[int] | None) -> frozenset[int]:
+    if tokens is None:
+        return frozenset()
+    return frozenset([tokens] if isinstance(tokens, int) else tokens)
+
+
+def _default_cache_tokens(model: Any, context: int) -> int:
+    """Return how many tokens the cache has if the manifest does not say."""
+    if model.device.type == "cuda":
+        free = torch.cuda.mem_get_info(model.device)[0]
+    else:
+        free = available_bytes()
+        bound, _ = resource.getrlimit(resource.RLIMIT_DATA)
+        if bound != resource.RLIM_INFINITY:
+            free = min(free, bound - data_bytes())
+    fitting = free // _SHARE_OF_MEMORY // cache_bytes_of_token(model)
+    return max(PAGE, min(int(fitting), _CACHED_CONTEXTS * context))

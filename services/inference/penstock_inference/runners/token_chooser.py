@@ -1,0 +1,104 @@
+"""The next token of a stream from the model's scores, with random numbers of the stream's own."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from penstock_common.errors import PenstockError
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen; None is what the folder's ``generation_config.json`` says.
+
+    Attributes:
+        temperature: 0 for the likeliest token.
+        top_p: the likeliest tokens whose probabilities add up to this.
+        top_k: so many of the likeliest tokens; 0 for all.
+        seed: of the random numbers; None for one that nobody knows.
+        logprobs: how many of the likeliest tokens are told with each token; None for not even its own probability.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChoice:
+    """A chosen token.
+
+    Attributes:
+        logprob: the natural logarithm of its probability by the model alone, whatever the sampling; None if not asked.
+        likeliest: tokens with theirs, the likeliest first.
+    """
+
+    token: int
+    logprob: float | None = None
+    likeliest: Sequence[tuple[int, float]] = ()
+
+
+class TokenChooser:
+    """Chooses the tokens of one stream as ``generate`` of ``transformers`` does, with its logits processors.
+
+    Args:
+        model: of ``transformers``.
+        prompt: the tokens before the first that is chosen.
+        most_tokens: that the stream has with its prompt.
+    """
+
+    def __init__(self, model: Any, sampling: Sampling, prompt: list[int], most_tokens: int) -> None:
+        config = copy.deepcopy(model.generation_config)
+        config.num_beams, config.guidance_scale, config.max_length = 1, None, most_tokens
+        if sampling.temperature is not None:
+            config.do_sample = sampling.temperature > 0
+            config.temperature = sampling.temperature
+        if sampling.top_p is not None:
+            config.top_p = sampling.top_p
+        if sampling.top_k is not None:
+            config.top_k = sampling.top_k
+        model._prepare_special_tokens(config, device=model.device)
+        self._processors = model._get_logits_processor(
+            config, input_ids_seq_length=len(prompt), device=str(model.device)
+        )
+        self._tokens = list(prompt)
+        self._logprobs = sampling.logprobs
+        self._random: torch.Generator | None = None
+        if config.do_sample:
+            seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+            self._random = torch.Generator(model.device).manual_seed(seed)
+
+    def choose(self, logits: torch.Tensor) -> TokenChoice:
+        """Choose a token.
+
+        Args:
+            logits: the model's scores ``[vocabulary]``, FP32.
+
+        Raises:
+            PenstockError: 500 ``bad-model-answer`` if they are not numbers.
+        """
+        if logits.isnan().any():
+            raise PenstockError(500, "bad-model-answer", "The model's scores for the next token are not numbers (NaN).")
+        scores = logits[None]
+        if self._processors:
+            scores = self._processors(torch.tensor([self._tokens], device=logits.device), scores.clone())
+        if self._random is None:
+            token = int(scores.argmax())
+        else:
+            token = int(torch.multinomial(scores.softmax(-1), 1, generator=self._random))
+        self._tokens.append(token)
+        return TokenChoice(token) if self._logprobs is None else _with_logprobs(token, logits, self._logprobs)
+
+
+def _with_logprobs(token: int, logits: torch.Tensor, count: int) -> TokenChoice:
+    logprobs = logits.log_softmax(-1)
+    values, tokens = logprobs.topk(min(count, len(logprobs)))
+    return TokenChoice(token, float(logprobs[token]), list(zip(tokens.tolist(), values.tolist(), strict=True)))
