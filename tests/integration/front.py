@@ -51,6 +51,14 @@ class Front:
         )
         return httpx.AsyncClient(base_url=f"https://127.0.0.1:{self.port}", transport=transport, timeout=20)
 
+    def metric(self, series: str) -> float:
+        """The value of one of its series, without labels, as Prometheus reads it."""
+        transport = httpx.HTTPTransport(uds=str(self.settings.socket("front-admin")))
+        with httpx.Client(transport=transport) as admin:
+            page = admin.get("http://front/stats/prometheus").text
+        [value] = [line.split()[-1] for line in page.splitlines() if line.startswith(f"{series}{{")]
+        return float(value)
+
     def connect(self, protocol: str, address: str = "127.0.0.1") -> ssl.SSLSocket:
         """A connection from ``address`` after its handshake, in which ``protocol`` was agreed on."""
         context = self.trust()
@@ -89,6 +97,9 @@ def running_front(home: Path, **manager: Any) -> Iterator[Front]:
             held = held[folder]
         assert last in held
         held[last] = value
+    config["admin"] = {
+        "address": {"pipe": {"path": str(settings.socket("front-admin")), "mode": 0o600}}
+    }  # as in the chart
     path.write_text(yaml.safe_dump(config))
     log = home / "front.log"
     with log.open("wb") as out:

@@ -197,6 +197,26 @@ async def test_a_new_certificate_is_served_without_a_restart(tmp_path: Path) -> 
         assert (await open_before.get("/a")).content == b"GET /a "
 
 
+async def test_the_end_of_the_certificate_that_is_served_is_a_metric(tmp_path: Path) -> None:
+    """The alerts on its expiry read it; after a rotation it is that of the new certificate."""
+    series = "envoy_listener_ssl_certificate_expiration_unix_time_seconds"
+    certificates = tmp_path / "tls"
+
+    def end() -> float:
+        return x509.load_pem_x509_certificate((certificates / "tls.crt").read_bytes()).not_valid_after_utc.timestamp()
+
+    async with fronted(tmp_path, echo) as front:
+        before = end()
+        assert await in_thread(front.metric, series) == before
+        (certificates / "ca.crt").unlink()
+        yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+        assert ensure_certificate(certificates, yesterday)
+        assert end() < before
+        async with asyncio.timeout(20):
+            while await in_thread(front.metric, series) != end():
+                await asyncio.sleep(0.05)
+
+
 async def test_a_changed_secret_is_served_as_kubelets_mount_it(tmp_path: Path) -> None:
     """The files are links into a folder that a link names; a new folder takes its place in one step."""
     mount = tmp_path / "tls"

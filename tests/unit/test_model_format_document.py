@@ -22,6 +22,8 @@ from penstock_common.manifest import (
     Generation,
     Manifest,
     Output,
+    Parameters,
+    Resources,
     Task,
     parse_manifest,
 )
@@ -186,6 +188,7 @@ def first_column(heading: str) -> set[str]:
         ("Inputs", {*FieldKind, *get_type_hints(Field)}),
         ("Outputs", {*Task, *get_type_hints(Output)}),
         ("Acceleration", set(get_type_hints(Acceleration)) - {"compile"}),  # which is always refused
+        ("Resources", set(get_type_hints(Resources))),
         ("Formats", {*Format, *ARCHITECTURES}),
         ("Pre-processing", set(PREPROCESSING)),
         ("Post-processing", set(POSTPROCESSING)),
@@ -195,6 +198,12 @@ def test_the_tables_list_what_there_is(heading: str, words: set[str]) -> None:
     """Every key, kind, task, format and step, and none that does not exist."""
     headers = {"format", "kind", "task"} if heading else set()
     assert first_column(heading) - headers | (headers & words) == words
+
+
+def test_the_parameters_of_a_folder_of_hugging_face_are_listed() -> None:
+    """All that a manifest may have; compute_type is only CTranslate2's."""
+    listed = {word for word in first_column("Folders of Hugging Face") if word.islower()}
+    assert listed == set(Parameters.__struct_fields__) - {"compute_type"}
 
 
 def test_the_tables_of_text_generation_list_what_there_is() -> None:

@@ -249,6 +249,23 @@ def test_with_tls_nothing_outside_the_pod_speaks_plain_http() -> None:
         assert {"name": "front-socket", "mountPath": str(Path(socket).parent)} in container["volumeMounts"]
 
 
+def test_prometheus_scrapes_the_front() -> None:
+    """Its port has the metric that the alerts on the certificate's expiry read."""
+    monitored = ["--set", "monitoring.podMonitors=true", "--api-versions", "monitoring.coreos.com/v1"]
+    objects = rendered(*VARIANTS["tls"], *monitored)
+    spec = objects["PodMonitor", "penstock-gateway"]["spec"]
+    assert {"port": "front-ops", "path": "/metrics"} in spec["podMetricsEndpoints"]
+    gateway = objects["Deployment", "penstock-gateway"]["spec"]["template"]["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= gateway.items()
+    config = yaml.safe_load(objects["ConfigMap", "penstock-front"]["data"]["front.yaml"])
+    ops = config["static_resources"]["listeners"][1]
+    [host] = ops["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    assert {
+        "match": {"path": "/metrics"},
+        "route": {"cluster": "admin", "prefix_rewrite": "/stats/prometheus"},
+    } in host["routes"]
+
+
 def test_without_tls_there_is_no_front() -> None:
     """The default pod is as it was before."""
     objects = rendered()

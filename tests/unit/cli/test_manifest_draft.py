@@ -127,7 +127,7 @@ def test_one_row_at_a_time_is_not_batched() -> None:
     """The comment says how it could be."""
     drafted = draft(FileSignature([FEATURES], [FoundOutput("y", "FP32", [2])], rows=1))
     assert drafted.manifest.batching.max_batch_size == 1
-    assert "an export in which it varies could batch" in drafted.text()
+    assert "first dimension that varies" in drafted.text()
 
 
 def test_what_a_signature_shows_is_in_the_manifest() -> None:

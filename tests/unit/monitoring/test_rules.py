@@ -18,6 +18,7 @@ from penstock_gateway.edge.endpoint import SECONDS
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "deploy" / "helm" / "penstock"
 RUNBOOKS = ROOT / "docs" / "runbooks"
+CASES = sorted(Path(__file__).parent.glob("alerts*.yaml"))
 DASHBOARDS = sorted((CHART / "files" / "dashboards").glob("*.json"))
 
 
@@ -42,22 +43,22 @@ def rules() -> dict[str, Any]:
 
 
 def test_the_alerts_fire_when_they_should_and_only_then(rules: dict[str, Any], tmp_path: Path) -> None:
-    """promtool runs the rules on the series of alerts.yaml."""
+    """promtool runs the rules on the series of ``CASES``."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("needs promtool; on Debian: apt-get install prometheus")
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
-    shutil.copy(Path(__file__).with_name("alerts.yaml"), tmp_path)
-    done = subprocess.run(
-        [promtool, "test", "rules", "alerts.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    for path in CASES:
+        shutil.copy(path, tmp_path)
+    command = [promtool, "test", "rules", *[path.name for path in CASES]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_alert_is_tested_and_has_a_runbook(rules: dict[str, Any]) -> None:
     """Each alert has a page that says what to do, a case in which it fires, and one in which it does not."""
     alerts = {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
-    cases = yaml.safe_load(Path(__file__).with_name("alerts.yaml").read_text())["tests"]
+    cases = [case for path in CASES for case in yaml.safe_load(path.read_text())["tests"]]
     checks = [check for case in cases for check in case["alert_rule_test"]]
     assert set(alerts) == {check["alertname"] for check in checks if check["exp_alerts"]}
     assert set(alerts) == {check["alertname"] for check in checks if not check["exp_alerts"]}
