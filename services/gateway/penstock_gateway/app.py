@@ -46,6 +46,8 @@ from penstock_gateway.limits.token_bucket import TokenBuckets
 from penstock_gateway.protocols.large_json import PROCESS, LargeJson
 from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
+from penstock_gateway.protocols.openai.chat import ChatCompletions
+from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
 from penstock_gateway.protocols.openapi import OpenApi, document
 from penstock_gateway.protocols.predict import Predict
@@ -121,6 +123,8 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 v2,
                 generate,
                 Embeddings(dataplane),
+                ChatCompletions(dataplane, pause),
+                Completions(dataplane, pause),
                 openapi,
                 stream_seconds=settings.stream_seconds,
                 with_metrics=not settings.metrics_port,

@@ -12,6 +12,8 @@ from penstock_gateway.edge.endpoint import Endpoint, Guard
 from penstock_gateway.edge.health import Health
 from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
+from penstock_gateway.protocols.openai.chat import ChatCompletions
+from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
 from penstock_gateway.protocols.openai.errors import openai_reply
 from penstock_gateway.protocols.openapi import OpenApi
@@ -45,6 +47,8 @@ def routes(
     v2: OpenInference,
     generate: Generate,
     embeddings: Embeddings,
+    chat: ChatCompletions,
+    completions: Completions,
     openapi: OpenApi | None,
     *,
     stream_seconds: float,
@@ -53,8 +57,10 @@ def routes(
     def protected(path: str, name: str, handler: Handler, method: str = "POST") -> Route:
         return Route(path, Endpoint(name, guard, handler), methods=[method])
 
-    def openai(path: str, name: str, handler: Handler, method: str = "POST") -> Route:
-        return Route(path, Endpoint(name, guard, handler, openai_reply), methods=[method])
+    def openai(
+        path: str, name: str, handler: Handler, method: str = "POST", longest_seconds: float | None = None
+    ) -> Route:
+        return Route(path, Endpoint(name, guard, handler, openai_reply, longest_seconds), methods=[method])
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -67,6 +73,8 @@ def routes(
         openai("/v1/models", "models", models.all, "GET"),
         openai("/v1/models/{model}", "models", models.one, "GET"),
         openai("/v1/embeddings", "embeddings", embeddings),
+        openai("/v1/chat/completions", "chat", chat, longest_seconds=stream_seconds),
+        openai("/v1/completions", "completions", completions, longest_seconds=stream_seconds),
         streaming("/v1/models/{model}/stream", "stream", stream),
         streaming("/v1/models/{model}/versions/{version}/stream", "stream", stream),
         streaming("/v2/models/{model}/generate_stream", "generate_stream", generate.stream),

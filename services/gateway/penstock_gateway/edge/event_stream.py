@@ -7,7 +7,8 @@ before the first byte is an ordinary refusal; after it, an event ``error`` with 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 import orjson
 import structlog
@@ -23,12 +24,21 @@ _KEEP_ALIVE = b": keep-alive\n\n"
 _HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
-async def event_stream_reply(documents: AsyncGenerator[bytes, None], keep_alive_seconds: float) -> Reply:
+def _problem(err: PenstockError) -> dict[str, Any]:
+    return err.problem() | {"error": err.detail}
+
+
+async def event_stream_reply(
+    documents: AsyncGenerator[bytes, None],
+    keep_alive_seconds: float,
+    describe: Callable[[PenstockError], dict[str, Any]] = _problem,
+) -> Reply:
     """Begin the answer once the first document is there, or the first comment is due.
 
     Args:
         documents: each on one line; closed with the reply's body.
         keep_alive_seconds: without a document, after which a comment is sent.
+        describe: makes the document of an error after the first byte.
 
     Raises:
         PenstockError: what the first document raised.
@@ -36,7 +46,7 @@ async def event_stream_reply(documents: AsyncGenerator[bytes, None], keep_alive_
     reply = Reply(b"", b"text/event-stream", headers=[*_HEADERS])
     events = _events(documents, keep_alive_seconds)
     try:
-        reply.body = _watched(reply, await anext(events, b""), events)
+        reply.body = _watched(reply, await anext(events, b""), events, describe)
     except BaseException:
         await events.aclose()
         raise
@@ -62,7 +72,12 @@ async def _events(documents: AsyncGenerator[bytes, None], keep_alive_seconds: fl
         await documents.aclose()
 
 
-async def _watched(reply: Reply, first: bytes, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _watched(
+    reply: Reply,
+    first: bytes,
+    events: AsyncGenerator[bytes, None],
+    describe: Callable[[PenstockError], dict[str, Any]],
+) -> AsyncGenerator[bytes, None]:
     """Yield the events; an error becomes the last one, and is noted in the reply."""
     try:
         yield first
@@ -77,4 +92,4 @@ async def _watched(reply: Reply, first: bytes, events: AsyncGenerator[bytes, Non
     finally:
         await events.aclose()
     if reply.failure is not None:
-        yield b"event: error\ndata: %b\n\n" % orjson.dumps(reply.failure.problem() | {"error": reply.failure.detail})
+        yield b"event: error\ndata: %b\n\n" % orjson.dumps(describe(reply.failure))

@@ -93,12 +93,12 @@ def _messages(messages: Sequence[Message]) -> str:
         if isinstance(message.content, list):
             for part in message.content:
                 if part.type not in ("text", "input_text"):
-                    text = f"messages.{i}.content: parts of type '{part.type[:40]}' are not understood; send text."
-                    raise bad_request(text, f"messages.{i}.content")
+                    text = f"messages[{i}].content: parts of type '{part.type[:40]}' are not understood; send text."
+                    raise bad_request(text, f"messages[{i}].content")
             entry["content"] = "\n".join(part.text for part in message.content)
         elif message.content is None:
             if not message.tool_calls:
-                raise bad_request(f"messages.{i}.content: is missing; send a text.", f"messages.{i}.content")
+                raise bad_request(f"messages[{i}].content: is missing; send a text.", f"messages[{i}].content")
             entry["content"] = ""
         if message.role == "developer":
             entry["role"] = "system"

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -102,34 +103,34 @@ class Choices:
 
     async def _whole(self, request: ChoicesRequest, answers: Sequence[StreamedAnswer]) -> bytes:
         texts = [Gathered() for _ in answers]
-        async for i, piece in _pieces(answers):
-            texts[i].add(piece)
+        async with aclosing(_pieces(answers)) as pieces:
+            async for i, piece in pieces:
+                texts[i].add(piece)
         choices = [self._shape.choice(i, text) for i, text in enumerate(texts)]
         head = self._head(self._shape.whole, request.model)
         return orjson.dumps(head | {"choices": choices, "usage": usage(texts)})
 
-    async def _chunks(
-        self, request: ChoicesRequest, answers: Sequence[StreamedAnswer]
-    ) -> AsyncGenerator[bytes, None]:
+    async def _chunks(self, request: ChoicesRequest, answers: Sequence[StreamedAnswer]) -> AsyncGenerator[bytes, None]:
         head = self._head(self._shape.chunk, request.model)
         with_usage = request.stream_options is not None and request.stream_options.include_usage
         if with_usage:
             head["usage"] = None
         texts = [Gathered() for _ in answers]
         begun = set()
-        async for i, piece in _pieces(answers):
-            texts[i].add(piece)
-            if i not in begun:
-                begun.add(i)
-                if opening := self._shape.opening(i):
-                    yield orjson.dumps(head | {"choices": [opening]})
-            yield orjson.dumps(head | {"choices": [self._shape.delta(i, piece)]})
+        async with aclosing(_pieces(answers)) as pieces:
+            async for i, piece in pieces:
+                texts[i].add(piece)
+                if i not in begun:
+                    begun.add(i)
+                    if opening := self._shape.opening(i):
+                        yield orjson.dumps(head | {"choices": [opening]})
+                yield orjson.dumps(head | {"choices": [self._shape.delta(i, piece)]})
         if with_usage:
             yield orjson.dumps(head | {"choices": [], "usage": usage(texts)})
         yield _DONE
 
     def _head(self, kind: str, model: str) -> dict[str, Any]:
-        number = f"{self._shape.id_prefix}-{random.getrandbits(96):024x}"  # noqa: S311 (a name, not a secret)
+        number = f"{self._shape.id_prefix}-{random.getrandbits(96):024x}"
         return {"id": number, "object": kind, "created": int(time.time()), "model": model}
 
 

@@ -55,7 +55,9 @@ def sampling_inputs(sampling: Sampling) -> dict[str, Any]:
     Raises:
         PenstockError: 400 ``invalid-request``.
     """
-    inputs = {name: value for name in ("temperature", "top_p", "seed") if (value := getattr(sampling, name)) is not None}
+    inputs = {
+        name: value for name in ("temperature", "top_p", "seed") if (value := getattr(sampling, name)) is not None
+    }
     stops = [sampling.stop] if isinstance(sampling.stop, str) else sampling.stop or []
     if len(stops) > _MAX_STOPS or not all(stops):
         raise bad_request(f"stop: send up to {_MAX_STOPS} texts that are not empty.", "stop")
@@ -79,7 +81,9 @@ def generation_rows(signature: Signature, inputs: Mapping[str, Any]) -> Rows:
     """
     names = {field.name for field in signature.manifest.client_inputs}
     if not generates_text(signature.manifest):
-        raise bad_request(f"model: '{signature.model}' does not generate text; GET /v1/models lists the models.", "model")
+        raise bad_request(
+            f"model: '{signature.model}' does not generate text; GET /v1/models lists the models.", "model"
+        )
     for name in inputs:
         if name not in names:
             raise bad_request(f"{name}: '{signature.model}' does not take it; leave it out.", name)
@@ -167,5 +171,3 @@ def refuse_what_changes_meaning(members: Mapping[str, Any], neutral: Mapping[str
         if value is not None and value != neutral[name]:
             text = f"{name}: {json.dumps(value)[:80]} is not supported here; leave it out."
             raise bad_request(text, name, "unsupported-parameter")
-
-

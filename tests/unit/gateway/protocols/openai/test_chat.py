@@ -1,0 +1,261 @@
+"""``/v1/chat/completions`` and ``/v1/completions``: what the model gets, and what clients read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, MutableMapping
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from penstock_common.errors import PenstockError
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.tensors import pack_bytes, unpack_bytes
+from penstock_gateway.edge.call import Call, Reply
+from penstock_gateway.protocols.openai.chat import ChatCompletions
+from penstock_gateway.protocols.openai.completions import Completions
+from penstock_gateway.signature.rows import RawOutputs, Rows
+from tests.unit.gateway.protocols.one_servable import OneServable, call
+
+INPUTS = [
+    Field("prompt", FieldKind.TEXT, "BYTES", required=False),
+    Field("messages", FieldKind.TEXT, "BYTES", required=False),
+    Field("max_tokens", FieldKind.INTEGER, "INT32", required=False),
+    Field("temperature", FieldKind.NUMBER, "FP32", required=False),
+    Field("top_p", FieldKind.NUMBER, "FP32", required=False),
+    Field("seed", FieldKind.INTEGER, "INT64", required=False),
+    Field("stop", FieldKind.TENSOR, "BYTES", [-1], required=False),
+    Field("logprobs", FieldKind.INTEGER, "INT32", required=False),
+]
+OUTPUTS = [
+    Output("text", "BYTES"),
+    Output("tokens", "INT32"),
+    Output("finish_reason", "BYTES"),
+    Output("prompt_tokens", "INT32"),
+    Output("logprobs", "BYTES"),
+]
+MESSAGES = [{"role": "user", "content": "Hi"}]
+TOKEN = {"token": "é", "id": 7, "logprob": -0.5, "top_logprobs": [{"token": "é", "id": 7, "logprob": -0.5}]}
+
+
+def chunk(text: str, finish: str = "", logprobs: str = "") -> RawOutputs:
+    number = np.int32(1).tobytes()
+    texts = [pack_bytes([t.encode()]) for t in (text, finish, logprobs)]
+    return RawOutputs([texts[0], number, texts[1], np.int32(3).tobytes(), texts[2]], [(), (), (), (), ()])
+
+
+class Writer(OneServable):
+    """Generates what it is given; an exception among the chunks is raised."""
+
+    def __init__(self, *chunks: RawOutputs | Exception, inputs: list[Field] | None = None) -> None:
+        given = INPUTS if inputs is None else inputs
+        manifest = Manifest(Format.TRANSFORMERS, "m", Task.GENERATION, given, OUTPUTS, stream=True)
+        super().__init__("chat", manifest)
+        self._chunks = chunks or (chunk("Hel"), chunk("lo", "stop"))
+        self.open = 0
+
+    async def stream(self, rows: Rows, deadline: float) -> AsyncGenerator[RawOutputs, None]:
+        self.inferred.append(rows)
+        self.open += 1
+        try:
+            for one in self._chunks:
+                if isinstance(one, Exception):
+                    raise one
+                await asyncio.sleep(0)
+                yield one
+        finally:
+            self.open -= 1
+
+    def given(self, name: str, number: int = 0) -> bytes:
+        """An input of one of the requests, raw."""
+        index = [field.name for field in self.signature.manifest.client_inputs].index(name)
+        return self.inferred[number].inputs[index]
+
+
+def asked(members: dict[str, Any]) -> Call:
+    """A call of a client that stays."""
+
+    async def receive() -> MutableMapping[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    given = call(orjson.dumps(members))
+    given.receive = receive
+    return given
+
+
+async def chat(writer: Writer, **members: Any) -> Reply:
+    request = {"model": "chat", "messages": MESSAGES} | members
+    return await ChatCompletions(writer.dataplane, 60.0)(asked(request))
+
+
+async def complete(writer: Writer, **members: Any) -> Reply:
+    return await Completions(writer.dataplane, 60.0)(asked({"model": "chat", "prompt": "Hi"} | members))
+
+
+def whole(reply: Reply) -> dict[str, Any]:
+    assert isinstance(reply.body, bytes)
+    document: dict[str, Any] = orjson.loads(reply.body)
+    return document
+
+
+async def documents(reply: Reply) -> list[dict[str, Any]]:
+    """The chunks of a stream that ended as it should."""
+    assert not isinstance(reply.body, bytes)
+    *events, end = [event async for event in reply.body]
+    assert end == b"data: [DONE]\n\n"
+    return [orjson.loads(event.removeprefix(b"data: ")) for event in events]
+
+
+async def test_a_whole_answer_has_all_pieces_together() -> None:
+    """With what it cost, and why it ended."""
+    writer = Writer()
+    answer = whole(await chat(writer))
+    assert answer["id"].startswith("chatcmpl-")
+    assert (answer["object"], answer["model"]) == ("chat.completion", "chat")
+    [choice] = answer["choices"]
+    assert choice["message"] == {"role": "assistant", "content": "Hello", "refusal": None}
+    assert (choice["index"], choice["finish_reason"], choice["logprobs"]) == (0, "stop", None)
+    assert answer["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    assert writer.open == 0
+
+
+async def test_chunks_have_one_id_and_begin_with_the_role() -> None:
+    """The pieces joined are the whole answer; usage comes last, if asked."""
+    found = await documents(await chat(Writer(), stream=True, stream_options={"include_usage": True}))
+    assert len({(c["id"], c["object"], c["created"], c["model"]) for c in found}) == 1
+    assert found[0]["object"] == "chat.completion.chunk"
+    *chunks, last = found
+    deltas = [c["choices"][0]["delta"] for c in chunks]
+    assert deltas[0] == {"role": "assistant", "content": "", "refusal": None}
+    assert "".join(delta.get("content", "") for delta in deltas) == "Hello"
+    assert [c["choices"][0]["finish_reason"] for c in chunks] == [None, None, "stop"]
+    assert (last["choices"], last["usage"]["total_tokens"]) == ([], 5)
+    assert all(c["usage"] is None for c in chunks)
+
+
+async def test_a_stream_that_was_not_asked_for_usage_has_none() -> None:
+    """As clients of long ago expect."""
+    assert all("usage" not in c for c in await documents(await chat(Writer(), stream=True)))
+
+
+async def test_the_model_gets_what_the_request_says() -> None:
+    """Messages as one JSON text, content parts joined, and only the members that were sent."""
+    writer = Writer()
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]
+    await chat(writer, messages=messages, max_completion_tokens=5, temperature=0.5, seed=7, stop=["x", "yy"])
+    [text] = unpack_bytes(writer.given("messages"), 1)
+    assert orjson.loads(text) == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a\nb"}]
+    assert np.frombuffer(writer.given("max_tokens"), "<i4") == [5]
+    assert np.frombuffer(writer.given("temperature"), "<f4") == [0.5]
+    assert unpack_bytes(writer.given("stop"), 2) == [b"x", b"yy"]
+    assert writer.given("top_p") == writer.given("prompt") == b""
+
+
+async def test_several_choices_are_several_texts() -> None:
+    """Each a stream of the model, with a seed of its own; what they cost is added up."""
+    writer = Writer()
+    answer = whole(await chat(writer, n=3, seed=7))
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+    assert [int(np.frombuffer(writer.given("seed", i), "<i8")[0]) for i in range(3)] == [7, 8, 9]
+    assert answer["usage"] == {"prompt_tokens": 3, "completion_tokens": 6, "total_tokens": 9}
+    streamed = await documents(await chat(Writer(), n=2, stream=True))
+    for i in range(2):
+        own = [c["choices"][0]["delta"].get("content", "") for c in streamed if c["choices"][0]["index"] == i]
+        assert "".join(own) == "Hello"
+
+
+async def test_logprobs_have_the_bytes_of_their_tokens() -> None:
+    """In both forms, and asked of the model as a number of alternatives."""
+    writer = Writer(chunk("é", "stop", orjson.dumps([TOKEN]).decode()))
+    answer = whole(await chat(writer, logprobs=True, top_logprobs=1))
+    token = {"token": "é", "logprob": -0.5, "bytes": [195, 169]}
+    assert answer["choices"][0]["logprobs"]["content"] == [token | {"top_logprobs": [token]}]
+    assert np.frombuffer(writer.given("logprobs"), "<i4") == [1]
+    old = whole(await complete(writer, logprobs=1))["choices"][0]["logprobs"]
+    assert (old["tokens"], old["token_logprobs"], old["top_logprobs"]) == (["é"], [-0.5], [{"é": -0.5}])
+
+
+async def test_a_text_is_continued() -> None:
+    """The older route: a prompt in, and a text out, whole and in chunks."""
+    writer = Writer()
+    answer = whole(await complete(writer))
+    assert (answer["object"], answer["choices"][0]["text"]) == ("text_completion", "Hello")
+    assert unpack_bytes(writer.given("prompt"), 1) == [b"Hi"]
+    found = await documents(await complete(writer, stream=True))
+    assert "".join(c["choices"][0]["text"] for c in found) == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("members", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
+        ({"n": 9}, "n"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+        ({"stop": ""}, "stop"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"logit_bias": {"5": 1}}, "logit_bias"),
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"modalities": ["audio"]}, "modalities"),
+        ({"seed": "seven"}, "seed"),
+    ],
+)
+async def test_what_is_not_carried_out_is_refused(members: dict[str, Any], param: str) -> None:
+    """With 400, naming the member; nothing reaches the model."""
+    writer = Writer()
+    with pytest.raises(PenstockError) as caught:
+        await chat(writer, **members)
+    assert (caught.value.status, caught.value.extra.get("field"), writer.inferred) == (400, param, [])
+
+
+async def test_what_changes_nothing_is_accepted() -> None:
+    """Neutral values, and members that only describe the request."""
+    neutral = {"presence_penalty": 0, "tools": [], "response_format": {"type": "text"}, "n": 1, "logit_bias": {}}
+    assert whole(await chat(Writer(), user="ann", store=False, metadata={}, **neutral))["choices"]
+
+
+async def test_a_member_that_the_model_lacks_is_refused() -> None:
+    """A seed that is ignored would give other texts than the client believes."""
+    writer = Writer(inputs=INPUTS[:2])
+    with pytest.raises(PenstockError, match="seed: 'chat' does not take it"):
+        await chat(writer, seed=1)
+
+
+async def test_a_model_that_does_not_generate_text_is_refused() -> None:
+    """By what it is asked for, not by a field that it lacks."""
+    manifest = Manifest(Format.ONNX, "m.onnx", Task.TENSOR, INPUTS[:2], [Output("text", "BYTES")])
+    servable = OneServable("spam", manifest)
+    with pytest.raises(PenstockError, match="'spam' does not generate text"):
+        await ChatCompletions(servable.dataplane, 60.0)(asked({"model": "spam", "messages": MESSAGES}))
+
+
+async def test_an_error_on_the_way_is_the_last_event() -> None:
+    """In OpenAI's form, and without an end; one before the first chunk is an ordinary refusal."""
+    broken = PenstockError(503, "model-restarting", "The model restarts.")
+    reply = await chat(Writer(chunk("Hel"), broken), stream=True)
+    assert not isinstance(reply.body, bytes)
+    events = [event async for event in reply.body]
+    assert events[-1].startswith(b"event: error\ndata: ")
+    error = orjson.loads(events[-1].partition(b"data: ")[2])["error"]
+    assert error == {"message": "The model restarts.", "type": "server_error", "param": None, "code": "model-restarting"}
+    with pytest.raises(PenstockError, match="The model restarts"):
+        await chat(Writer(broken.copy()), stream=True)
+
+
+async def test_a_client_that_leaves_frees_all_its_streams() -> None:
+    """Closing the answer closes each choice's stream."""
+    writer = Writer()
+    reply = await chat(writer, n=2, stream=True)
+    assert not isinstance(reply.body, bytes)
+    await anext(reply.body)
+    assert writer.open == 2
+    await reply.body.aclose()
+    assert writer.open == 0
