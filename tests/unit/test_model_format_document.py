@@ -23,6 +23,7 @@ from penstock_common.manifest import (
     Manifest,
     Output,
     Parameters,
+    Resources,
     Task,
     parse_manifest,
 )
@@ -187,6 +188,7 @@ def first_column(heading: str) -> set[str]:
         ("Inputs", {*FieldKind, *get_type_hints(Field)}),
         ("Outputs", {*Task, *get_type_hints(Output)}),
         ("Acceleration", set(get_type_hints(Acceleration)) - {"compile"}),  # which is always refused
+        ("Resources", set(get_type_hints(Resources))),
         ("Formats", {*Format, *ARCHITECTURES}),
         ("Pre-processing", set(PREPROCESSING)),
         ("Post-processing", set(POSTPROCESSING)),

@@ -173,6 +173,23 @@ class Batching(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     max_batch_size: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
 
 
+class Priority(StrEnum):
+    """How much of a device's time a version gets beside others that always have work."""
+
+    LOW = "low"  # a quarter
+    NORMAL = "normal"
+    HIGH = "high"  # four times as much
+
+
+class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a version takes of each pod that has it."""
+
+    threads: Annotated[int, msgspec.Meta(ge=1, le=256)] | None = None  # of one run; None: the pod's setting
+    instances: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1  # processes that share the version's queue
+    priority: Priority = Priority.NORMAL
+    memory_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None  # that a process needs to load and run
+
+
 class Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """How a folder of Hugging Face or of CTranslate2 is used; which of these a model has depends on what it does."""
 
@@ -235,6 +252,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     stream: bool = False  # true: a request is one row, answered with a stream of chunks, each a row of the outputs
     deterministic: bool = True  # false for a model that draws random numbers on purpose
     batching: Batching = msgspec.field(default_factory=Batching)
+    resources: Resources = Resources()
     acceleration: Acceleration = Acceleration()
     generation: Generation | None = None
     description: str = ""

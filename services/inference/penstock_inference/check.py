@@ -16,7 +16,7 @@ import structlog
 from penstock_common.check_report import CheckReport
 from penstock_common.settings import load_settings
 from penstock_inference.checking.artifact import check_artifact
-from penstock_inference.runners.cpus import operator_threads
+from penstock_inference.engine.pod_devices import find_devices
 from penstock_inference.runners.forker import Forker
 from penstock_inference.settings import InferenceSettings
 from penstock_inference.versions.load_gate import LoadGate
@@ -38,7 +38,7 @@ async def _check(folder: Path) -> CheckReport:
             folder,
             forker,
             LoadGate(settings.parallel_loads, settings.model_memory_bytes),
-            threads=operator_threads(settings.threads),
+            find_devices(cores=settings.cores, gpu_runs=settings.gpu_runs, threads=settings.threads),
             allow_code=settings.allow_code,
         )
     finally:

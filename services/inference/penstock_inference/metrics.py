@@ -35,7 +35,7 @@ LOADED = Gauge("penstock_inference_models_loaded", "Model versions that are load
 LOAD_FAILURES = Counter("penstock_inference_load_failures_total", "Loads that failed.", ["model"])
 PROCESS_BYTES = Gauge(
     "penstock_inference_process_resident_bytes",
-    "Resident memory of a version's process, what it shares with its framework's parent included.",
+    "Resident memory of a version's processes, what each shares with its framework's parent included.",
     ["model", "version"],
 )
 GPU_BYTES = Gauge(
@@ -61,6 +61,17 @@ CONFINED = Gauge(
 BUSY = Counter(
     "penstock_inference_executor_busy_seconds_total",
     "Wall time in which any model ran; its rate is the pod's executor utilisation.",
+)
+
+DEVICE_SECONDS = Counter(
+    "penstock_inference_device_seconds_total",
+    "Time of a model's runs on the pod's CPU or GPU, multiplied by the cores that a run takes.",
+    ["model"],
+)
+DEVICE_WAIT_SECONDS = Counter(
+    "penstock_inference_device_wait_seconds_total",
+    "Time for which a model's batches waited until it was their turn on the CPU or GPU.",
+    ["model"],
 )
 
 
@@ -102,6 +113,8 @@ class VersionMetrics:
         self.batch_rows = BATCH_ROWS.labels(model)
         self.queue_seconds = QUEUE_SECONDS.labels(model)
         self.execute_seconds = EXECUTE_SECONDS.labels(model)
+        self.device_seconds = DEVICE_SECONDS.labels(model)
+        self.device_wait = DEVICE_WAIT_SECONDS.labels(model)
         self.busy = _pod_busy_time
 
     def follow_queue(self, waiting_rows: Callable[[], int]) -> None:
@@ -147,6 +160,15 @@ def count_unknown_answer(code: str) -> None:
 
 def remove_model_series(model: str) -> None:
     """Remove the series of a model of which no version is here any more."""
-    for metric in (BATCH_ROWS, QUEUE_SECONDS, EXECUTE_SECONDS, FIRST_CHUNK_SECONDS, STREAM_CHUNKS, LOAD_FAILURES):
+    for metric in (
+        BATCH_ROWS,
+        QUEUE_SECONDS,
+        EXECUTE_SECONDS,
+        DEVICE_SECONDS,
+        DEVICE_WAIT_SECONDS,
+        FIRST_CHUNK_SECONDS,
+        STREAM_CHUNKS,
+        LOAD_FAILURES,
+    ):
         metric.remove(model)
     RESTARTS.remove_by_labels({"model": model})

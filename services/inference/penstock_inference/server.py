@@ -16,8 +16,8 @@ from penstock_common.gc_tuning import freeze_startup_objects
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_follow import follow
 from penstock_common.telemetry import configure_tracing
+from penstock_inference.engine.pod_devices import find_devices
 from penstock_inference.health import HealthBoard
-from penstock_inference.runners.cpus import operator_threads
 from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.landlock import landlock_version
 from penstock_inference.servicer import Servicer
@@ -28,6 +28,7 @@ from penstock_inference.versions.desired import DesiredVersions
 from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.load_gate import LoadGate
 from penstock_inference.versions.lookup import VersionLookup
+from penstock_inference.versions.memory_needs import MemoryNeeds
 from penstock_inference.versions.reconciler import Reconciler
 
 log = structlog.get_logger()
@@ -70,7 +71,8 @@ async def serve(settings: InferenceSettings) -> None:
             cache,
             forker,
             LoadGate(settings.parallel_loads, settings.model_memory_bytes),
-            threads=operator_threads(settings.threads),
+            MemoryNeeds(settings.cache_dir / "memory.json"),
+            find_devices(cores=settings.cores, gpu_runs=settings.gpu_runs, threads=settings.threads),
             max_queue_rows=settings.max_queue_rows,
             max_queue_bytes=settings.max_queue_bytes,
             allow_code=settings.allow_code,

@@ -27,8 +27,13 @@ class InferenceSettings(BaseSettings):
     models: str = "*"
     #: load models that run code of whoever made them: the formats python and joblib.
     allow_code: bool = False
-    #: threads of one operator of a model; 0 for as many as the container's limit of CPUs, 1 if it has none.
+    #: threads of a run of a model whose manifest does not say; 0 for as many as the container's limit of CPUs, 1 if it
+    #: has none.
     threads: int = Field(default=0, ge=0)
+    #: cores that the runs of all models may use at a time; 0 for those that the container has.
+    cores: int = Field(default=0, ge=0)
+    #: runs of all models that may use the GPU at a time.
+    gpu_runs: int = Field(default=1, ge=1)
     #: loads that may run at the same time.
     parallel_loads: int = Field(default=2, ge=1)
     #: bytes of memory that each model may take; 0 for what is available when it is loaded.

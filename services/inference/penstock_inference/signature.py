@@ -18,7 +18,7 @@ from penstock_common.file_signature import SignatureRequest, Unreadable
 from penstock_common.manifest import Field, FieldKind, Manifest, Output, Task
 from penstock_inference import signature_program
 from penstock_inference.runners.forker import Forker
-from penstock_inference.runners.memory import available_bytes
+from penstock_inference.runners.memory import read_memory
 from penstock_inference.runners.process import LoadFailedError, ModelFailedError, ProcessEndedError
 
 _SECONDS = 300.0
@@ -44,7 +44,7 @@ async def _read(request: SignatureRequest) -> str:
     forker = Forker(run_seconds=_SECONDS, load_seconds=_SECONDS, program=signature_program.__name__)
     try:
         process = await forker.start(
-            _manifest(request), Path(request.folder), threads=1, memory_bytes=available_bytes()
+            _manifest(request), Path(request.folder), threads=1, memory_bytes=read_memory().available
         )
         [answer] = await process.run([{"row": np.zeros(1, np.bool_)}], 1)
     finally:

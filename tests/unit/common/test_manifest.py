@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import parse_manifest
+from penstock_common.manifest import Priority, Resources, dump_manifest, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.manifest_yaml import dump_plain_yaml
 from penstock_common.preprocessing.steps import STEPS as PREPROCESSING
@@ -256,6 +256,35 @@ def test_two_inputs_cannot_have_one_source() -> None:
     """The file's tensor would get only one of them."""
     fields = [NUMBER | {"source": "x"}, NUMBER | {"name": "m", "source": "x"}]
     assert "inputs: sources must differ" in refusal(text(inputs=fields))
+
+
+@pytest.mark.parametrize(
+    ("resources", "place"),
+    [
+        ({"threads": 0}, "resources.threads"),
+        ({"threads": 257}, "resources.threads"),
+        ({"threads": "all"}, "resources.threads"),
+        ({"instances": 0}, "resources.instances"),
+        ({"instances": 65}, "resources.instances"),
+        ({"priority": "urgent"}, "resources.priority"),
+        ({"memory_mb": 0}, "resources.memory_mb"),
+        ({"memory_mb": 2**20 + 1}, "resources.memory_mb"),
+        ({"gpus": 1}, "gpus"),
+    ],
+)
+def test_resources_are_bounded(resources: dict[str, Any], place: str) -> None:
+    """A version cannot ask for more than any pod has; the refusal names the key."""
+    assert place in refusal(text(resources=resources))
+
+
+def test_resources_that_are_not_given_are_not_written() -> None:
+    """A manifest of this release is read by those that do not know the key."""
+    manifest = parse_manifest(text())
+    assert manifest.resources == Resources(threads=None, instances=1, priority=Priority.NORMAL, memory_mb=None)
+    assert "resources" not in dump_manifest(manifest)
+    wanted = {"threads": 2, "instances": 3, "priority": "high", "memory_mb": 700}
+    parsed = parse_manifest(dump_manifest(parse_manifest(text(resources=wanted))))
+    assert parsed.resources == Resources(2, 3, Priority.HIGH, 700)
 
 
 def test_parameters_are_those_of_a_folder_of_hugging_face() -> None:

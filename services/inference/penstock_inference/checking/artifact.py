@@ -16,10 +16,12 @@ from penstock_inference.checking.batch_times import best_rows, measure
 from penstock_inference.checking.stream_times import measure_streams
 from penstock_inference.engine.message import Arrays
 from penstock_inference.engine.padding import Padding
+from penstock_inference.engine.pod_devices import PodDevices
 from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.process import LoadFailedError, ModelFailedError, ModelProcess, ProcessEndedError
 from penstock_inference.versions.fetch_and_load import refuse_code
 from penstock_inference.versions.load_gate import LoadGate
+from penstock_inference.versions.memory_needs import need_of
 from penstock_inference.versions.trial_rows import trial_rows
 
 #: Examples from which on the trials are as good as they get.
@@ -27,7 +29,7 @@ _ENOUGH_EXAMPLES = 3
 
 
 async def check_artifact(
-    folder: Path, forker: Forker, gate: LoadGate, *, threads: int, allow_code: bool
+    folder: Path, forker: Forker, gate: LoadGate, devices: PodDevices, *, allow_code: bool
 ) -> CheckReport:
     """Return whether a pod with these settings would serve an artifact, and how fast it is."""
     report = CheckReport(passed=False)
@@ -36,7 +38,9 @@ async def check_artifact(
         report.format = manifest.format
         refuse_code(manifest.format, allow_code)
         report.file_bytes = _bytes(folder)
-        async with gate.admitted(report.file_bytes, at_once=True) as memory_bytes:
+        need = need_of(manifest, report.file_bytes)
+        threads = devices.threads(manifest)
+        async with gate.admitted(need, at_once=True) as memory_bytes:
             process = await forker.start(manifest, folder, threads=threads, memory_bytes=memory_bytes)
         await _try(process, manifest, report)
     except PenstockError as err:
@@ -45,7 +49,7 @@ async def check_artifact(
         report.reason = str(err)
     else:
         report.passed = True
-        report.advice = _advice(manifest, report)
+        report.advice = [*_advice(manifest, report), *_resources_advice(manifest, threads, process.most_taken_bytes())]
     return report
 
 
@@ -107,5 +111,22 @@ def _advice(manifest: Manifest, report: CheckReport) -> list[str]:
         advice.append(
             f"Batches of {slow.rows} give fewer rows per second than those of {report.best_rows}; set batching: "
             f"{{max_batch_size: {report.best_rows}}}."
+        )
+    return advice
+
+
+def _resources_advice(manifest: Manifest, threads: int, taken_bytes: int) -> list[str]:
+    advice = []
+    resources = manifest.resources
+    if resources.threads is not None and resources.threads > threads:
+        advice.append(
+            f"resources.threads is {resources.threads}; this machine has {threads} cores, and every pod uses those that it "
+            "has at most."
+        )
+    taken = -(-taken_bytes // 2**20)
+    if resources.memory_mb is not None and taken > resources.memory_mb:
+        advice.append(
+            f"The process took {taken} MB; resources.memory_mb says {resources.memory_mb}, so a pod may load it where it "
+            f"does not fit. Set memory_mb: {taken}, or leave it out."
         )
     return advice

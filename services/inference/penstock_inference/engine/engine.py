@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from penstock_common.manifest import Manifest
+from penstock_inference.engine.device import Device, Share
 from penstock_inference.engine.input_checks import check_inputs
 from penstock_inference.engine.message import CheckedInputs, Message, Outputs
 from penstock_inference.engine.padding import Padding
@@ -19,25 +20,38 @@ from penstock_inference.runners.process_streams import Piece
 class Engine:
     """Answers the messages of one version; all its methods are called on one event loop.
 
-    It outlives the process that runs its model: ``run_on`` gives it the next one.
+    It outlives the processes that run its model: ``run_on`` gives it one more, ``lose`` takes one away.
 
     Args:
         max_queue_rows: the rows that may wait.
         max_queue_bytes: the bytes of inputs that may wait.
+        share: of the device that the processes run on; None for a device that no other version uses.
     """
 
     def __init__(
-        self, manifest: Manifest, *, max_queue_rows: int, max_queue_bytes: int, metrics: VersionMetrics
+        self,
+        manifest: Manifest,
+        *,
+        max_queue_rows: int,
+        max_queue_bytes: int,
+        metrics: VersionMetrics,
+        share: Share | None = None,
     ) -> None:
         self._manifest = manifest
-        run_times = RunTimes(manifest.batching.max_batch_size)
+        max_rows = manifest.batching.max_batch_size
+        run_times = RunTimes(max_rows)
+        share = share or Device(manifest.resources.instances).share()
         self._padding = Padding(manifest)
         self._queue: MessageQueue[Outputs] = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics)
-        self._scheduler = Scheduler(manifest.batching.max_batch_size, self._padding, self._queue, run_times, metrics)
+        self._scheduler = Scheduler(max_rows, self._padding, self._queue, run_times, share, metrics)
 
     def run_on(self, runner: BatchRunner) -> None:
         """Run what waits, and what comes, on a process that has just loaded the model."""
         self._scheduler.run_on(runner)
+
+    def lose(self, runner: BatchRunner, reason: str) -> None:
+        """Run nothing more on a process that has ended; if it was the last one, send what waits to another pod."""
+        self._scheduler.lose(runner, reason)
 
     def submit(self, message: Message) -> asyncio.Future[Outputs]:
         """Queue a message; cancelling its answer withdraws it. That raises what the model raised, or one of these.

@@ -41,6 +41,10 @@ class MessageQueue(Generic[R]):
         self._queue: FairQueue[CheckedInputs, R] = FairQueue()
         metrics.follow_queue(lambda: self._queue.rows)
 
+    def __bool__(self) -> bool:
+        """Whether a message waits."""
+        return bool(self._queue)
+
     def put(
         self, inputs: CheckedInputs, rows: int, deadline: float, principal: str = "", kind: Hashable = None
     ) -> asyncio.Future[R]:

@@ -15,10 +15,14 @@ class RunTimes:
 
     Args:
         max_rows: the rows of one run at most.
+
+    Attributes:
+        parallel: how many runs there can be at a time.
     """
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
+        self.parallel = 1
         #: By size; 0 if no run of that size has been seen.
         self._seconds = [0.0] * ((max_rows - 1).bit_length() + 1)
 
@@ -35,7 +39,7 @@ class RunTimes:
     def estimate(self, rows: int) -> float:
         """Return the seconds that ``rows`` will take in batches as large as possible; 0 before the first run."""
         batches, rest = divmod(rows, self._max_rows)
-        seconds = batches * self._expected(self._max_rows) if batches else 0.0
+        seconds = batches * self._expected(self._max_rows) / self.parallel if batches else 0.0
         return seconds + self._expected(rest) if rest else seconds
 
     def _expected(self, rows: int) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from penstock_common.manifest import Manifest
+from penstock_common.manifest import Format, Manifest
 from penstock_inference.metrics import CONFINED, PARENT_BYTES
 from penstock_inference.runners.formats import FRAMEWORKS, Framework, missing_extra
 from penstock_inference.runners.memory import resident_bytes
@@ -72,6 +72,14 @@ class Forker:
         self._parents: dict[Framework, _Parent] = {}
         self._processes: set[ModelProcess] = set()
         self._watching: asyncio.Task[None] | None = None
+
+    async def prepare(self, format_: Format) -> None:
+        """Import the framework of a format, if no version has needed it yet.
+
+        Raises:
+            LoadFailedError: it could not be imported.
+        """
+        await self._parent(FRAMEWORKS[format_])
 
     async def start(self, manifest: Manifest, folder: Path, *, threads: int, memory_bytes: int) -> ModelProcess:
         """Return a process once its model is loaded and warm.

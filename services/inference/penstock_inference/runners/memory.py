@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 _CGROUP = Path("/sys/fs/cgroup")
+_NO_LIMIT = 1 << 62
 
 
-def available_bytes() -> int:
-    """Return the bytes that can still be taken: the machine's, or what the container's limit leaves if that is less.
+class Memory(NamedTuple):
+    """Bytes of memory: the machine's, or those of the container's limit if they are less."""
 
-    Pages of files count as available, since the kernel drops them when memory is short.
-    """
-    return min(_machine_bytes(), _container_bytes())
+    available: int  # that can still be taken; pages of files count, since the kernel drops them when memory is short
+    limit: int
+
+
+def read_memory(cgroup: Path = _CGROUP, machine: Path = Path("/proc/meminfo")) -> Memory:
+    """Return the memory as it is now."""
+    fields = dict(line.split(":") for line in machine.read_text().splitlines())
+    own = [int(fields[name].split()[0]) * 1024 for name in ("MemAvailable", "MemTotal")]
+    container = _container(cgroup)
+    return Memory(min(own[0], container.available), min(own[1], container.limit))
 
 
 def private_bytes(pid: int) -> int:
@@ -24,6 +33,11 @@ def private_bytes(pid: int) -> int:
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process, what it shares with its parent included; 0 if it has ended."""
     return _status(pid).get("VmRSS", 0)
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most resident memory that a process has had so far; 0 if it has ended."""
+    return _status(pid).get("VmHWM", 0)
 
 
 def _status(pid: int) -> dict[str, int]:
@@ -38,17 +52,11 @@ def _status(pid: int) -> dict[str, int]:
     }
 
 
-def _machine_bytes() -> int:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    line = next(line for line in lines if line.startswith("MemAvailable:"))
-    return int(line.split()[1]) * 1024
-
-
-def _container_bytes() -> int:
-    """Return what the limit of this container's cgroup leaves (version 2 or 1, as it is mounted in a container)."""
+def _container(cgroup: Path) -> Memory:
+    """Return the limit of this container's cgroup (version 2 or 1, as it is mounted in a container)."""
     for folder, limit, usage, files in (
-        (_CGROUP, "memory.max", "memory.current", "inactive_file"),
-        (_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        (cgroup, "memory.max", "memory.current", "inactive_file"),
+        (cgroup / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
             bound = (folder / limit).read_text().strip()
@@ -60,7 +68,7 @@ def _container_bytes() -> int:
                 for line in (folder / "memory.stat").read_text().splitlines()
                 if line.startswith(files)
             )
-            return int(bound) - used + cached
+            return Memory(int(bound) - used + cached, int(bound))
         except OSError:
             continue
-    return 1 << 62
+    return Memory(_NO_LIMIT, _NO_LIMIT)

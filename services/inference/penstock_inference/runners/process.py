@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
-from penstock_inference.runners.memory import private_bytes, resident_bytes
+from penstock_inference.runners.memory import peak_bytes, private_bytes, resident_bytes
 from penstock_inference.runners.process_streams import ProcessStream, ProcessStreams
 from penstock_inference.runners.progress import BEAT_SECONDS, ProgressReader
 from penstock_inference.runners.shared_tensors import SharedMemory, create_memory, datatype_of, plan
@@ -112,6 +112,7 @@ class ModelProcess:
         self._pid = 0
         self._pidfd = -1
         self._private_at_fork = 0
+        self._resident_at_fork = 0
         self._silence = _Stopwatch()
         self._work = _Stopwatch()
         self._closed = False
@@ -139,11 +140,16 @@ class ModelProcess:
         """Take over what the parent said of the process."""
         self._pid, self._pidfd = pid, pidfd
         self._private_at_fork = private_bytes(pid)
+        self._resident_at_fork = resident_bytes(pid)
         if self.cause:
             self.kill(self.cause, self.reason)
 
     def resident_bytes(self) -> int:
         return resident_bytes(self._pid)
+
+    def most_taken_bytes(self) -> int:
+        """Return the most memory that it has had so far beyond what it had at the fork."""
+        return max(0, peak_bytes(self._pid) - self._resident_at_fork)
 
     async def load(self) -> None:
         """Wait until the model is loaded.

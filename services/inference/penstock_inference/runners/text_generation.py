@@ -22,11 +22,11 @@ from penstock_inference.runners.continuous_batch import PAGE, ContinuousBatch, c
 from penstock_inference.runners.generated_stream import GeneratedStream
 from penstock_inference.runners.generation_request import INPUTS, read_request
 from penstock_inference.runners.hugging_face import architecture_of, generates_text
-from penstock_inference.runners.memory import available_bytes
+from penstock_inference.runners.memory import read_memory
 from penstock_inference.runners.runner import Chunk, ModelMismatchError
 from penstock_inference.runners.sandbox import data_bytes
 from penstock_inference.runners.token_chooser import TokenChooser
-from penstock_inference.runners.torch_runner import set_up_torch
+from penstock_inference.runners.torch_device import TorchDevice
 
 #: If the manifest does not say how many tokens the cache has: those of so many longest texts, or as many as this share
 #: of the memory that the process can still take has room for.
@@ -127,6 +127,7 @@ def load(path: Path, manifest: Manifest, threads: int) -> TextGenerationRunner:
     """Load a folder that ``save_pretrained`` wrote, or a GGUF file of an architecture that ``transformers`` reads.
 
     Raises:
+        GpuMemoryError: the GPU has no room for it.
         ModelMismatchError: its architecture does not generate text, or the manifest has inputs that there are not.
     """
     names = [tensor.name for tensor in model_tensors(manifest)]
@@ -136,7 +137,7 @@ def load(path: Path, manifest: Manifest, threads: int) -> TextGenerationRunner:
             f"A model that generates text has no input {unknown[0]!r}; it has {', '.join(INPUTS)}. If the manifest calls "
             "one differently, set its `source` to the name here."
         )
-    device = set_up_torch(threads)
+    device = TorchDevice(manifest, path, threads)
     source: dict[str, Any] = {"pretrained_model_name_or_path": path, "local_files_only": True}
     if path.is_file():
         source |= {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
@@ -153,7 +154,8 @@ def load(path: Path, manifest: Manifest, threads: int) -> TextGenerationRunner:
             "which this architecture does not use."
         )
     tokenizer = transformers.AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
-    return TextGenerationRunner(model.to(device).eval(), tokenizer, manifest.generation or Generation(), names)
+    model = model.to(device.device, device.autocast or model.dtype).eval()
+    return TextGenerationRunner(model, tokenizer, manifest.generation or Generation(), names)
 
 
 def _ends(tokens: int | list[int] | None) -> frozenset[int]:
@@ -167,7 +169,7 @@ def _default_cache_tokens(model: Any, context: int) -> int:
     if model.device.type == "cuda":
         free = torch.cuda.mem_get_info(model.device)[0]
     else:
-        free = available_bytes()
+        free = read_memory().available
         bound, _ = resource.getrlimit(resource.RLIMIT_DATA)
         if bound != resource.RLIM_INFINITY:
             free = min(free, bound - data_bytes())

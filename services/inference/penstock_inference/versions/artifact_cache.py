@@ -73,7 +73,7 @@ class ArtifactCache:
         await asyncio.to_thread(self._trim, used)
 
     def _trim(self, used: Set[str]) -> None:
-        unused = [folder for folder in self._root.glob("[!.]*") if folder.name not in used]
+        unused = [folder for folder in self._root.glob("[!.]*") if folder.is_dir() and folder.name not in used]
         unused.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
         kept = 0
         for folder in unused:

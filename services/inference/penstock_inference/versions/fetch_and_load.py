@@ -1,4 +1,4 @@
-"""Keeps one version on the pod: fetch its files, load it in a process of its own, and start that again if it ends."""
+"""Keeps one version on the pod: fetch its files, load it in processes of its own, and start those again that end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from collections.abc import Callable
 import structlog
 
 from penstock_common.manifest import Format
+from penstock_common.registry_models import Version
 from penstock_inference.engine.engine import Engine
+from penstock_inference.engine.pod_devices import PodDevices
 from penstock_inference.engine.streams import StreamEngine
 from penstock_inference.metrics import LOAD_FAILURES, RESTARTS
 from penstock_inference.runners.device_in_use import CPU
@@ -21,7 +23,8 @@ from penstock_inference.runners.gpu_files import gpu_devices
 from penstock_inference.runners.process import LoadFailedError, ModelProcess
 from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.hosted import HostedVersion
-from penstock_inference.versions.load_gate import LoadGate
+from penstock_inference.versions.load_gate import LoadGate, NoRoomError
+from penstock_inference.versions.memory_needs import MemoryNeeds, Need
 
 log = structlog.get_logger()
 
@@ -34,6 +37,8 @@ _MAX_PERMANENT_SECONDS = 600.0
 _HEALTHY_SECONDS = 60.0
 #: Processes in a row that are replaced without a pause.
 _REPLACED_AT_ONCE = 2
+#: How often the memory is looked at for a version for which there was no room.
+_LOOK_SECONDS = 0.5
 
 
 class VersionLoader:
@@ -43,7 +48,8 @@ class VersionLoader:
         cache: fetches a version's files, or has them.
         forker: starts the processes.
         gate: decides when a load may start.
-        threads: the threads of one operator of a model.
+        needs: what is known of how much memory an artifact needs.
+        devices: of this pod, which the versions share.
         max_queue_rows: the rows that may wait for one version.
         max_queue_bytes: the bytes of inputs that may wait for one version.
         allow_code: whether models may be loaded that run code of whoever made them.
@@ -54,8 +60,9 @@ class VersionLoader:
         cache: ArtifactCache,
         forker: Forker,
         gate: LoadGate,
+        needs: MemoryNeeds,
+        devices: PodDevices,
         *,
-        threads: int,
         max_queue_rows: int,
         max_queue_bytes: int,
         allow_code: bool,
@@ -63,25 +70,42 @@ class VersionLoader:
         self._cache = cache
         self._forker = forker
         self._gate = gate
+        self._needs = needs
+        self._devices = devices
         self._allow_code = allow_code
-        self._threads = threads
         self._max_queue_rows = max_queue_rows
         self._max_queue_bytes = max_queue_bytes
 
     async def keep_loaded(self, hosted: HostedVersion, on_change: Callable[[], None]) -> None:
-        """Load a version, again whenever its process ends, until cancelled.
+        """Load all instances of a version, and again each whose process ends, until cancelled.
 
-        A load that fails, and a process that ends soon after others, are followed by a jittered, growing pause: up to
-        half a minute if the registry, the memory or the machine may be the cause, up to ten minutes if the model is.
+        The version answers as soon as one instance is loaded; the others are loaded once the first was.
 
         Args:
-            on_change: called whenever the version's state has changed.
+            on_change: called whenever the version's state may have changed.
+        """
+        async with asyncio.TaskGroup() as instances:
+            instances.create_task(self._keep_instance(hosted, on_change))
+            for _ in range(1, hosted.version.manifest.resources.instances):
+                instances.create_task(self._keep_further_instance(hosted, on_change))
+
+    async def _keep_further_instance(self, hosted: HostedVersion, on_change: Callable[[], None]) -> None:
+        await hosted.loaded.wait()
+        await self._keep_instance(hosted, on_change)
+
+    async def _keep_instance(self, hosted: HostedVersion, on_change: Callable[[], None]) -> None:
+        """Load a process of a version, again whenever it ends.
+
+        A load for which there is no memory waits until there is. Another that fails, and a process that ends soon after
+        others, are followed by a jittered, growing pause: up to half a minute if the registry or the machine may be
+        the cause, up to ten minutes if the model is.
         """
         version = hosted.version
         failures = crashes = 0
+        was_loaded = False
         while True:
             try:
-                process = await self._load(hosted)
+                process = await self._load(hosted, replaces_another=was_loaded)
             except Exception as err:  # a model's file can fail in any way; the reason is for its owner
                 failures += 1
                 hosted.failed(err)
@@ -91,13 +115,17 @@ class VersionLoader:
                     model=version.model,
                     version=version.version,
                     failures=failures,
-                    reason=hosted.reason,
+                    reason=str(err)[:500],
                     exc_info=not isinstance(err, LoadFailedError),
                 )
                 on_change()
-                await _pause(hosted, failures, permanent=isinstance(err, LoadFailedError) and err.permanent)
+                if isinstance(err, NoRoomError):
+                    await self._wait_for_room(hosted)
+                else:
+                    await _pause(hosted, failures, permanent=isinstance(err, LoadFailedError) and err.permanent)
                 continue
             failures = 0
+            was_loaded = True
             on_change()
             loaded = time.monotonic()
             await process.ended.wait()
@@ -110,24 +138,25 @@ class VersionLoader:
                 reason=process.reason,
                 in_a_row=crashes,
             )
-            hosted.restarting(process.reason)
+            hosted.lost(process)
             on_change()
             if crashes > _REPLACED_AT_ONCE:
                 hosted.failed(f"{process.reason}, {crashes} times in a row")
                 on_change()
                 await _pause(hosted, crashes - _REPLACED_AT_ONCE, permanent=False)
 
-    async def _load(self, hosted: HostedVersion) -> ModelProcess:
+    async def _load(self, hosted: HostedVersion, *, replaces_another: bool) -> ModelProcess:
         version = hosted.version
         started = time.monotonic()
         refuse_code(version.manifest.format, self._allow_code)
         folder = await self._cache.fetch(version)
-        file_bytes = sum(file.size for file in version.files)
-        async with self._gate.admitted(file_bytes, at_once=hosted.was_ready) as memory_bytes:
+        await self._forker.prepare(version.manifest.format)
+        async with self._gate.admitted(self._need(hosted), at_once=replaces_another) as memory_bytes:
             process = await self._forker.start(
-                version.manifest, folder, threads=self._threads, memory_bytes=memory_bytes
+                version.manifest, folder, threads=self._threads(version), memory_bytes=memory_bytes
             )
-        hosted.succeeded(process, self._engine(hosted))
+        self._needs.remember(hosted.digest, process.most_taken_bytes())
+        hosted.succeeded(process, lambda: self._engine(hosted, on_gpu=process.device != CPU))
         log.info(
             "loaded",
             model=version.model,
@@ -145,16 +174,42 @@ class VersionLoader:
             )
         return process
 
-    def _engine(self, hosted: HostedVersion) -> Engine | StreamEngine:
+    def _need(self, hosted: HostedVersion) -> Need:
+        file_bytes = sum(file.size for file in hosted.version.files)
+        return self._needs.of(hosted.digest, hosted.version.manifest, file_bytes)
+
+    def _threads(self, version: Version) -> int:
+        threads = self._devices.threads(version.manifest)
+        wanted = version.manifest.resources.threads
+        if wanted is not None and wanted > threads:
+            log.warning(
+                "fewer cores than threads", model=version.model, version=version.version, wanted=wanted, threads=threads
+            )
+        return threads
+
+    async def _wait_for_room(self, hosted: HostedVersion) -> None:
+        """Return once there is memory for a version, or somebody asks for its load."""
+        while not hosted.try_now.is_set() and not self._gate.fits(self._need(hosted)):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(hosted.try_now.wait(), _LOOK_SECONDS)
+        hosted.try_now.clear()
+
+    def _engine(self, hosted: HostedVersion, *, on_gpu: bool) -> Engine | StreamEngine:
         """Return the version's engine, which outlives its processes."""
-        if hosted.was_ready:
-            return hosted.engine
-        kind = StreamEngine if hosted.version.manifest.stream else Engine
-        return kind(
-            hosted.version.manifest,
+        manifest = hosted.version.manifest
+        if manifest.stream:
+            return StreamEngine(
+                manifest,
+                max_queue_rows=self._max_queue_rows,
+                max_queue_bytes=self._max_queue_bytes,
+                metrics=hosted.metrics,
+            )
+        return Engine(
+            manifest,
             max_queue_rows=self._max_queue_rows,
             max_queue_bytes=self._max_queue_bytes,
             metrics=hosted.metrics,
+            share=self._devices.share(manifest, on_gpu=on_gpu),
         )
 
 

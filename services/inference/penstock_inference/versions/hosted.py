@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import StrEnum
 
 from penstock_common.registry_models import Version
@@ -22,15 +23,16 @@ class State(StrEnum):
 
 
 class HostedVersion:
-    """A version's state and, once it is READY, its engine and its process.
+    """A version's state and, once it is READY, its engine and its processes. It is READY while one of them lives.
 
     Attributes:
         digest: of its artifact.
-        reason: why the newest load failed, or why its process ended; empty if READY.
+        reason: why the newest load failed, or why its last process ended; empty if READY.
         settled: set when the version is READY, when its first load has failed, or when it is closed.
         unnamed_since: the ``time.monotonic()`` since which no alias names the version; None while one does.
         try_now: ends the pause after a failed load.
-        loading: the task that loads it, and again whenever its process ends.
+        loaded: set once one of its processes has been loaded.
+        loading: the task that loads it, and again whenever a process ends.
         metrics: its series; whoever hosts it removes them.
     """
 
@@ -42,36 +44,37 @@ class HostedVersion:
         self.settled = asyncio.Event()
         self.unnamed_since: float | None = None
         self.try_now = asyncio.Event()
+        self.loaded = asyncio.Event()
         self.loading: asyncio.Task[None] | None = None
         self.metrics = VersionMetrics(version.model, version.version)
         self._engine: Engine | StreamEngine | None = None
-        self._process: ModelProcess | None = None
-
-    @property
-    def was_ready(self) -> bool:
-        """Whether the version has been READY since it is hosted."""
-        return self._engine is not None
+        self._processes: set[ModelProcess] = set()
 
     @property
     def engine(self) -> Engine | StreamEngine:
-        """The engine of a READY version."""
+        """The engine of a version that was READY; it outlives its processes."""
         assert self._engine is not None
         return self._engine
 
-    def succeeded(self, process: ModelProcess, engine: Engine | StreamEngine) -> None:
-        """Become READY."""
-        self._process, self._engine = process, engine
-        self.metrics.follow_process(process.resident_bytes)
+    def succeeded(self, process: ModelProcess, make_engine: Callable[[], Engine | StreamEngine]) -> None:
+        """Take one more process; become READY if it is the only one."""
+        if self._engine is None:
+            self._engine = make_engine()
+        self._processes.add(process)
+        self.metrics.follow_process(self._resident_bytes)
         if process.gpu_bytes:
-            self.metrics.show_gpu(process.device, process.gpu_bytes)
+            self.metrics.show_gpu(process.device, sum([one.gpu_bytes for one in self._processes]))
         self.state, self.reason = State.READY, ""
-        engine.run_on(process)
+        self._engine.run_on(process)
+        self.loaded.set()
         self.settled.set()
 
-    def restarting(self, reason: str) -> None:
-        """Become LOADING again, because the process ended."""
-        self._process = None
-        self.state, self.reason = State.LOADING, reason
+    def lost(self, process: ModelProcess) -> None:
+        """Take note that a process has ended; become LOADING again if it was the last one."""
+        self._processes.discard(process)
+        self.engine.lose(process, process.reason)
+        if not self._processes:
+            self.state, self.reason = State.LOADING, process.reason
 
     def try_again(self) -> None:
         """Become LOADING again at once, if the newest load has failed."""
@@ -81,7 +84,9 @@ class HostedVersion:
             self.try_now.set()
 
     def failed(self, reason: Exception | str) -> None:
-        """Become UNAVAILABLE; messages that wait go to another pod."""
+        """Become UNAVAILABLE, unless a process lives; messages that wait go to another pod."""
+        if self._processes:
+            return
         if isinstance(reason, LoadFailedError):
             reason = str(reason)
         elif isinstance(reason, Exception):
@@ -92,11 +97,13 @@ class HostedVersion:
         self.settled.set()
 
     async def close(self) -> None:
-        """Stop loading, or wait until every message that was accepted is answered; then end the process."""
+        """Stop loading, or wait until every message that was accepted is answered; then end the processes."""
         if self.loading is not None:
             self.loading.cancel()
         self.settled.set()
         if self._engine is not None:
             await self._engine.drain()
-        if self._process is not None:
-            await self._process.stop()
+        await asyncio.gather(*[process.stop() for process in self._processes])
+
+    def _resident_bytes(self) -> int:
+        return sum([process.resident_bytes() for process in self._processes])

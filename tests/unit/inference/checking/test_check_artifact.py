@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -19,10 +20,12 @@ from penstock_common.manifest import (
     Format,
     Manifest,
     Output,
+    Resources,
     Task,
     dump_manifest,
 )
 from penstock_inference.checking.artifact import check_artifact
+from penstock_inference.engine.pod_devices import PodDevices
 from penstock_inference.runners.forker import Forker
 from penstock_inference.versions.load_gate import LoadGate
 from penstock_inference.versions.stream_trials import MOST_CHUNKS
@@ -65,7 +68,8 @@ async def forker() -> AsyncIterator[Forker]:
 
 
 async def check(folder: Path, forker: Forker, *, allow_code: bool = False) -> CheckReport:
-    return await check_artifact(folder, forker, LoadGate(1, 0), threads=1, allow_code=allow_code)
+    devices = PodDevices(cores=2, gpu_runs=0, threads=1)
+    return await check_artifact(folder, forker, LoadGate(1, 0), devices, allow_code=allow_code)
 
 
 async def test_a_good_artifact_is_measured(tmp_path: Path, forker: Forker) -> None:
@@ -149,6 +153,24 @@ async def test_every_example_is_run(tmp_path: Path, forker: Forker) -> None:
     report = await check(tmp_path, forker, allow_code=True)
     assert not report.passed and "no 99" in report.reason
     assert report.examples == 3
+
+
+async def test_resources_that_a_pod_would_not_give_are_named(tmp_path: Path, forker: Forker) -> None:
+    """More threads than there are cores, and less memory than the process takes."""
+    manifest = msgspec.structs.replace(MANIFEST, resources=Resources(threads=16, memory_mb=1))
+    report = await check(save(tmp_path, manifest), forker)
+    assert report.passed
+    advice = " ".join(report.advice)
+    assert "resources.threads is 16; this machine has 2 cores" in advice
+    assert "resources.memory_mb says 1" in advice
+
+
+async def test_what_never_fits_does_not_pass(tmp_path: Path, forker: Forker) -> None:
+    """The reason has what it would need and what there is."""
+    manifest = msgspec.structs.replace(MANIFEST, resources=Resources(memory_mb=2**20))
+    report = await check(save(tmp_path, manifest), forker)
+    assert not report.passed
+    assert "needs about 1048576 MB of memory (as resources.memory_mb says)" in report.reason
 
 
 async def test_the_streams_of_a_model_are_measured(tmp_path: Path, forker: Forker) -> None:

@@ -56,6 +56,11 @@ def allocate(inputs: Arrays) -> None:
     np.ones(2**30, np.uint8)
 
 
+def swell(inputs: Arrays) -> None:
+    """Take memory for a moment."""
+    np.ones(64 * 2**20, np.uint8)
+
+
 def map_shared(inputs: Arrays) -> None:
     """Take memory that no limit on private memory sees."""
     for _ in range(64):
@@ -131,6 +136,16 @@ class Steady:
             self.tell_progress()
         if (inputs["x"] < 0).any():
             loop(inputs)
+        return [inputs["x"] * 2]
+
+
+class Burn:
+    """Keeps a core busy for as many multiplications of a matrix as the first value says; doubles all the same."""
+
+    def run(self, inputs: Arrays) -> Outputs:
+        matrix = np.full((128, 128), 1e-3)
+        for _ in range(int(inputs["x"][0])):
+            matrix = matrix @ matrix
         return [inputs["x"] * 2]
 
 
@@ -235,7 +250,9 @@ def _succeeds(attempt: Callable[[], object]) -> bool:
     return True
 
 
-TURNS = (loop, hold, crash, leave, allocate, map_shared, bad_row, impostor, fail, babble, claim, fill_gpu, lose_gpu)
+TURNS = (
+    loop, hold, crash, leave, allocate, swell, map_shared, bad_row, impostor, fail, babble, claim, fill_gpu, lose_gpu,
+)  # fmt: skip
 
 
 def load(manifest: Manifest, folder: Path, threads: int) -> Any:
@@ -252,6 +269,7 @@ def load(manifest: Manifest, folder: Path, threads: int) -> Any:
         fill_gpu({})
     special: dict[str, Callable[[], Any]] = {
         "steady": Steady,
+        "burn": Burn,
         "widen": Widen,
         "reverse": Reverse,
         "look": lambda: Look(folder),

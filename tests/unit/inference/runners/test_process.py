@@ -223,3 +223,12 @@ async def test_no_way_out(start: Start, tmp_path: Path) -> None:
     text[:] = [b""]
     (outputs,) = await process.run([{"x": text}], 1)
     assert outputs[0].decode().split() == ["ok-memory", "ok-random", "ok-read-own-file", "ok-thread"]
+
+
+async def test_what_a_process_took_for_a_moment_is_known(start: Start) -> None:
+    """What it shares with its parent is not part of it."""
+    process = await start("swell")
+    before = process.most_taken_bytes()
+    assert before < 32 * 2**20
+    await run(process, -1)
+    assert 60 * 2**20 < process.most_taken_bytes() - before < 80 * 2**20

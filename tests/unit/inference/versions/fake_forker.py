@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from penstock_common.manifest import Manifest
+from penstock_common.manifest import Format, Manifest
 from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.runners.process import LoadFailedError, ProcessEndedError
 
@@ -32,6 +32,9 @@ class FakeProcess:
     def resident_bytes(self) -> int:
         return 0
 
+    def most_taken_bytes(self) -> int:
+        return 200 * 2**20
+
     def end(self, cause: str = "sigkill") -> None:
         self.cause, self.reason = cause, f"its process was ended by {cause.upper()}"
         self.ended.set()
@@ -41,15 +44,20 @@ class FakeProcess:
 
 
 class FakeForker:
-    """Starts a process for each folder whose model file is not ``no model``."""
+    """Starts a process for each folder whose model file is not ``no model``; calls ``on_start`` for each."""
 
     device, gpu_bytes = "cpu", 0
 
     def __init__(self) -> None:
         self.processes: list[FakeProcess] = []
+        self.on_start: Callable[[], None] = lambda: None
+
+    async def prepare(self, format_: Format) -> None:
+        pass
 
     async def start(self, manifest: Manifest, folder: Path, *, threads: int, memory_bytes: int) -> FakeProcess:
         if (folder / manifest.file).read_bytes() == b"no model":
             raise LoadFailedError("RuntimeError: no model", permanent=True)
+        self.on_start()
         self.processes.append(FakeProcess(self.device, self.gpu_bytes))
         return self.processes[-1]

@@ -14,11 +14,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Resources, Task
 from penstock_common.registry_models import AliasTarget, FileRef, Model, Snapshot, Version
 from penstock_inference.engine.message import Message
+from penstock_inference.engine.pod_devices import PodDevices
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.metrics import GPU_BYTES, LOADED, RESTARTS
+from penstock_inference.runners.memory import Memory
 from penstock_inference.versions import fetch_and_load
 from penstock_inference.versions import reconciler as reconciler_module
 from penstock_inference.versions.artifact_cache import ArtifactCache
@@ -27,9 +29,13 @@ from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.hosted import HostedVersion, State
 from penstock_inference.versions.load_gate import LoadGate
 from penstock_inference.versions.lookup import VersionLookup
+from penstock_inference.versions.memory_needs import MemoryNeeds
 from penstock_inference.versions.reconciler import Reconciler
 from tests.unit.inference.versions.fake_forker import FakeForker
 
+MB = 2**20
+#: What a process of ``with_instances`` needs.
+NEED_MB = 500
 MANIFEST = Manifest(
     format=Format.TORCHSCRIPT,
     file="model.pt",
@@ -89,19 +95,50 @@ async def registry() -> Registry:
     return Registry()
 
 
+class FakeMemory:
+    """A gigabyte, of which 128 MB are the server's."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.refused = 0
+
+    def take(self, megabytes: int) -> None:
+        self.taken += megabytes
+
+    def read(self) -> Memory:
+        available = (1024 - self.taken) * MB
+        self.refused += available < NEED_MB * MB
+        return Memory(available, 1024 * MB)
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> FakeMemory:
+    monkeypatch.setattr(fetch_and_load, "_LOOK_SECONDS", 0.02)
+    return FakeMemory()
+
+
 @pytest.fixture
 def forker() -> FakeForker:
     return FakeForker()
 
 
 @pytest.fixture
-async def reconciler(registry: Registry, forker: FakeForker, tmp_path: Path) -> AsyncIterator[Reconciler]:
+async def reconciler(
+    registry: Registry, forker: FakeForker, memory: FakeMemory, tmp_path: Path
+) -> AsyncIterator[Reconciler]:
     cache = ArtifactCache(registry, tmp_path, 0)  # type: ignore[arg-type]
     reconciler = Reconciler(
         registry,  # type: ignore[arg-type]
         VersionLoader(
-            cache, forker, LoadGate(2, 0), threads=1, max_queue_rows=100, max_queue_bytes=1000, allow_code=False
-        ),  # type: ignore[arg-type]
+            cache,
+            forker,  # type: ignore[arg-type]
+            LoadGate(2, 0, memory.read),
+            MemoryNeeds(tmp_path / "memory.json"),
+            PodDevices(cores=2, gpu_runs=0, threads=1),
+            max_queue_rows=100,
+            max_queue_bytes=1000,
+            allow_code=False,
+        ),
         cache,
         DesiredVersions(["s*", "other"]),
         retain_seconds=0.0,
@@ -394,6 +431,106 @@ async def test_a_model_that_is_code_is_loaded_only_where_the_operator_allows_it(
     [(_, _, state, reason)] = VersionLookup(reconciler).index()
     assert state is State.UNAVAILABLE
     assert "format python run code" in reason and "PENSTOCK_INFERENCE_ALLOW_CODE" in reason
+
+
+def with_instances(count: int, **aliases: int) -> Snapshot:
+    """A snapshot whose versions want so many processes."""
+    wanted = snapshot(**aliases)
+    for version in wanted.models[0].versions.values():
+        version.manifest = msgspec.structs.replace(MANIFEST, resources=Resources(instances=count, memory_mb=NEED_MB))
+    return wanted
+
+
+async def test_a_version_has_as_many_processes_as_it_wants(
+    reconciler: Reconciler, versions: VersionLookup, forker: FakeForker
+) -> None:
+    """All of them are loaded, and end when it is unloaded."""
+    await reconciler.update(with_instances(2, spam=1))
+    await until(lambda: len(forker.processes) == 2)
+    assert versions.model_ready("spam")
+    await reconciler.unload_model("spam")
+    assert all(process.ended.is_set() for process in forker.processes)
+
+
+async def test_a_process_that_ends_beside_others_costs_nothing(
+    reconciler: Reconciler, versions: VersionLookup, forker: FakeForker
+) -> None:
+    """The version stays ready and answers, and the process is replaced; with the last one, it is restarting."""
+    await reconciler.update(with_instances(2, spam=1))
+    await until(lambda: len(forker.processes) == 2)
+    hosted = await versions.find("spam")
+    states = []
+    reconciler._on_change = lambda: states.append(hosted.state)
+    forker.processes[0].end()
+    await until(lambda: len(forker.processes) == 3)
+    assert set(states) == {State.READY}
+    outputs = await hosted.engine.submit(Message({"x": np.ones((1, 3), np.float32)}, time.monotonic() + 10))
+    assert outputs[0].tolist() == [3]
+    for process in forker.processes[1:]:
+        process.end()
+    await until(lambda: State.LOADING in states)
+    await until(lambda: len(forker.processes) == 5)
+    assert versions.model_ready("spam")
+
+
+async def test_further_processes_of_a_broken_version_are_not_tried(
+    reconciler: Reconciler, versions: VersionLookup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One load fails, not as many as there should be instances."""
+    tried = []
+
+    async def fails(version: Version) -> Path:
+        tried.append(version.version)
+        raise PenstockError(503, "unreachable", "no registry")
+
+    monkeypatch.setattr(reconciler._cache, "fetch", fails)
+    await reconciler.update(with_instances(8, spam=1))
+    assert not versions.model_ready("spam")
+    assert tried == [1]
+
+
+async def test_an_instance_for_which_there_is_no_memory_leaves_the_others_serving(
+    reconciler: Reconciler, versions: VersionLookup, forker: FakeForker, memory: FakeMemory
+) -> None:
+    """Each is counted; the second is loaded once there is room for it."""
+    forker.on_start = lambda: memory.take(600)
+    await reconciler.update(with_instances(2, spam=1))
+    await until(lambda: memory.refused > 0)
+    assert versions.model_ready("spam") and len(forker.processes) == 1
+    memory.taken = 0
+    await until(lambda: len(forker.processes) == 2)
+
+
+async def test_a_version_for_which_there_is_no_memory_waits_for_an_unload(
+    reconciler: Reconciler, versions: VersionLookup, registry: Registry, forker: FakeForker, memory: FakeMemory
+) -> None:
+    """It says what it needs and what there is, holds the pod's start up no longer, and is loaded when another leaves."""
+    registry.now = with_instances(1, spam=1)
+    memory.taken = 600
+    await reconciler.update(registry.now)
+    assert reconciler.synced.is_set()
+    [(_, _, state, reason)] = versions.index()
+    assert state is State.UNAVAILABLE
+    assert "needs about 500 MB" in reason and "296 MB of 1024 MB are available" in reason
+    assert forker.processes == []
+    async with asyncio.timeout(10):  # somebody asks for it: it is tried at once, and not for ever
+        await reconciler.load_model("spam")
+    assert not versions.model_ready("spam")
+    memory.taken = 0
+    await until(lambda: versions.model_ready("spam"))
+
+
+async def test_what_a_load_took_is_what_the_next_one_needs(
+    reconciler: Reconciler, versions: VersionLookup, memory: FakeMemory, tmp_path: Path
+) -> None:
+    """It is remembered by the artifact's digest, beside the artifacts."""
+    await reconciler.update(snapshot(spam=1))
+    hosted = await versions.find("spam")
+    assert (
+        MemoryNeeds(tmp_path / "memory.json").of(hosted.digest, msgspec.structs.replace(MANIFEST), 0).bytes == 220 * MB
+    )
+    await reconciler.unload_model("spam")
+    assert (tmp_path / "memory.json").exists()
 
 
 def gpu_samples() -> list[tuple[dict[str, str], float]]:

@@ -17,12 +17,14 @@ from prometheus_client import REGISTRY
 from penstock_common.manifest import Manifest
 from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
 from penstock_inference.engine.message import Message
+from penstock_inference.engine.pod_devices import PodDevices
 from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.desired import DesiredVersions
 from penstock_inference.versions.fetch_and_load import VersionLoader
 from penstock_inference.versions.hosted import HostedVersion
 from penstock_inference.versions.load_gate import LoadGate
 from penstock_inference.versions.lookup import VersionLookup
+from penstock_inference.versions.memory_needs import MemoryNeeds
 from penstock_inference.versions.reconciler import Reconciler
 from tests.unit.inference.versions.fake_forker import FakeForker
 
@@ -40,8 +42,15 @@ async def reconciler(tmp_path: Path) -> AsyncIterator[Reconciler]:
     reconciler = Reconciler(
         registry,
         VersionLoader(
-            cache, FakeForker(), LoadGate(2, 0), threads=1, max_queue_rows=100, max_queue_bytes=1000, allow_code=False
-        ),  # type: ignore[arg-type]
+            cache,
+            FakeForker(),  # type: ignore[arg-type]
+            LoadGate(2, 0),
+            MemoryNeeds(tmp_path / "memory.json"),
+            PodDevices(cores=2, gpu_runs=0, threads=1),
+            max_queue_rows=100,
+            max_queue_bytes=1000,
+            allow_code=False,
+        ),
         cache,
         DesiredVersions(["*"]),
         retain_seconds=0.0,
