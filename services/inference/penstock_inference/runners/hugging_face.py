@@ -31,7 +31,7 @@ def head_of(architecture: str) -> str:
 
 def generates_text(architecture: str) -> bool:
     """Return whether an architecture continues a text."""
-    return architecture.endswith(("ForCausalLM", "LMHeadModel"))
+    return architecture not in _OTHER_NAMES and architecture.endswith(("ForCausalLM", "LMHeadModel"))
 
 
 def not_served(architecture: str) -> ModelMismatchError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -70,14 +71,18 @@ def nllb(folder: Path, *languages: str) -> None:
     _save(folder / "model", transformers.M2M100ForConditionalGeneration, config, tokenizer)
 
 
-def t5(folder: Path, **config: Any) -> None:
+def t5(folder: Path, *, multilingual: bool = False, **config: Any) -> None:
+    """Write a T5, or an mT5."""
+    model, settings_of, factor = transformers.T5ForConditionalGeneration, transformers.T5Config, 20.0
+    if multilingual:
+        model, settings_of, factor = transformers.MT5ForConditionalGeneration, transformers.MT5Config, 3.0
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *[(f"▁{word}", -2.0) for word in _words()]]
     tokenizer = transformers.T5Tokenizer(vocabulary, extra_ids=0, model_max_length=40)
-    settings = transformers.T5Config(
-        vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, initializer_factor=20.0,
+    settings = settings_of(
+        vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, initializer_factor=factor,
         pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, **config,
     )  # fmt: skip
-    _save(folder / "model", transformers.T5ForConditionalGeneration, settings, tokenizer)
+    _save(folder / "model", model, settings, tokenizer)
 
 
 def mbart(folder: Path, source: str, target: str) -> None:
@@ -105,7 +110,13 @@ def pegasus(folder: Path) -> None:
 
 
 #: One of each family that has one language for its texts and one for its answers.
-FAMILIES: dict[str, Callable[[Path], None]] = {"marian": marian, "t5": t5, "bart": bart, "pegasus": pegasus}
+FAMILIES: dict[str, Callable[[Path], None]] = {
+    "marian": marian,
+    "t5": t5,
+    "mt5": functools.partial(t5, multilingual=True),
+    "bart": bart,
+    "pegasus": pegasus,
+}
 
 
 def _words() -> list[str]:
