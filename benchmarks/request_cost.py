@@ -37,6 +37,7 @@ from penstock_gateway.dataplane.bundle import BundleFormat
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.dataplane.open_streams import OpenStreams
 from penstock_gateway.dataplane.pod_version import PodVersion
 from penstock_gateway.edge.access_log import AccessLog
 from penstock_gateway.edge.body_budget import BodyBudget
@@ -146,8 +147,8 @@ class Gateway:
         async def ready() -> bool:
             return True
 
-        version = PodVersion(Version("spam", 1, MANIFEST, [], "now"), coalescer, ready)
-        dataplane = DataPlane(cast(Catalog, OneVersion(version)), disconnects)
+        version = PodVersion(Version("spam", 1, MANIFEST, [], "now"), coalescer, ready, cast(Any, None))
+        dataplane = DataPlane(cast(Catalog, OneVersion(version)), disconnects, OpenStreams(1, 1))
         self.app = Dispatcher(cast(Any, None))
         self.app.add({"/v1/models/{model}/predict": Endpoint("predict", guard, Predict(dataplane, "spam"))})
         self.door = open_door(settings)

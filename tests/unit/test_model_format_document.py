@@ -126,6 +126,29 @@ async def test_an_export_can_be_pasted_and_serves(
             assert np.allclose(output, own, rtol=1e-4, atol=1e-5)
 
 
+async def test_the_model_that_streams_can_be_pasted_and_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest is accepted, its examples pass the trials of a load, and its chunks are the words."""
+    section = DOCUMENT.split("\n## Streams\n")[1].split("\n## ")[0]
+    [(code, text)] = re.findall(r"```python\n(.*?)```\s+```yaml\n(.*?)```", section, re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    manifest = parse_manifest(text)
+    check_manifest_values(manifest)
+    forker = Forker(run_seconds=60.0, load_seconds=60.0)
+    try:
+        process = await forker.start(manifest, tmp_path / "artifact", threads=1, memory_bytes=2**30)
+        stream = process.open_stream(trial_rows(manifest, 1))
+        words = []
+        while not (piece := await stream.read()).last:
+            assert piece.outputs is not None
+            words.append(piece.outputs[0][0])
+    finally:
+        await forker.close()
+    assert words == [b"one", b"word", b"after", b"the", b"other"]
+
+
 def test_the_first_manifest_is_accepted() -> None:
     """The one that introduces the format."""
     found = re.search(r"```yaml\n(.*?)```", DOCUMENT, re.S)

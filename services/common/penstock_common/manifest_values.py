@@ -46,7 +46,7 @@ def _check_manifest(manifest: Manifest) -> None:
     check_shapes(manifest)
     if manifest.stream and manifest.format not in STREAMING_FORMATS:
         raise ValueError(
-            f"stream: a {manifest.format} file answers at once; {' and '.join(STREAMING_FORMATS)} can stream"
+            f"stream: {manifest.format} files answer at once; {' and '.join(STREAMING_FORMATS)} can stream"
         )
     model_tensors(manifest)  # refuses a step, a parameter or a field that does not fit the others
     sources = [field.source for field in manifest.inputs if field.source]

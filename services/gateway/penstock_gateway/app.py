@@ -27,6 +27,7 @@ from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.healthy_pods import HealthyPods, follow_healthy_pods
+from penstock_gateway.dataplane.open_streams import OpenStreams
 from penstock_gateway.dataplane.pod_version import PodVersion
 from penstock_gateway.dataplane.queue_metrics import QUEUE_SECONDS, QueueMetrics
 from penstock_gateway.dataplane.upstream import Upstream
@@ -47,6 +48,8 @@ from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
 from penstock_gateway.protocols.openapi import OpenApi, document
 from penstock_gateway.protocols.predict import Predict
+from penstock_gateway.protocols.predict_stream import PredictStream
+from penstock_gateway.protocols.triton_generate import Generate
 from penstock_gateway.routes import PROBES, predictions, routes
 from penstock_gateway.settings import GatewaySettings
 
@@ -81,7 +84,8 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             lambda version: _in_pods(version, upstream, pods, settings),
             probes=lambda model: pods.probes(_pool(model, settings)),
         )
-        dataplane = DataPlane(catalog, disconnects)
+        open_streams = OpenStreams(settings.max_streams, settings.max_streams_per_key)
+        dataplane = DataPlane(catalog, disconnects, open_streams)
         health.components = {
             "keys": lambda: keys.loaded,
             "registry snapshot": lambda: catalog.synced,
@@ -101,11 +105,23 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             decoders = DecoderPool(PROCESS, settings.decoders)
             large_json = LargeJson(decoders, settings.min_offloaded_bytes)
             predict = Predict(dataplane, settings.default_model, settings.max_answer_bytes, large_json)
+            pause = settings.stream_keep_alive_seconds
+            stream = PredictStream(dataplane, settings.max_answer_bytes, pause, large_json)
+            generate = Generate(dataplane, settings.max_answer_bytes, pause)
             v2 = OpenInference(dataplane, catalog, settings.max_answer_bytes, large_json)
             openapi = OpenApi(catalog, settings.default_model) if settings.docs == "key" else None
             # Before FastAPI's own: routes are tried in turn.
             app.router.routes[:0] = routes(
-                guard, health, ModelList(catalog), predict, v2, openapi, with_metrics=not settings.metrics_port
+                guard,
+                health,
+                ModelList(catalog),
+                predict,
+                stream,
+                v2,
+                generate,
+                openapi,
+                stream_seconds=settings.stream_seconds,
+                with_metrics=not settings.metrics_port,
             )
             if not tracing_enabled():  # FastAPI makes the spans
                 dispatcher.add(predictions(guard, predict, v2))
@@ -179,7 +195,8 @@ def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: 
         max_queued_rows=settings.max_queue_rows,
         max_queued_size=settings.max_queue_bytes,
     )
-    return PodVersion(version, coalescer, lambda: upstream.model_ready(version.model, version.version))
+    stream = upstream.streamer(version.model, version.version, version.manifest)
+    return PodVersion(version, coalescer, lambda: upstream.model_ready(version.model, version.version), stream)
 
 
 def _pool(model: str, settings: GatewaySettings) -> str:

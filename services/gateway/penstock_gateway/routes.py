@@ -14,7 +14,9 @@ from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
 from penstock_gateway.protocols.openapi import OpenApi
 from penstock_gateway.protocols.predict import Predict
+from penstock_gateway.protocols.predict_stream import PredictStream
 from penstock_gateway.protocols.triton_absent import ABSENT, absent
+from penstock_gateway.protocols.triton_generate import Generate
 
 # Answered to anyone, and left out of the traces.
 PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
@@ -37,9 +39,12 @@ def routes(
     health: Health,
     models: ModelList,
     predict: Predict,
+    stream: PredictStream,
     v2: OpenInference,
+    generate: Generate,
     openapi: OpenApi | None,
     *,
+    stream_seconds: float,
     with_metrics: bool,
 ) -> list[BaseRoute]:
     def protected(path: str, name: str, handler: Handler, method: str = "POST") -> Route:
@@ -48,8 +53,17 @@ def routes(
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
+    def streaming(path: str, name: str, handler: Handler) -> Route:
+        return Route(path, Endpoint(name, guard, handler, longest_seconds=stream_seconds), methods=["POST"])
+
     return [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in predictions(guard, predict, v2).items()),
+        streaming("/v1/models/{model}/stream", "stream", stream),
+        streaming("/v1/models/{model}/versions/{version}/stream", "stream", stream),
+        streaming("/v2/models/{model}/generate_stream", "generate_stream", generate.stream),
+        streaming("/v2/models/{model}/versions/{version}/generate_stream", "generate_stream", generate.stream),
+        protected("/v2/models/{model}/generate", "generate", generate.generate),
+        protected("/v2/models/{model}/versions/{version}/generate", "generate", generate.generate),
         protected("/v1/models", "models", models, "GET"),
         *([protected("/openapi.json", "openapi", openapi, "GET")] if openapi else []),
         protected("/v2", "v2", v2.server, "GET"),

@@ -52,6 +52,13 @@ class GatewaySettings(BaseSettings):
     max_queue_bytes: int = Field(default=64 * 1024 * 1024, gt=0)
     #: time for one request; a client may ask for less with X-Request-Timeout (seconds).
     timeout_seconds: float = Field(default=10.0, gt=0)
+    #: time for one stream; a client may ask for less with X-Request-Timeout (seconds).
+    stream_seconds: float = Field(default=600.0, gt=0)
+    #: seconds without a chunk after which a stream gets a comment, so that nothing in between takes it for dead.
+    stream_keep_alive_seconds: float = Field(default=15.0, gt=0)
+    #: streams that may be open in all and of one key; 503 and 429 beyond. Envoy takes 1024 of one gateway.
+    max_streams: int = Field(default=512, ge=1, le=1024)
+    max_streams_per_key: int = Field(default=128, ge=1)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
     #: JSON bodies of more bytes are decoded in so many processes beside the gateway, which are started when first needed.
     min_offloaded_bytes: int = Field(default=256 * 1024, ge=0)
@@ -108,6 +115,9 @@ class GatewaySettings(BaseSettings):
         longest = info.data.get("timeout_seconds", 0.0)
         if seconds <= longest:
             raise ValueError(f"{seconds:g} must be longer than PENSTOCK_GATEWAY_TIMEOUT_SECONDS ({longest:g})")
+        pause = info.data.get("stream_keep_alive_seconds", 0.0)
+        if seconds <= pause:
+            raise ValueError(f"{seconds:g} must be longer than PENSTOCK_GATEWAY_STREAM_KEEP_ALIVE_SECONDS ({pause:g})")
         return seconds
 
     # --- End of the front door.

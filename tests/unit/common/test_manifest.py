@@ -275,3 +275,17 @@ def test_generation_that_does_not_fit_the_rest_is_refused(members: dict[str, Any
     """With the place and the remedy."""
     detail = refusal(text(**(GENERATION | members)))
     assert all(part in detail for part in texts), detail
+
+
+def test_a_model_that_streams_takes_one_row() -> None:
+    """Its rows never share a run, so a batch size would mean nothing; formats without streams are refused."""
+    manifest = parse_manifest(text(format="python", file="m.py", stream=True))
+    check_manifest_values(manifest)
+    assert manifest.batching.max_batch_size == 1
+    batches = text(format="python", file="m.py", stream=True, batching={"max_batch_size": 8})
+    with pytest.raises(
+        PenstockError, match=r"batching: each stream is one row \(stream: true\); leave out max_batch_size"
+    ):
+        check(batches)
+    with pytest.raises(PenstockError, match="stream: onnx files answer at once; python and transformers can stream"):
+        check(text(stream=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractContextManager, aclosing
 
 import msgspec
 
@@ -10,6 +11,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.pools import matches
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.catalog import Catalog
+from penstock_gateway.dataplane.open_streams import OpenStreams
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import JSON, Call, Reply
 from penstock_gateway.edge.disconnect import DisconnectWatch
@@ -34,17 +36,33 @@ class Answer(msgspec.Struct):
         return Reply(body, content_type, headers=[version, *headers], usage=Usage(rows=self.rows.count))
 
 
+class StreamedAnswer(msgspec.Struct):
+    """What a servable answers to a request's rows, chunk by chunk; whoever has it closes ``chunks``."""
+
+    servable: Servable
+    rows: Rows
+    chunks: AsyncGenerator[RawOutputs, None]
+
+    def begun(self, reply: Reply) -> Reply:
+        """The reply that streams it, with the version that gives it and what it uses."""
+        reply.headers.insert(0, (b"x-model-version", self.servable.version.encode()))
+        reply.usage = Usage(rows=self.rows.count)
+        return reply
+
+
 class DataPlane:
     """Resolves, validates, admits and answers.
 
     Args:
         catalog: finds the servable of a request.
         disconnects: ends the work for a client that has gone.
+        open_streams: bounds how many are open.
     """
 
-    def __init__(self, catalog: Catalog, disconnects: DisconnectWatch) -> None:
+    def __init__(self, catalog: Catalog, disconnects: DisconnectWatch, open_streams: OpenStreams) -> None:
         self._catalog = catalog
         self._disconnects = disconnects
+        self._open_streams = open_streams
 
     def resolve(self, principal: Principal, model: str, version: str = "") -> Servable:
         """The servable that ``model`` (or ``model@alias``) and ``version`` name now.
@@ -64,6 +82,25 @@ class DataPlane:
         Raises:
             PenstockError: of ``resolve``, ``parse``, ``Lease.admit`` and ``Servable.infer``.
         """
+        servable, rows = await self._admitted(call, model, version, parse)
+        outputs = await self._disconnects.wait(servable.infer(rows, call.deadline), call.receive)
+        return Answer(servable, rows, outputs)
+
+    async def stream(self, call: Call, model: str, version: str, parse: Parse) -> StreamedAnswer:
+        """Answer a call chunk by chunk; nothing is asked of the servable before the first chunk is.
+
+        Raises:
+            PenstockError: of ``resolve``, ``parse`` and ``Lease.admit``; the chunks raise those of ``OpenStreams`` and
+                ``Servable.stream``.
+        """
+        servable, rows = await self._admitted(call, model, version, parse)
+        return StreamedAnswer(servable, rows, self._chunks(servable, rows, call))
+
+    def cancelling_on_disconnect(self, call: Call) -> AbstractContextManager[None]:
+        """Cancel the calling task if the client goes away before the block ends."""
+        return self._disconnects.cancelling_on_disconnect(call.receive)
+
+    async def _admitted(self, call: Call, model: str, version: str, parse: Parse) -> tuple[Servable, Rows]:
         servable = self.resolve(call.principal, model, version)
         rows = parse(call, servable.signature)
         if not isinstance(rows, Rows):
@@ -71,5 +108,11 @@ class DataPlane:
         call.body = b""  # the rows have copies of what they need
         rows.principal = call.principal.id
         await call.lease.admit(servable.model, rows.count)
-        outputs = await self._disconnects.wait(servable.infer(rows, call.deadline), call.receive)
-        return Answer(servable, rows, outputs)
+        return servable, rows
+
+    async def _chunks(self, servable: Servable, rows: Rows, call: Call) -> AsyncGenerator[RawOutputs, None]:
+        with self._open_streams.opened(call.principal.id) as stream:
+            async with aclosing(servable.stream(rows, call.deadline)) as chunks:
+                async for outputs in chunks:
+                    stream.count_chunk()
+                    yield outputs

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
 from opentelemetry import trace
 
+from penstock_common.errors import PenstockError
 from penstock_common.registry_models import Version
 from penstock_common.telemetry import tracing_enabled
 from penstock_common.tensors import NUMPY_DTYPES
@@ -17,17 +19,22 @@ from penstock_gateway.signature.signature import Signature
 
 
 class PodVersion:
-    """A servable whose rows wait in a coalescer for the next call to the pods."""
+    """A servable whose rows wait in a coalescer for the next call to the pods; a stream is a call of its own."""
 
-    __slots__ = ("_answer_bytes", "_ready", "coalescer", "model", "signature", "version")
+    __slots__ = ("_answer_bytes", "_ready", "_stream", "coalescer", "model", "signature", "version")
 
     def __init__(
-        self, version: Version, coalescer: Coalescer[Rows, RawOutputs], ready: Callable[[], Awaitable[bool]]
+        self,
+        version: Version,
+        coalescer: Coalescer[Rows, RawOutputs],
+        ready: Callable[[], Awaitable[bool]],
+        stream: Callable[[Rows, float], AsyncGenerator[RawOutputs, None]],
     ) -> None:
         self.model = version.model
         self.version = str(version.version)
         self.signature = Signature(version.manifest, version.model)
         self.coalescer = coalescer
+        self._stream = stream
         self._ready = ready
         #: Bytes of a row's answer, as far as the signature tells.
         self._answer_bytes = sum(
@@ -45,3 +52,16 @@ class PodVersion:
             rows.span = trace.get_current_span()
         size = max(sum(map(len, rows.inputs)), rows.count * self._answer_bytes)
         return self.coalescer.submit(rows, rows.count, size, rows.principal, deadline, rows.shapes)
+
+    async def stream(self, rows: Rows, deadline: float) -> AsyncGenerator[RawOutputs, None]:
+        if not self.signature.manifest.stream:
+            yield await self.infer(rows, deadline)
+            return
+        if rows.count != 1:
+            text = f"{rows.count} rows; model {self.model!r} streams and takes one row a request."
+            raise PenstockError(422, "invalid-input", text)
+        if tracing_enabled():
+            rows.span = trace.get_current_span()
+        async with aclosing(self._stream(rows, deadline)) as chunks:
+            async for outputs in chunks:
+                yield outputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from penstock_gateway.signature.rows import RawOutputs, Rows
@@ -37,4 +38,16 @@ class Servable(Protocol):
 
         Raises:
             PenstockError: 503 ``overloaded``.
+        """
+
+    def stream(self, rows: Rows, deadline: float) -> AsyncGenerator[RawOutputs, None]:
+        """Yield the chunks of the answer to checked rows as they come; one chunk if the model does not stream.
+
+        Closing the generator ends the work. Whoever reads slowly slows the model down.
+
+        Args:
+            deadline: of the whole stream, on ``time.monotonic``'s clock.
+
+        Raises:
+            PenstockError: as the future of ``infer``; 422 ``invalid-input`` if a model that streams gets several rows.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
 import grpc
@@ -13,11 +13,12 @@ from prometheus_client import Counter, Histogram
 
 from penstock_common.contract import inference_pb2 as pb
 from penstock_common.contract import inference_pb2_grpc
+from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_common.pools import POOL_HEADER, PRINCIPAL_HEADER, pool_of
 from penstock_common.telemetry import tracer, tracing_enabled
 from penstock_gateway.dataplane.bundle import BundleFormat
-from penstock_gateway.dataplane.upstream_errors import is_connection_lost, translate
+from penstock_gateway.dataplane.upstream_errors import deadline_exceeded, is_connection_lost, is_reset_at, translate
 from penstock_gateway.signature.rows import RawOutputs, Rows
 
 BUNDLE_ROWS = Histogram(
@@ -34,6 +35,12 @@ _CHANNEL_OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.enable_retries", 0),
+]
+_STREAM_OPTIONS = [
+    *_CHANNEL_OPTIONS,
+    ("grpc.use_local_subchannel_pool", 1),
+    # A stream that is not read keeps 64 kB here, and not the megabytes to which a fast connection's windows grow.
+    ("grpc.http2.bdp_probe", 0),
 ]
 
 #: Seconds for a question to the pods; Envoy gives a silent pod up after less and asks another.
@@ -60,9 +67,12 @@ class Upstream:
         self._pools = pools
         self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
         self._stub = inference_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        # Streams have a connection of their own, on which what nobody reads delays no prediction.
+        self._streams = grpc.aio.insecure_channel(target, options=_STREAM_OPTIONS)
 
     async def close(self) -> None:
         await self._channel.close(None)
+        await self._streams.close(None)
 
     def connected(self) -> bool:
         """Whether there is a connection to Envoy; starts to connect if there is none."""
@@ -91,7 +101,7 @@ class Upstream:
         pool = pool_of(model, self._pools)
         return [(POOL_HEADER, pool)] if pool else []
 
-    async def _reconnected(self, losses: int, deadline: float) -> bool:
+    async def _reconnected(self, losses: int, deadline: float, channel: grpc.aio.Channel | None = None) -> bool:
         """Whether there is a connection to Envoy again within ``_RECONNECT_PATIENCE`` and the deadline.
 
         Args:
@@ -102,7 +112,7 @@ class Upstream:
         try:
             async with asyncio.timeout(min(_RECONNECT_PATIENCE, _left(deadline))):
                 await asyncio.sleep(_FIRST_PAUSE * 2 ** (losses - 1))
-                await self._channel.channel_ready()
+                await (channel or self._channel).channel_ready()
         except TimeoutError:
             return False
         return True
@@ -148,6 +158,63 @@ class Upstream:
             return messages.split(response, counts, total)
 
         return send
+
+    def streamer(
+        self, model: str, version: int, manifest: Manifest
+    ) -> Callable[[Rows, float], AsyncGenerator[RawOutputs, None]]:
+        """What streams the answers of one model version; see ``stream`` below."""
+        messages = BundleFormat(model, version, manifest)
+        infer = inference_pb2_grpc.GRPCInferenceServiceStub(self._streams).ModelStreamInfer
+        # Errors come as statuses, with which Envoy asks another pod as long as nothing was sent.
+        to_pool = [*self._metadata(model), ("triton_grpc_error", "true")]
+
+        async def stream(rows: Rows, deadline: float) -> AsyncGenerator[RawOutputs, None]:
+            """One ``ModelStreamInfer``; what it answers is read as fast as the chunks are taken.
+
+            Raises:
+                PenstockError: with the HTTP status that the gRPC status stands for.
+            """
+            request = messages.merge([rows], rows.count)
+            metadata = [*to_pool, (PRINCIPAL_HEADER, rows.principal), *_trace_context(rows)]
+            losses = 0
+            begun = False
+            while True:
+                call = infer(_only(request), timeout=_left(deadline), metadata=metadata)
+                try:
+                    async for response in call:
+                        begun = True
+                        if response.error_message:  # of an upstream that knows no statuses
+                            raise PenstockError(500, "upstream-error", f"Model {model!r} failed on this input.")
+                        if response.infer_response.outputs:
+                            yield messages.split(response.infer_response, [rows.count], rows.count)[0]
+                    CALLS.labels("OK").inc()
+                    return
+                except grpc.aio.AioRpcError as err:
+                    CALLS.labels(err.code().name).inc()
+                    if is_reset_at(deadline, err):
+                        raise deadline_exceeded() from None
+                    losses += 1
+                    # What was begun would begin again.
+                    lost = not begun and is_connection_lost(err)
+                    if not (lost and await self._reconnected(losses, deadline, self._streams)):
+                        raise translate(err, model) from None
+                finally:
+                    call.cancel()
+
+        return stream
+
+
+async def _only(request: pb.ModelInferRequest) -> AsyncIterator[pb.ModelInferRequest]:
+    yield request
+
+
+def _trace_context(rows: Rows) -> list[tuple[str, str]]:
+    """The metadata that carry on the trace of a request."""
+    if not tracing_enabled():
+        return []
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier, context=trace.set_span_in_context(rows.span))
+    return list(carrier.items())
 
 
 def _left(deadline: float) -> float:

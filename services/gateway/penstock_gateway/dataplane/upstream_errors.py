@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import grpc
 
 from penstock_common.errors import GRPC_TO_HTTP, PenstockError
+
+#: How much earlier than here the deadline may pass in Envoy, where it began earlier.
+_EARLY_SECONDS = 0.1
 
 _ROW_COULD_BE_TO_BLAME = frozenset({400, 413, 415, 422, 500})
 
@@ -19,6 +23,13 @@ def row_could_be_to_blame(err: Exception) -> bool:
 def is_connection_lost(err: grpc.aio.AioRpcError) -> bool:
     """Whether a call failed between the gateway and Envoy: neither Envoy nor a pod has answered anything."""
     return err.code() is grpc.StatusCode.UNAVAILABLE and not err.initial_metadata() and not err.trailing_metadata()
+
+
+def is_reset_at(deadline: float, err: grpc.aio.AioRpcError) -> bool:
+    """Whether Envoy reset a stream at its deadline: once a stream has begun, it cannot say so in a status."""
+    trailing: Any = err.trailing_metadata() or ()
+    late = time.monotonic() > deadline - _EARLY_SECONDS
+    return late and "penstock-code" not in {key for key, _ in trailing}
 
 
 def translate(err: grpc.aio.AioRpcError, model: str) -> PenstockError:
@@ -44,7 +55,11 @@ def translate(err: grpc.aio.AioRpcError, model: str) -> PenstockError:
             headers={"Retry-After": "1"},
         )
     if status == 504:
-        return PenstockError(504, "deadline-exceeded", "The model did not answer in time.")
+        return deadline_exceeded()
     if status == 404:
         return PenstockError(404, "unknown-model", f"No pod serves {model!r}.")
     return PenstockError(500, "upstream-error", f"Model {model!r} failed on this input.")
+
+
+def deadline_exceeded() -> PenstockError:
+    return PenstockError(504, "deadline-exceeded", "The model did not answer in time.")

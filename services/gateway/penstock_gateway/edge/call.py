@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from penstock_common.errors import PenstockError
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.limits.admission import Lease, Usage
 
@@ -41,7 +42,8 @@ class Reply(msgspec.Struct):
     """An answer.
 
     A body that is a generator is sent chunk by chunk as it comes; its producer adds to
-    ``usage`` as it goes. The endpoint reports ``usage`` after the last byte or the disconnect.
+    ``usage`` as it goes. The endpoint reports ``usage`` after the last byte or the disconnect. If an error ends such a
+    body, the producer notes it in ``failure``, for the log and the metrics.
     """
 
     body: bytes | AsyncGenerator[bytes, None]
@@ -49,6 +51,7 @@ class Reply(msgspec.Struct):
     status: int = 200
     headers: list[tuple[bytes, bytes]] = []
     usage: Usage = msgspec.field(default_factory=Usage)
+    failure: PenstockError | None = None
 
 
 Handler = Callable[[Call], Awaitable[Reply]]

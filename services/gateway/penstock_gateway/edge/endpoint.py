@@ -27,7 +27,7 @@ from penstock_gateway.edge.call import Call, Handler, Receive, Reply, Scope, Sen
 from penstock_gateway.edge.content_encoding import decode_body, encode_body
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.edge.health import Health
-from penstock_gateway.edge.problem import REQUESTS, drop_frames, problem_reply, request_id_of
+from penstock_gateway.edge.problem import INTERNAL, REQUESTS, drop_frames, problem_reply, request_id_of
 from penstock_gateway.limits.admission import Admission, Lease, Usage
 
 logger = structlog.get_logger()
@@ -61,12 +61,14 @@ class Endpoint:
     Args:
         route: its name in metrics and logs.
         handler: the route's own work.
+        longest_seconds: that a request may take; the guard's ``timeout_seconds`` if it is None.
     """
 
-    def __init__(self, route: str, guard: Guard, handler: Handler) -> None:
+    def __init__(self, route: str, guard: Guard, handler: Handler, longest_seconds: float | None = None) -> None:
         self._route = route
         self._guard = guard
         self._handler = handler
+        self._longest_seconds = guard.timeout_seconds if longest_seconds is None else longest_seconds
         self._seconds = SECONDS.labels(route)
         self._ok = REQUESTS.labels(route, "200")
 
@@ -89,7 +91,7 @@ class Endpoint:
                 if declared > guard.max_body_bytes:
                     declared = 0  # it is not read
                 lease = guard.admission.arrive(principal, declared)
-                deadline = started + _timeout(headers.get(b"x-request-timeout"), guard.timeout_seconds)
+                deadline = started + _timeout(headers.get(b"x-request-timeout"), self._longest_seconds)
                 hold = guard.bodies.hold(principal.id)
                 if declared and not hold.try_take(declared):
                     await hold.wait(declared, min(deadline, started + guard.body_seconds) - time.monotonic())
@@ -119,7 +121,7 @@ class Endpoint:
             except Exception as err:
                 logger.exception("unhandled", route=self._route, request_id=request_id.decode())
                 code = "internal"
-                reply = problem_reply(_INTERNAL, request_id, scope["path"])
+                reply = problem_reply(INTERNAL, request_id, scope["path"])
                 drop_frames(err)
             extra = lease.headers() if lease is not None else []
             if code is not None:
@@ -144,13 +146,16 @@ class Endpoint:
                 lease.settle(usage or Usage())
             if hold is not None:
                 hold.release()
+        status = reply.status
+        if reply.failure is not None:  # after the first byte
+            status, code = reply.failure.status, reply.failure.code
         elapsed = time.monotonic() - started
         self._seconds.observe(elapsed)
-        if reply.status == 200:
+        if status == 200:
             self._ok.inc()
         else:
-            REQUESTS.labels(self._route, str(reply.status)).inc()
-        guard.access_log.write(self._route, scope["path"], reply.status, code, elapsed, request_id)
+            REQUESTS.labels(self._route, str(status)).inc()
+        guard.access_log.write(self._route, scope["path"], status, code, elapsed, request_id)
 
     async def _send(self, reply: Reply, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
         body = reply.body
@@ -178,9 +183,6 @@ class Endpoint:
                 async for chunk in chunks:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-
-
-_INTERNAL = PenstockError(500, "internal", "The gateway failed on this request; its log has the request id.")
 
 
 async def _encode(reply: Reply, accepted: bytes) -> list[tuple[bytes, bytes]]:

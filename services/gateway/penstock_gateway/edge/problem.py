@@ -17,6 +17,8 @@ from penstock_gateway.limits.admission import Usage
 
 REQUESTS = Counter("penstock_gateway_requests_total", "Requests, by route and status.", ["route", "status"])
 
+INTERNAL = PenstockError(500, "internal", "The gateway failed on this request; its log has the request id.")
+
 _PROBLEM = b"application/problem+json"
 
 

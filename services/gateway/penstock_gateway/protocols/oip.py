@@ -24,7 +24,7 @@ from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 
 _LENGTH_HEADER = b"inference-header-content-length"
-_EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository"]
+_EXTENSIONS = ["binary_tensor_data", "classification", "generate", "model_configuration", "model_repository"]
 
 
 class OpenInference:

@@ -12,7 +12,7 @@ from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.openapi_oip import infer_operation
-from penstock_gateway.protocols.openapi_responses import responses
+from penstock_gateway.protocols.openapi_responses import event_responses, responses
 from penstock_gateway.signature.json_schema import form_schema, row_schema
 from penstock_gateway.signature.row_decoder import MAX_ROWS
 
@@ -40,6 +40,11 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
     }
     for servable in catalog.production():
         model, predict, infer = servable.model, _predict(servable), infer_operation(servable.signature)
+        if servable.signature.manifest.stream:
+            stream = _stream(servable)
+            paths[f"/v1/models/{model}/stream"] = {"post": stream}
+            paths[f"/v1/models/{model}/versions/{{version}}/stream"] = {"post": _of_a_version(stream)}
+            continue
         paths[f"/v1/models/{model}/predict"] = {"post": predict}
         paths[f"/v1/models/{model}/versions/{{version}}/predict"] = {"post": _of_a_version(predict)}
         paths[f"/v2/models/{model}/infer"] = {"post": infer}
@@ -101,6 +106,19 @@ def _predict(servable: Servable) -> dict[str, Any]:
         "description": manifest.description,
         "requestBody": {"required": True, "content": content},
         "responses": responses({"oneOf": [answer, {"type": "array", "items": answer}]} if manifest.batch else answer),
+    }
+
+
+def _stream(servable: Servable) -> dict[str, Any]:
+    """``predict`` for one row, answered with events."""
+    manifest = servable.signature.manifest
+    predict = _predict(servable)
+    content = predict["requestBody"]["content"]
+    content["application/json"]["schema"] = row_schema(manifest)
+    return predict | {
+        "operationId": f"stream_{servable.model}",
+        "summary": f"Ask {servable.model} for a stream",
+        "responses": event_responses(_answer(manifest)),
     }
 
 

@@ -29,3 +29,14 @@ def responses(schema: dict[str, Any], *, binary: bool = False) -> dict[str, Any]
     return {"200": {"description": "The answer.", "content": content}} | {
         status: {"description": text, "content": problem} for status, text in _PROBLEM_STATUSES.items()
     }
+
+
+def event_responses(schema: dict[str, Any]) -> dict[str, Any]:
+    """A stream of events, each with a document of ``schema``, and every refusal."""
+    description = (
+        "The answer as it comes: an event for each chunk, whose data is a document of the schema in JSON; last, "
+        "`data: [DONE]`. An error after the first event is an event `error` with the problem, and the last one."
+    )
+    # OpenAPI 3.1 describes the whole of a text; 3.2 will have itemSchema for its events.
+    content = {"text/event-stream": {"schema": {"type": "string", "contentSchema": schema}}}
+    return responses(schema) | {"200": {"description": description, "content": content}}

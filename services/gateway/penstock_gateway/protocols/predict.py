@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-
-from penstock_common.errors import PenstockError
-from penstock_common.manifest import FieldKind
 from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.large_json import LargeJson
-from penstock_gateway.protocols.multipart import read_form
+from penstock_gateway.protocols.row_body import RowBody
 from penstock_gateway.signature.answer_size import MAX_ANSWER_BYTES, check_answer_size, fits_as_json, json_size
-from penstock_gateway.signature.rows import Rows
-from penstock_gateway.signature.signature import Signature
+from penstock_gateway.signature.rows import RawOutputs, Rows
 
 
 class Predict:
@@ -33,47 +29,22 @@ class Predict:
         self._dataplane = dataplane
         self._default_model = default_model
         self._max_answer_bytes = max_answer_bytes
-        self._large_json = large_json
+        self._rows = RowBody(large_json)
 
     async def __call__(self, call: Call) -> Reply:
         model = call.path.get("model") or self._default_model
         answer = await self._dataplane.infer(call, model, call.path.get("version", ""), self._rows)
-        servable = answer.servable
-        if not fits_as_json(answer.outputs.tensors, self._max_answer_bytes):
-            specs = servable.signature.manifest.outputs
-            sizes = [json_size(raw, spec.datatype) for raw, spec in zip(answer.outputs.tensors, specs, strict=True)]
-            check_answer_size(sum(sizes), self._max_answer_bytes)
-        return answer.reply(servable.signature.presenter.present(answer.outputs, answer.rows, servable.version))
-
-    def _rows(self, call: Call, signature: Signature) -> Rows | Awaitable[Rows]:
-        content_type = call.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        # curl -d says x-www-form-urlencoded of whatever it sends; what arrives is JSON.
-        if content_type in (b"application/json", b"application/x-www-form-urlencoded", b""):
-            if self._large_json is not None and len(call.body) > self._large_json.min_bytes:
-                return self._large_json.rows(call, signature)
-            return signature.decoder.decode_json(call.body)
-        if content_type == b"multipart/form-data":
-            return _form_row(call, signature)
-        if content_type.startswith(b"image/"):
-            return signature.decoder.decode_form({_only_image_field(signature): call.body})
-        raise PenstockError(
-            415,
-            "unsupported-media-type",
-            f"Content-Type {content_type[:80].decode('latin-1')!r} is not understood here; "
-            "send application/json, multipart/form-data or, to an image model, image/png.",
-        )
+        return answer.reply(presented(answer.servable, answer.outputs, answer.rows, self._max_answer_bytes))
 
 
-async def _form_row(call: Call, signature: Signature) -> Rows:
-    return signature.decoder.decode_form(await read_form(call))
+def presented(servable: Servable, outputs: RawOutputs, rows: Rows, max_bytes: int) -> bytes:
+    """What a servable answered, in the form of ``/v1``.
 
-
-def _only_image_field(signature: Signature) -> str:
-    inputs = signature.manifest.client_inputs
-    if len(inputs) != 1 or inputs[0].kind is not FieldKind.IMAGE:
-        raise PenstockError(
-            415,
-            "unsupported-media-type",
-            f"Model {signature.model!r} does not take a bare image; send its fields as application/json.",
-        )
-    return inputs[0].name
+    Raises:
+        PenstockError: 413 ``answer-too-large``; 500 ``bad-model-answer``.
+    """
+    if not fits_as_json(outputs.tensors, max_bytes):
+        specs = servable.signature.manifest.outputs
+        sizes = [json_size(raw, spec.datatype) for raw, spec in zip(outputs.tensors, specs, strict=True)]
+        check_answer_size(sum(sizes), max_bytes)
+    return servable.signature.presenter.present(outputs, rows, servable.version)

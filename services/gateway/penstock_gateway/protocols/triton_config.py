@@ -17,6 +17,7 @@ def model_config(model: str, manifest: Manifest) -> dict[str, Any]:
         "max_batch_size": manifest.batching.max_batch_size if manifest.batch else 0,
         "input": [_tensor(field) | {"optional": not field.required} for field in manifest.client_inputs],
         "output": [_tensor(output) for output in manifest.outputs],
+        "model_transaction_policy": {"decoupled": manifest.stream},
     }
 
 

@@ -62,6 +62,18 @@ class Presenter:
             answer["version"] = version
         return _ENCODER.encode(answers if rows.is_list else answers[0])
 
+    def named(self, outputs: RawOutputs) -> dict[str, Any]:
+        """The outputs of one row by name, as JSON has them.
+
+        Raises:
+            PenstockError: 500 ``bad-model-answer``.
+        """
+        if len(outputs.tensors) != len(self._outputs):
+            raise self._bad(f"{len(outputs.tensors)} outputs; its manifest names {len(self._outputs)}")
+        [row] = self._tensors(outputs, 1)
+        named: dict[str, Any] = row["outputs"]
+        return named
+
     def _classes(self, outputs: RawOutputs, rows: int) -> list[dict[str, Any]]:
         raw = outputs.tensors[0]
         size = self._probabilities.size

@@ -193,7 +193,7 @@ class StreamEngine:
 
 
 def _streams() -> PenstockError:
-    detail = "This model answers with a stream of chunks; ask it with ModelStreamInfer, or with stream: true over HTTP."
+    detail = "This model answers with a stream of chunks; ask for the stream: ModelStreamInfer, or /stream over HTTP."
     return PenstockError(422, "model-streams", detail)
 
 

@@ -13,6 +13,7 @@ from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output,
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.dataplane.open_streams import OpenStreams
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.limits.admission import Usage
@@ -34,7 +35,7 @@ class World:
         self.signature = Signature(MANIFEST, "price")
         self.steps: list[object] = []
         self._refusal = refusal
-        self.dataplane = DataPlane(cast(Catalog, self), DisconnectWatch())
+        self.dataplane = DataPlane(cast(Catalog, self), DisconnectWatch(), OpenStreams(8, 4))
 
     def resolve(self, model: str, version: str) -> World:
         self.steps.append(("resolve", model, version))

@@ -33,7 +33,7 @@ async def test_rows_of_different_shapes_travel_apart() -> None:
 
     coalescer = Coalescer(send, blames_item=lambda _: False, max_outstanding=lambda: 1)
     version = cast(Version, SimpleNamespace(model="m", version=1, manifest=MANIFEST))
-    pods = PodVersion(version, coalescer, cast(Any, None))
+    pods = PodVersion(version, coalescer, cast(Any, None), cast(Any, None))
     rows = [Rows([bytes(4 * size)], 1, shapes=((size,),), principal="ann") for size in (1, 2, 1, 2)]
     await asyncio.gather(*[pods.infer(own, time.monotonic() + 30) for own in rows])
     assert bundles == [[((1,),), ((1,),)], [((2,),), ((2,),)]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.registry_models import Version
@@ -56,7 +56,8 @@ async def test_rows_that_wait_calls_under_way_and_rows_in_flight() -> None:
         return [[] for _ in items]
 
     coalescer: Coalescer[Rows, RawOutputs] = Coalescer(send, blames_item=lambda _: False, max_outstanding=lambda: 1)
-    servable = PodVersion(Version("spam", 3, MANIFEST, [], "2026-01-01T00:00:00Z"), coalescer, ready)
+    version = Version("spam", 3, MANIFEST, [], "2026-01-01T00:00:00Z")
+    servable = PodVersion(version, coalescer, ready, cast(Any, None))
     admission = LocalAdmission(TokenBuckets(100, 100))
     metrics = QueueMetrics(cast(Catalog, OneVersion(servable)), admission)
     lease = admission.arrive(Principal("ann", "Ann"), 100)

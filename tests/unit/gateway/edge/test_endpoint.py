@@ -362,6 +362,51 @@ async def test_an_error_in_the_middle_of_a_stream_breaks_the_answer() -> None:
     assert ledger.settled == [Usage(rows=1)]
 
 
+async def test_an_error_that_a_stream_has_told_is_counted_and_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """By its own status, though the answer began with 200; the answer is whole."""
+    ledger, client = Ledger(), Stream()
+
+    async def handler(call: Call) -> Reply:
+        reply = Reply(b"")
+
+        async def chunks() -> AsyncGenerator[bytes, None]:
+            yield b"a"
+            reply.failure = PenstockError(504, "deadline-exceeded", "Late.")
+            yield b"error"
+
+        reply.body = chunks()
+        return reply
+
+    before = REGISTRY.get_sample_value("penstock_gateway_requests_total", {"route": "told", "status": "504"}) or 0.0
+    endpoint = Endpoint("told", guard(admission=ledger), handler)
+    scope = {"type": "http", "path": "/", "headers": []}
+    async with asyncio.timeout(5):
+        await asyncio.create_task(endpoint(scope, client.receive, client.send))  # type: ignore[arg-type]
+    assert client.bodies == [b"a", b"error", b""]
+    assert (
+        REGISTRY.get_sample_value("penstock_gateway_requests_total", {"route": "told", "status": "504"}) == before + 1
+    )
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "request" in line]
+    assert "deadline-exceeded" in line
+    assert len(ledger.settled) == 1
+
+
+async def test_a_stream_may_have_more_time_than_other_requests() -> None:
+    """The longest that a route allows; a client may ask for less."""
+    seconds: list[float] = []
+
+    async def handler(call: Call) -> Reply:
+        seconds.append(call.deadline - time.monotonic())
+        return Reply(b"")
+
+    endpoint = Endpoint("long", guard(), handler, longest_seconds=600.0)
+    for headers in ([], [(b"x-request-timeout", b"100")]):
+        client = Stream()
+        scope = {"type": "http", "path": "/", "headers": headers}
+        await endpoint(scope, client.receive, client.send)  # type: ignore[arg-type]
+    assert 500 < seconds[0] <= 600 and 50 < seconds[1] <= 100
+
+
 async def test_a_lease_is_settled_once_however_the_request_ends() -> None:
     """An answer settles what it used; an error and a defect settle nothing used, and a 503 says so."""
     for end, used in (

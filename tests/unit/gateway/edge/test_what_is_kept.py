@@ -7,7 +7,7 @@ import gc
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +18,7 @@ from penstock_gateway.auth.authenticator import Headers
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.dataplane.open_streams import OpenStreams
 from penstock_gateway.dataplane.pod_version import PodVersion
 from penstock_gateway.edge.access_log import AccessLog
 from penstock_gateway.edge.body_budget import BodyBudget
@@ -160,7 +161,10 @@ def predict(send: Callable[[Any, float], Awaitable[list[Any]]]) -> Predict:
         return True
 
     version = PodVersion(
-        Version("m", 1, manifest, [], "2026-01-01T00:00:00Z"), Coalescer(send, blames_item=lambda _: True), ready
+        Version("m", 1, manifest, [], "2026-01-01T00:00:00Z"),
+        Coalescer(send, blames_item=lambda _: True),
+        ready,
+        cast(Any, None),
     )
 
     class One:
@@ -168,7 +172,7 @@ def predict(send: Callable[[Any, float], Awaitable[list[Any]]]) -> Predict:
             return version
 
     watch = DisconnectWatch()
-    return Predict(DataPlane(One(), watch), "m")  # type: ignore[arg-type]
+    return Predict(DataPlane(One(), watch, OpenStreams(8, 4)), "m")  # type: ignore[arg-type]
 
 
 async def unreachable(_: Any, __: float) -> list[Any]:

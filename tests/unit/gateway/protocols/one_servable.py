@@ -11,6 +11,7 @@ from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.model_entry import ModelListing
+from penstock_gateway.dataplane.open_streams import OpenStreams
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.limits.admission import Usage
@@ -45,7 +46,7 @@ class OneServable:
         self._shapes = shapes
         self._listings = list(listings)
         self.catalog = cast(Catalog, self)
-        self.dataplane = DataPlane(self.catalog, DisconnectWatch())
+        self.dataplane = DataPlane(self.catalog, DisconnectWatch(), OpenStreams(8, 4))
 
     def models(self) -> list[ModelListing]:
         return self._listings

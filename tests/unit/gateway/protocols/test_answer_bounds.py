@@ -16,6 +16,7 @@ from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.model_entry import AliasShare, ModelListing
+from penstock_gateway.dataplane.open_streams import OpenStreams
 from penstock_gateway.edge.call import Call, Receive
 from penstock_gateway.edge.disconnect import DisconnectWatch
 from penstock_gateway.protocols.oip import OpenInference
@@ -40,7 +41,7 @@ class Model:
 
     def __init__(self) -> None:
         self.deadlines: list[float] = []
-        self.dataplane = DataPlane(cast(Catalog, self), DisconnectWatch())
+        self.dataplane = DataPlane(cast(Catalog, self), DisconnectWatch(), OpenStreams(8, 4))
 
     def resolve(self, model: str, version: str) -> Model:
         return self

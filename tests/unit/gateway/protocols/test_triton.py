@@ -38,7 +38,10 @@ def test_the_model_configuration() -> None:
             {"name": "garden", "data_type": "TYPE_BOOL", "dims": [1], "reshape": {"shape": []}, "optional": True},
         ],
         "output": [{"name": "y", "data_type": "TYPE_INT64", "dims": [-1]}],
+        "model_transaction_policy": {"decoupled": False},
     }
+    streams = Manifest(Format.PYTHON, "m.py", Task.TENSOR, inputs, outputs, stream=True)
+    assert model_config("m", streams)["model_transaction_policy"] == {"decoupled": True}
 
 
 async def test_what_is_absent_says_what_does_its_job() -> None:
