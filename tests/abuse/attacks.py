@@ -6,6 +6,7 @@ Bounded in time and count, and only ever against the loopback interface. Each pr
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import select
 import socket
@@ -13,9 +14,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.abuse.gateway import KEYS
+from tests.abuse.numbers_pod import NUMBERS
 
 #: Attackers come from another address than the innocent.
 _ADDRESS = "127.0.0.2"
@@ -199,6 +202,52 @@ def reuse_after_idling(port: int) -> dict[str, Any]:
     return {"statuses": seen}
 
 
+def large_json(port: int, body: bytes) -> dict[str, Any]:
+    """Eight connections with one key, each of which sends ``body`` again as soon as it is answered."""
+    give_up = time.monotonic() + _SECONDS
+    headers = {"API-Key": KEYS["attacker"], "Content-Type": "application/json"}
+
+    def send() -> list[int]:
+        seen = []
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(_ADDRESS, 0))
+        while time.monotonic() < give_up:
+            connection.request("POST", f"/v1/models/{NUMBERS}/predict", body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            seen.append(answer.status)
+        connection.close()
+        return seen
+
+    with ThreadPoolExecutor(8) as clients:
+        statuses = Counter(status for sent in [clients.submit(send) for _ in range(8)] for status in sent.result())
+    return {"statuses": statuses, "bytes": len(body)}
+
+
+def many_numbers(port: int) -> dict[str, Any]:
+    """5 MB that are a row of the model: 2.5 million numbers."""
+    return large_json(port, b'{"x": [' + b"1," * 2_499_999 + b"1]}")
+
+
+def endless_number(port: int) -> dict[str, Any]:
+    """One number of five million digits."""
+    return large_json(port, b'{"x": [' + b"1" * (5 * _MB) + b"]}")
+
+
+def deep_nesting(port: int) -> dict[str, Any]:
+    """2.6 million lists in one another."""
+    return large_json(port, b'{"x": ' + b"[" * (5 * _MB // 2) + b"]" * (5 * _MB // 2) + b"}")
+
+
+def unknown_members(port: int) -> dict[str, Any]:
+    """A row with a field that the model does not have, of 5 MB of small objects."""
+    return large_json(port, b'{"x": [1], "y": [' + b'{"a":[1]},' * (5 * _MB // 10) + b"1]}")
+
+
+def small_rows(port: int) -> dict[str, Any]:
+    """A hundred thousand rows of one number."""
+    return large_json(port, b"[" + b'{"x": [1]},' * 99_999 + b'{"x": [1]}]')
+
+
 ATTACKS: dict[str, Callable[[int], dict[str, Any]]] = {
     attack.__name__: attack
     for attack in (
@@ -215,6 +264,11 @@ ATTACKS: dict[str, Callable[[int], dict[str, Any]]] = {
         refusals_without_a_key,
         h2c_offers,
         reuse_after_idling,
+        many_numbers,
+        endless_number,
+        deep_nesting,
+        unknown_members,
+        small_rows,
     )
 }
 

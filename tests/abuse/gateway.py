@@ -40,6 +40,12 @@ class Gateway:
         """Bytes of its memory that are in RAM."""
         return int(self.process.memory_info().rss)
 
+    @property
+    def decoder_peak(self) -> int:
+        """The most bytes that a decoder process that runs has had in RAM; 0 if there is none."""
+        status = [Path(f"/proc/{child.pid}/status").read_text() for child in self.process.children()]
+        return max((1024 * int(text.partition("VmHWM:")[2].split()[0]) for text in status), default=0)
+
 
 class _Registry(BaseHTTPRequestHandler):
     """Answers the watch: the models are those of ``snapshot``, whose cursor is 1, and nothing changes."""

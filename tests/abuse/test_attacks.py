@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.abuse.attacks import ATTACKS
 from tests.abuse.gateway import Gateway, running_gateway
 from tests.abuse.innocent import Innocent
-from tests.installation import ROOT
+from tests.abuse.numbers_pod import MODEL, running_pod
+from tests.installation import ROOT, until
 
 #: The innocent's p99 during an attack, as a multiple of the one without: an attacker takes its share of the
 #: machine, and opens and closes connections that have to be answered.
@@ -21,6 +23,8 @@ MOST_SLOWER = 100
 #: The same for the slowest request of all. An event loop that stands still for seconds is a multiple of thousands.
 MOST_STALLED = 300
 MOST_RSS = 300 * 1024 * 1024
+#: Of a process that decodes large JSON (docs/limits.md: ``decoders``).
+MOST_DECODER_RSS = 300 * 1000 * 1000
 REQUESTS = 200
 
 #: What each attacker must see: conditions on the JSON that it prints.
@@ -40,12 +44,24 @@ EXPECTED: dict[str, Any] = {
     "refusals_without_a_key": lambda saw: set(saw["statuses"]) == {"401", "404"} and saw["answers"] > 500,
     "h2c_offers": lambda saw: saw["answers"] == {"404": 100},
     "reuse_after_idling": lambda saw: saw["statuses"] == {"404": 92},
+    "many_numbers": lambda saw: set(saw["statuses"]) == {"200"},
+    "endless_number": lambda saw: set(saw["statuses"]) == {"422"},
+    "deep_nesting": lambda saw: set(saw["statuses"]) == {"422"},
+    "unknown_members": lambda saw: set(saw["statuses"]) == {"422"},
+    "small_rows": lambda saw: set(saw["statuses"]) == {"413"},
 }
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running_gateway(tmp_path_factory.mktemp("abuse")) as running:
+    """It has a model, which the innocent does not ask for."""
+    with (
+        running_pod() as pod,
+        running_gateway(tmp_path_factory.mktemp("abuse"), [MODEL], PENSTOCK_GATEWAY_UPSTREAM=pod) as running,
+    ):
+        until(
+            lambda: httpx.get(f"http://127.0.0.1:{running.port}/readyz").status_code == 200, "the gateway to be ready"
+        )
         yield running
 
 
@@ -73,7 +89,8 @@ def test_an_attack_is_the_attackers_problem(gateway: Gateway, quiet: Innocent, n
     during.seconds = during.seconds[first:]
     print(
         f"{name}: {saw}; p99 {1000 * quiet.p99:.1f}, {1000 * before.p99:.1f} -> {1000 * during.p99:.1f} ms, "
-        f"slowest {1000 * max(during.seconds):.0f} of {len(during.seconds)}; most memory {during.most_rss // MB} MB"
+        f"slowest {1000 * max(during.seconds):.0f} of {len(during.seconds)}; most memory {during.most_rss // MB} MB, "
+        f"of a decoder {gateway.decoder_peak // MB} MB"
     )
     assert during.errors == before.errors == []
     assert EXPECTED[name](saw), saw
@@ -81,12 +98,14 @@ def test_an_attack_is_the_attackers_problem(gateway: Gateway, quiet: Innocent, n
     assert during.p99 < MOST_SLOWER * p99
     assert max(during.seconds) < MOST_STALLED * p99
     assert during.most_rss < MOST_RSS
+    assert gateway.decoder_peak < MOST_DECODER_RSS
 
 
 def test_the_refusals_did_not_fill_the_log(gateway: Gateway) -> None:
     """All attacks together: a bounded number of lines a second, none of them long."""
-    # Each answer to a caller with a key has its line here: there is no model, so it is a 404.
-    lines = [line for line in gateway.log.read_text().splitlines() if '"status": 404' not in line]
+    # Each refusal of a caller with a key has its line: for want of a model 404, for what a body holds 413 or 422.
+    of_a_key = ('"status": 404', '"status": 413', '"status": 422')
+    lines = [line for line in gateway.log.read_text().splitlines() if not any(status in line for status in of_a_key)]
     print(f"the log has {len(lines)} lines about refusals, {sum(map(len, lines))} bytes")
     assert len(lines) < 2000
     assert max(map(len, lines)) < 3000

@@ -27,11 +27,11 @@ def declared_length(headers: Mapping[bytes, bytes]) -> int:
 
 
 async def read_body(
-    headers: Mapping[bytes, bytes],
     receive: Receive,
     limit: int,
     deadline: float,
     *,
+    declared: int = 0,
     body_deadline: float = math.inf,
     room: int = 0,
     take: Callable[[int], None] = _nothing,
@@ -42,6 +42,7 @@ async def read_body(
     Args:
         limit: bytes.
         deadline: of the whole request, on ``time.monotonic``'s clock.
+        declared: bytes that the request declares; see ``declared_length``.
         body_deadline: the same of the body.
         room: bytes that are held for the body already.
         take: asked for room for each piece beyond that; it may refuse.
@@ -51,7 +52,7 @@ async def read_body(
         PenstockError: 408 ``body-timeout``, 413 ``body-too-large``, 499 ``client-gone``, 504 ``deadline-exceeded``, and
             what ``take`` raises.
     """
-    if declared_length(headers) > limit:
+    if declared > limit:
         raise _too_large(limit)
     if arrived:
         return await _read(receive, limit, room, take)

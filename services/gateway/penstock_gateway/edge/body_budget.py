@@ -76,6 +76,7 @@ class BodyBudget:
             return
         if len(self._waiting) >= self._max_waiting or self._waiting_of(principal) >= (self._max_waiting + 1) // 2:
             raise self._refusal(principal, size) or self._full()
+        key_is_full = self._of_key.get(principal, 0) + size > self._per_key
         waiting = _Waiting(principal, size)
         self._waiting.append(waiting)
         self._let_in()
@@ -89,7 +90,8 @@ class BodyBudget:
             else:
                 self.give_back(principal, size)
             if isinstance(err, TimeoutError):
-                raise (self._refusal(principal, size) or self._full()) from None
+                # The bound that it came upon: bodies that came at the same time may have made room just now.
+                raise (self._key_has_too_much() if key_is_full else self._full()) from None
             raise
 
     def give_back(self, principal: str, size: int) -> None:

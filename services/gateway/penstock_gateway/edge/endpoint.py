@@ -101,20 +101,19 @@ class Endpoint:
                 if not isinstance(principal, Principal):
                     principal = await principal
                 declared = declared_length(headers)
-                if declared > guard.max_body_bytes:
-                    declared = 0  # it is not read
-                lease = guard.admission.arrive(principal, declared)
+                room = declared if declared <= guard.max_body_bytes else 0  # else it is not read
+                lease = guard.admission.arrive(principal, room)
                 deadline = started + _timeout(headers.get(b"x-request-timeout"), self._longest_seconds)
                 hold = guard.bodies.hold(principal.id)
-                if declared and not hold.try_take(declared):
-                    await hold.wait(declared, min(deadline, started + guard.body_seconds) - time.monotonic())
+                if room and not hold.try_take(room):
+                    await hold.wait(room, min(deadline, started + guard.body_seconds) - time.monotonic())
                 body = await read_body(
-                    headers,
                     receive,
                     guard.max_body_bytes,
                     deadline,
+                    declared=declared,
                     body_deadline=started + guard.body_seconds,
-                    room=declared,
+                    room=room,
                     take=hold.take,
                     arrived="penstock.whole" in scope,
                 )
@@ -122,7 +121,7 @@ class Endpoint:
                     sent = len(body)
                     body = await decode_body(body, encoding, guard.max_body_bytes)
                     hold.take(max(0, len(body) - sent))
-                if len(body) > declared:
+                if len(body) > room:
                     lease.grow(len(body))
                 call = Call(scope.get("path_params", {}), headers, body, principal, deadline, receive, lease)
                 del body  # the call's alone, which drops it once it is parsed

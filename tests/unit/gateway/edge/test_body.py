@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.edge.body import read_body
+from penstock_gateway.edge.body import declared_length, read_body
 
 LIMIT = 10
 LATER = 60.0
@@ -37,7 +37,8 @@ def pieces(*texts: bytes) -> list[dict[str, Any]]:
 
 async def read(client: Client, headers: dict[bytes, bytes] | None = None, seconds: float = LATER) -> bytes:
     async with asyncio.timeout(5):
-        return await read_body(headers or {}, client.receive, LIMIT, time.monotonic() + seconds)
+        declared = declared_length(headers or {})
+        return await read_body(client.receive, LIMIT, time.monotonic() + seconds, declared=declared)
 
 
 async def refused(client: Client, headers: dict[bytes, bytes] | None = None, seconds: float = LATER) -> tuple[int, str]:
@@ -104,7 +105,7 @@ async def test_a_body_that_takes_too_much_of_the_time_is_408(client: Client) -> 
     """The body has a bound of its own, which the refusal names."""
     with pytest.raises(PenstockError) as caught:
         async with asyncio.timeout(5):
-            await read_body({}, client.receive, LIMIT, time.monotonic() + LATER, body_deadline=time.monotonic())
+            await read_body(client.receive, LIMIT, time.monotonic() + LATER, body_deadline=time.monotonic())
     assert (caught.value.status, caught.value.code, caught.value.extra["bound"]) == (
         408,
         "body-timeout",
@@ -123,7 +124,7 @@ async def test_room_is_taken_for_what_is_read() -> None:
     for room, expected in ((5, []), (3, [2]), (0, [2, 3])):
         client = Client(*pieces(b"he", b"llo"))
         async with asyncio.timeout(5):
-            await read_body({}, client.receive, LIMIT, time.monotonic() + LATER, room=room, take=taken.append)
+            await read_body(client.receive, LIMIT, time.monotonic() + LATER, room=room, take=taken.append)
         assert taken == expected
         taken.clear()
 
@@ -132,5 +133,5 @@ async def test_room_is_taken_for_what_is_read() -> None:
 
     client = Client(*pieces(b"he", b"llo"))
     with pytest.raises(PenstockError, match="Full"):
-        await read_body({}, client.receive, LIMIT, time.monotonic() + LATER, take=full)
+        await read_body(client.receive, LIMIT, time.monotonic() + LATER, take=full)
     assert client.asked == 1

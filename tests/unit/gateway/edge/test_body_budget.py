@@ -109,6 +109,17 @@ async def test_a_body_waits_no_longer_than_it_may(budget: BodyBudget, key: str, 
     await behind
 
 
+async def test_who_waited_for_its_own_bodies_is_told_so(budget: BodyBudget) -> None:
+    """Also if they end at the moment at which its time is up, so that there is room again."""
+    budget.take("a", 600_000)
+    task = await waiting(budget, "a", 200_000, seconds=0)
+    await asyncio.sleep(0)  # its time is up
+    budget.give_back("a", 600_000)
+    with pytest.raises(PenstockError) as caught:
+        await task
+    assert (caught.value.status, caught.value.extra["bound"]) == (429, "max_bodies_bytes_per_key")
+
+
 async def test_only_so_many_wait(budget: BodyBudget) -> None:
     """Half of them of one key; more are refused at once."""
     budget.take("a", 600_000)
