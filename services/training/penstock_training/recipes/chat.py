@@ -20,6 +20,8 @@ def _make(packages: list[Path], artifact: Path) -> None:
     [package] = packages
     # As safetensors it is loaded in a second; the GGUF file is turned into the same numbers at each load, for twenty.
     model = transformers.AutoModelForCausalLM.from_pretrained(package, gguf_file=_FILE)
+    # Its weights are plain floats already; the library would not save a model that it still calls quantized.
+    model.hf_quantizer.remove_quantization_config(model)
     model.save_pretrained(artifact / "model")
     transformers.AutoTokenizer.from_pretrained(package, gguf_file=_FILE).save_pretrained(artifact / "model")
     write_manifest(
