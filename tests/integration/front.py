@@ -84,6 +84,7 @@ def running_front(home: Path, **manager: Any) -> Iterator[Front]:
     """
     (port,) = free_ports(1)
     settings = LocalSettings(home=home, tls_port=port)
+    settings.sockets.mkdir(exist_ok=True)
     ensure_certificate(settings.certificates, datetime.datetime.now(datetime.UTC))
     part = front(settings)
     path = home / "front.yaml"

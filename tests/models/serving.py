@@ -90,7 +90,7 @@ class Serving:
 
     def openai(self) -> openai.OpenAI:
         """OpenAI's client of the installation."""
-        key = self._client.headers["API-Key"]
+        key = self.client.headers["API-Key"]
         return openai.OpenAI(base_url=f"{self._installation.url}/v1", api_key=key, max_retries=0)
 
     def predict(self, model: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

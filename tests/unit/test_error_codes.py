@@ -27,6 +27,7 @@ Error = tuple[int, str]  # status, code
 NOT_IN_THE_SOURCES: dict[str, set[Error]] = {
     "_from_process": set(),  # what a decoder process said, which runs the gateway's own decoding
     "copy": set(),  # the same error for another caller
+    "openai_reply": set(),  # the same error, with 400 for 422
     "no_such_route": {(404, "unknown-path")},  # the router's status, which is 404 or 405
     "translate": set(),  # what a pod said: the pods' errors
 }

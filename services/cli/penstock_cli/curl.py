@@ -9,8 +9,15 @@ from collections.abc import Mapping
 from penstock_cli.settings import LocalSettings
 
 
-def curl_call(settings: LocalSettings, path: str, *, body: Mapping[str, object] | None = None, image: str = "") -> str:
-    """Return a curl command that sends JSON, or a picture if there is one; the key is in the variable KEY."""
+def curl_call(
+    settings: LocalSettings,
+    path: str,
+    *,
+    body: Mapping[str, object] | None = None,
+    form: Mapping[str, str] | None = None,
+) -> str:
+    """Return a curl command that sends JSON or a form, of which a field ``@NAME`` is a file; the key is in KEY."""
     trust = f" --cacert {settings.authority}" if settings.authority else ""
-    sent = f"-F image=@{image}" if image else f"-d {shlex.quote(json.dumps(body))}"
+    fields = [f"-F {shlex.quote(f'{name}={value}')}" for name, value in (form or {}).items()]
+    sent = " ".join(fields) or f"-d {shlex.quote(json.dumps(body))}"
     return f'curl -s{trust} {settings.client_url}{path} -H "API-Key: $KEY" {sent}'

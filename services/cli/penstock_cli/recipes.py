@@ -15,11 +15,11 @@ _LAST_LINES = 10
 
 
 class ExampleCall(msgspec.Struct):
-    """A call; ``{model}`` in path and body stands for the model's name."""
+    """A call of JSON or of a form; ``{model}`` stands for the model's name."""
 
     path: str
     body: dict[str, object] | None = None
-    image: str = ""
+    form: dict[str, str] | None = None
 
 
 class Recipe(msgspec.Struct):

@@ -49,6 +49,7 @@ from penstock_gateway.protocols.oip import OpenInference
 from penstock_gateway.protocols.openai.chat import ChatCompletions
 from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
+from penstock_gateway.protocols.openai.transcriptions import Transcriptions
 from penstock_gateway.protocols.openapi import OpenApi, document
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.protocols.predict_stream import PredictStream
@@ -125,6 +126,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 Embeddings(dataplane),
                 ChatCompletions(dataplane, pause),
                 Completions(dataplane, pause),
+                Transcriptions(dataplane),
                 openapi,
                 stream_seconds=settings.stream_seconds,
                 with_metrics=not settings.metrics_port,

@@ -159,10 +159,11 @@ class Blobs:
         if problem is None or not isinstance(self._store, BucketStore):
             return problem
         try:
-            taken = await self._take_upload(file.sha256, self._store)
+            await self._take_upload(file.sha256, self._store)
         except PenstockError as err:
             return f"{file.path}: {err.detail}"
-        return await self.problem(file, named=named) if taken else problem
+        # Looked at again also if there was no upload: another commit of the same file may just have taken it.
+        return await self.problem(file, named=named)
 
     async def _take_upload(self, digest: str, bucket: BucketStore) -> bool:
         """Write an upload under its digest while its bytes are checked, and remove it; whether there was one.

@@ -42,7 +42,7 @@ def up(
         for line in (
             f"export KEY={key}",
             curl_call(settings, "/v1/models/spam/predict", body={"text": "WINNER!! Claim your free prize now"}),
-            curl_call(settings, "/v1/models/digits/predict", image="examples/seven.png"),
+            curl_call(settings, "/v1/models/digits/predict", form={"image": "@examples/seven.png"}),
         ):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 

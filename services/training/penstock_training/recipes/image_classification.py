@@ -71,6 +71,6 @@ RECIPE = Recipe(
     ),
     megabytes=19,
     licence="Apache-2.0",
-    call=Call("/v1/models/{model}/predict", image="photo.jpg"),
+    call=Call("/v1/models/{model}/predict", form={"image": "@photo.jpg"}),
     make=_make,
 )

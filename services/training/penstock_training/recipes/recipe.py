@@ -27,13 +27,13 @@ class Call:
 
     Attributes:
         path: ``{model}`` stands for the model's name.
-        body: JSON, in which the text ``{model}`` stands for it too; None if ``image`` is sent.
-        image: the name of a picture to send as multipart/form-data.
+        body: JSON, in which the text ``{model}`` stands for it too; None if a form is sent.
+        form: the fields of multipart/form-data; one that begins with ``@`` is the name of a file.
     """
 
     path: str
     body: dict[str, Any] | None = None
-    image: str = ""
+    form: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ GRID = Field("grid", FieldKind.TENSOR, "FP32", shape=[2, 3])
 def documented(*fields: Field, task: Task = Task.TENSOR, default: str = "other", **members: Any) -> dict[str, Any]:
     """The document of a gateway that serves one model, ``m``."""
     labels = ["ham", "spam"] if task is Task.CLASSIFICATION else []
-    outputs = [Output("y", "FP32", [2])]
+    # Not a vector, for which a route of OpenAI's API would be documented too.
+    outputs = [Output("y", "FP32", [2] if labels else [2, 1])]
     manifest = Manifest(Format.ONNX, "m.onnx", task, list(fields), outputs, labels, **members)
     return document(OneServable("m", manifest).catalog, default)
 

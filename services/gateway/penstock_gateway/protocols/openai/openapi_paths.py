@@ -8,6 +8,7 @@ from typing import Any
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.protocols.openai.embeddings import vector_width
 from penstock_gateway.protocols.openai.generation import MESSAGES, PROMPT, generates_text
+from penstock_gateway.protocols.openai.transcriptions import writes_speech_down
 from penstock_gateway.protocols.openapi_responses import responses
 from penstock_gateway.signature.row_decoder import MAX_ROWS
 
@@ -28,11 +29,15 @@ def openai_paths(servables: Sequence[Servable]) -> dict[str, Any]:
         if names:
             paths[path] = _post(summary, _generation(names, member, schema))
             paths[path]["post"]["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    hearing = [servable.model for servable in servables if writes_speech_down(servable.signature.manifest)]
+    if hearing:
+        paths["/v1/audio/transcriptions"] = _post("Write speech down", _transcription(hearing), "multipart/form-data")
     return paths
 
 
-def _post(summary: str, body: dict[str, Any]) -> dict[str, Any]:
-    content = {"application/json": {"schema": body, "example": body.pop("example")}}
+def _post(summary: str, body: dict[str, Any], content_type: str = "application/json") -> dict[str, Any]:
+    example = {"example": body.pop("example")} if "example" in body else {}
+    content = {content_type: {"schema": body} | example}
     return {
         "post": {
             "operationId": summary.lower().replace(" ", "_"),
@@ -60,6 +65,18 @@ def _embeddings(servables: Sequence[Servable]) -> dict[str, Any]:
             "dimensions": {"type": "integer", "minimum": 1, "maximum": width},
         },
         "example": {"model": names[0], "input": ["A man is eating food.", "Someone has a meal."]},
+    }
+
+
+def _transcription(names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["model", "file"],
+        "properties": {
+            "model": {"type": "string", "enum": list(names)},
+            "file": {"type": "string", "format": "binary"},
+            "response_format": {"enum": ["json", "text", "srt", "verbose_json", "vtt"], "default": "json"},
+        },
     }
 
 

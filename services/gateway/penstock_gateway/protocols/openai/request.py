@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
@@ -29,6 +30,18 @@ def decode_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise _invalid(str(err)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise bad_json(body, err) from None
+
+
+def convert_request(fields: Mapping[str, str | bytes], kind: type[T]) -> T:
+    """Read the fields of a form, whose numbers and booleans are texts.
+
+    Raises:
+        PenstockError: 400 ``invalid-request`` naming the field.
+    """
+    try:
+        return msgspec.convert(fields, kind, strict=False)
+    except msgspec.ValidationError as err:
+        raise _invalid(str(err)) from None
 
 
 def _invalid(text: str) -> PenstockError:

@@ -245,7 +245,12 @@ async def test_an_error_on_the_way_is_the_last_event() -> None:
     events = [event async for event in reply.body]
     assert events[-1].startswith(b"event: error\ndata: ")
     error = orjson.loads(events[-1].partition(b"data: ")[2])["error"]
-    assert error == {"message": "The model restarts.", "type": "server_error", "param": None, "code": "model-restarting"}
+    assert error == {
+        "message": "The model restarts.",
+        "type": "server_error",
+        "param": None,
+        "code": "model-restarting",
+    }
     with pytest.raises(PenstockError, match="The model restarts"):
         await chat(Writer(broken.copy()), stream=True)
 
