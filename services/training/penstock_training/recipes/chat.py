@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from penstock_common.manifest import Field, FieldKind, Format, Generation, Manifest, Output, Task
 from penstock_training.recipes.artifact import write_manifest
@@ -19,7 +20,7 @@ def _make(packages: list[Path], artifact: Path) -> None:
 
     [package] = packages
     # As safetensors it is loaded in a second; the GGUF file is turned into the same numbers at each load, for twenty.
-    model = transformers.AutoModelForCausalLM.from_pretrained(package, gguf_file=_FILE)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(package, gguf_file=_FILE)
     # Its weights are plain floats already; the library would not save a model that it still calls quantized.
     model.hf_quantizer.remove_quantization_config(model)
     model.save_pretrained(artifact / "model")
