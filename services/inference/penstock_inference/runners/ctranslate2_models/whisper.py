@@ -17,8 +17,8 @@ from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.preprocessing.audio_decoding import decode_audio
 from penstock_common.preprocessing.log_mel import log_mel
 from penstock_inference.runners.ctranslate2_models.segments import read_segments
-from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
-from penstock_inference.runners.transformers_heads.parameters import parameters_of
+from penstock_inference.runners.parameters import parameters_of
+from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError, tell_nobody
 
 _SAMPLE_RATE, _N_FFT, _HOP = 16_000, 400, 160
 _WINDOW = 30 * _SAMPLE_RATE
@@ -38,7 +38,7 @@ class WhisperRunner:
     def __init__(self, model: Any, folder: Path, manifest: Manifest) -> None:
         parameters = parameters_of(manifest, "max_tokens", "beam_size", "language", "compute_type")
         self._field = _only_sound(manifest)
-        self.tell_progress: Callable[[], None] = lambda: None
+        self.tell_progress: Callable[[], None] = tell_nobody
         self.inputs = [FileTensor(self._field.source or self._field.name, "BYTES", (-1,))]
         self._model = model
         self._tokenizer = _read_tokenizer(folder)

@@ -12,9 +12,9 @@ import transformers
 from numpy.typing import NDArray
 
 from penstock_common.manifest import Manifest
+from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileTensor, ModelMismatchError
 from penstock_inference.runners.texts import encoded
-from penstock_inference.runners.transformers_heads.parameters import parameters_of
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 from penstock_inference.runners.transformers_heads.runner import TransformersRunner
 from penstock_inference.runners.transformers_heads.sounds import (

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from penstock_common.manifest import Manifest
 from penstock_inference.runners.hugging_face import read_json
+from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.transformers_heads.classifier import check_labels, classifier
-from penstock_inference.runners.transformers_heads.parameters import parameters_of
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 from penstock_inference.runners.transformers_heads.runner import Run, TransformersRunner, bytes_inputs
 
