@@ -16,16 +16,16 @@ from penstock_common.manifest import Manifest
 from penstock_inference.runners.languages import Languages
 from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError, tell_nobody
-from penstock_inference.runners.texts import encoded
-from penstock_inference.runners.transformers_heads.each_token import after_each_token
-from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
-from penstock_inference.runners.transformers_heads.sounds import (
+from penstock_inference.runners.sounds import (
     Samples,
     as_json,
     decode_sounds,
     segment,
     sound_field,
 )
+from penstock_inference.runners.texts import encoded
+from penstock_inference.runners.transformers_heads.each_token import after_each_token
+from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 
 _ENGLISH = "en"
 
