@@ -28,6 +28,7 @@ def test_embeddings_by_the_openai_client(serving: Serving) -> None:
     decoded = client.embeddings.create(model="embeddings", input=texts)
     vectors = np.array([item.embedding for item in decoded.data], np.float32)
     assert vectors[0] @ vectors[1] > 0.5 > vectors[0] @ vectors[2]
+    assert decoded.usage.prompt_tokens == decoded.usage.total_tokens > 2 * len(texts)
     plain = client.embeddings.create(model="embeddings", input=texts, encoding_format="float")
     assert np.array_equal(np.array([item.embedding for item in plain.data], np.float32), vectors)
     short = client.embeddings.create(model="embeddings", input=texts[0], dimensions=64).data[0].embedding

@@ -5,14 +5,14 @@ from __future__ import annotations
 from penstock_common.manifest import Acceleration, Format, Manifest, Precision
 from penstock_common.preprocessing.steps import model_tensors
 
-_PROGRAMS = (Format.TORCH_EXPORT, Format.TORCHSCRIPT)
-_TORCH = (*_PROGRAMS, Format.TRANSFORMERS)
+_MODULES = (Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.SAFETENSORS)
+_TORCH = (*_MODULES, Format.TRANSFORMERS)
 
 #: The formats whose runner has each option.
 FORMATS: dict[str, tuple[Format, ...]] = {
     "dtype": _TORCH,
-    "batch_sizes": (*_PROGRAMS, Format.ONNX),
-    "cuda_graphs": _PROGRAMS,
+    "batch_sizes": (*_MODULES, Format.ONNX),
+    "cuda_graphs": _MODULES,
     "gpu_memory_mb": (*_TORCH, Format.ONNX),
 }
 

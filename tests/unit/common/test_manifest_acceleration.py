@@ -13,6 +13,7 @@ from penstock_common.manifest_yaml import dump_plain_yaml
 
 FIELD = {"name": "x", "kind": "tensor", "datatype": "FP32", "shape": [3]}
 OUTPUT = {"name": "y", "datatype": "FP32"}
+MLP = {"format": "safetensors", "file": "m.safetensors", "architecture": {"name": "mlp", "params": {"sizes": [3, 1]}}}
 
 
 def text(acceleration: dict[str, Any], **members: Any) -> str:
@@ -33,6 +34,7 @@ def text(acceleration: dict[str, Any], **members: Any) -> str:
     [
         text({"dtype": "bfloat16", "batch_sizes": [1, 8, 32], "cuda_graphs": True, "gpu_memory_mb": 4000}),
         text({"dtype": "float16"}, format="torchscript"),
+        text({"dtype": "bfloat16", "batch_sizes": [8], "cuda_graphs": True, "gpu_memory_mb": 500}, **MLP),
         text({"batch_sizes": [16], "gpu_memory_mb": 100}, format="onnx"),
         text({}, format="lightgbm"),
         text({"dtype": "float32"}, outputs=[OUTPUT | {"datatype": "FP16"}]),

@@ -17,11 +17,7 @@ from penstock_inference.engine.bindings import InputBinding, OutputBinding
 from penstock_inference.engine.input_checks import check_utf8
 from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.engine.output_checks import check_outputs
-from penstock_inference.runners.runner import FileAnswer, FileTensor, Runner
-
-
-def _tell_nobody() -> None:
-    pass
+from penstock_inference.runners.runner import FileAnswer, FileTensor, Runner, tell_nobody
 
 
 class FileModel:
@@ -77,7 +73,7 @@ class LoadedModel(FileModel):
     @property
     def tell_progress(self) -> Callable[[], None]:
         """What the runner calls during a long run, if it does."""
-        return getattr(self._runner, "tell_progress", _tell_nobody)
+        return getattr(self._runner, "tell_progress", tell_nobody)
 
     @tell_progress.setter
     def tell_progress(self, tell: Callable[[], None]) -> None:

@@ -70,11 +70,13 @@ class StreamEngine:
     def run_on(self, process: StreamProcess) -> None:
         """Run what waits, and what comes, on one more process, which has just loaded the model."""
         self._open[process] = set()
+        self._run_times.parallel = len(self._open)
         self._fill()
 
     def lose(self, process: StreamProcess, reason: str) -> None:
         """Run nothing more on a process that has ended; if it was the last one, send what waits to another pod."""
         self._open.pop(process, None)
+        self._run_times.parallel = max(1, len(self._open))
         if not self._open:
             self.refuse_waiting(reason)
 

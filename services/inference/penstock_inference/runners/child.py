@@ -41,7 +41,7 @@ def run_child(load: Load, parent: int, connection: int, order: int, beats: int) 
         parent: the process id of the parent, without which this process ends.
         connection: the descriptor of a socket to the server.
         order: of a file with an ``Order``.
-        beats: of a page whose first 8 bytes the heartbeat counts up.
+        beats: of the page of ``Progress``.
     """
     try:
         _leave_parent(parent, connection, order, beats)

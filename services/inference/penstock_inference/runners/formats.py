@@ -14,7 +14,7 @@ from penstock_inference.runners.runner import ModelMismatchError, Runner, Stream
 #: Formats that run code of whoever made the model.
 CODE_FORMATS = frozenset({Format.JOBLIB, Format.PYTHON})
 #: Formats that run on the pod's GPU if it has one.
-GPU_FORMATS = frozenset({Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.TRANSFORMERS, Format.ONNX})
+GPU_FORMATS = frozenset({Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.SAFETENSORS, Format.TRANSFORMERS, Format.ONNX})
 
 
 class Framework(StrEnum):

@@ -365,7 +365,7 @@ class ModelProcess:
         try:
             self._hear(_decode(data))
         except (msgspec.DecodeError, PenstockError, ValueError):
-            self.kill("protocol", "its process sent what is no message")
+            self.kill("protocol", "its process sent what is not a message")
         return True
 
     def _hear(self, message: FromProcess) -> None:

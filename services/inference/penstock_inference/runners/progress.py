@@ -15,8 +15,9 @@ _COUNT = struct.Struct("<Q")
 
 
 class Progress:
-    """The process's side of the page: a count of heartbeats, and one of steps: odd during a step of its
-    streams, and counted up by a long run of a batch.
+    """The process's side of the page: a count of heartbeats, and one of steps.
+
+    The count of steps is odd during a step of streams; a long run of a batch counts it up now and then.
     """
 
     def __init__(self, page: SharedMemory) -> None:

@@ -33,11 +33,16 @@ class FileTensor:
     required: bool = True
 
 
+def tell_nobody() -> None:
+    """The ``tell_progress`` of a runner until another is set."""
+
+
 class Runner(Protocol):
     """The file of a model, loaded; the module of each format has a ``load(path, manifest, threads)`` that returns one.
 
     A runner whose runs can be long may have an attribute ``tell_progress: Callable[[], None]``, set from outside, which
     it calls every few seconds of a run. Without it, a run that takes much longer than those before is taken for a hang.
+    A runner that wraps another passes it on.
     """
 
     @property

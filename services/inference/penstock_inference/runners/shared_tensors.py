@@ -120,7 +120,7 @@ class SharedMemory:
         """Return the tensor at a place: a view of this memory, or BYTES as a copy.
 
         Raises:
-            ValueError: the place is not within the memory, its size does not fit its shape, or its data is no BYTES
+            ValueError: the place is not within the memory, its size does not fit its shape, or its data is not a BYTES
                 tensor.
         """
         return read_tensor(self._map, self.size, place)
@@ -141,7 +141,7 @@ def read_tensor(buffer: Buffer, buffer_size: int, place: Place) -> NDArray[Any]:
     """Return the tensor at a place: a view of the buffer, or BYTES as a copy.
 
     Raises:
-        ValueError: the place is not within the buffer, its size does not fit its shape, or its data is no BYTES tensor.
+        ValueError: the place is not within the buffer, its size does not fit its shape, or its data is not a BYTES tensor.
     """
     shape, dtype = place.shape, NUMPY_DTYPES.get(place.datatype)
     if dtype is None or len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):

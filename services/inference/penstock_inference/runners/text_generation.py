@@ -167,11 +167,13 @@ def _ends(tokens: int | list[int] | None) -> frozenset[int]:
 def _default_cache_tokens(model: Any, context: int) -> int:
     """Return how many tokens the cache has if the manifest does not say."""
     if model.device.type == "cuda":
-        free = torch.cuda.mem_get_info(model.device)[0]
+        free, total = torch.cuda.mem_get_info(model.device)
+        bound = int(torch.cuda.get_per_process_memory_fraction(model.device) * total)
+        free = min(free, bound - torch.cuda.memory_reserved(model.device))
     else:
         free = read_memory().available
-        bound, _ = resource.getrlimit(resource.RLIMIT_DATA)
-        if bound != resource.RLIM_INFINITY:
-            free = min(free, bound - data_bytes())
+        most, _ = resource.getrlimit(resource.RLIMIT_DATA)
+        if most != resource.RLIM_INFINITY:
+            free = min(free, most - data_bytes())
     fitting = free // _SHARE_OF_MEMORY // cache_bytes_of_token(model)
     return max(PAGE, min(int(fitting), _CACHED_CONTEXTS * context))

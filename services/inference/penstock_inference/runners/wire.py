@@ -47,7 +47,7 @@ class Order(msgspec.Struct):
 
 
 class Fork(msgspec.Struct, tag=True, array_like=True):
-    """To a parent: fork a process. Beside it: the process's socket, its order, and the page of its heartbeat."""
+    """To a parent: fork a process. Beside it: the process's socket, its order, and the page of its ``Progress``."""
 
 
 class Features(msgspec.Struct, tag=True, array_like=True):

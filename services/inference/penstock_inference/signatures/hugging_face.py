@@ -33,7 +33,7 @@ def read(path: Path) -> FileSignature:
     """Return the signature that the architecture in ``config.json`` has.
 
     Raises:
-        ModelMismatchError: the folder is no model, has only weights that are pickles, or a head that is not served.
+        ModelMismatchError: the folder is not a model, has only weights that are pickles, or a head that is not served.
     """
     if path.is_file():
         return text_generation.read_gguf(path)

@@ -20,7 +20,7 @@ def _make(packages: list[Path], artifact: Path) -> None:
             "model",
             Task.TENSOR,
             [Field("text", FieldKind.TEXT, "BYTES", max_length=10_000, description="Up to 256 tokens are read.")],
-            [Output("embedding", "FP32", [384])],
+            [Output("embedding", "FP32", [384]), Output("tokens", "INT32")],
             batching=Batching(32),
             description="Vectors of sentences in English, of length 1: the closer in meaning, the larger their product.",
             examples=[{"text": "A man is eating food."}],

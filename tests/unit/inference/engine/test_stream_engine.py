@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
 from penstock_common.errors import PenstockError
+from penstock_inference.engine import streams
 from penstock_inference.engine.message import Message
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.engine.streams import StreamEngine
@@ -174,6 +176,32 @@ async def test_a_full_queue_refuses(engine: StreamEngine) -> None:
     with pytest.raises(PodRefusalError, match="3 rows with") as caught:
         await Reader(engine).task
     assert caught.value.code == "queue-full"
+    for reader in readers:
+        reader.task.cancel()
+    await asyncio.wait([reader.task for reader in readers])
+
+
+async def test_two_processes_halve_the_wait_until_one_has_ended(
+    engine: StreamEngine, process: FakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams of 90 s, two at a time: who waits behind another has 45 s to wait for one process, and half for two."""
+    clock = 0.0
+    monkeypatch.setattr(streams, "time", SimpleNamespace(perf_counter=lambda: clock))
+    other = FakeProcess()
+    engine.run_on(other)
+    first = Reader(engine)
+    await settled()
+    clock = 90.0
+    process.opened[0].add(piece(0, last=True))
+    await first.task
+    readers = [Reader(engine) for _ in range(6)]
+    await settled()
+    assert len(process.opened + other.opened) == 5
+    assert not any(reader.task.done() for reader in readers)
+    other.end()
+    engine.lose(other, other.reason)
+    with pytest.raises(PodRefusalError, match=r"about 90\.00 s of work"):
+        await Reader(engine).task
     for reader in readers:
         reader.task.cancel()
     await asyncio.wait([reader.task for reader in readers])

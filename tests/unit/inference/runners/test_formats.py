@@ -14,11 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from penstock_common import manifest_acceleration
 from penstock_common.manifest import Acceleration, Field, FieldKind, Format, Manifest, Output, Task
 from penstock_inference.runners import onnx
 from penstock_inference.runners.device_in_use import CPU, device_in_use
 from penstock_inference.runners.forker import clean_environment
-from penstock_inference.runners.formats import Framework
+from penstock_inference.runners.formats import GPU_FORMATS, Framework
 from penstock_inference.runners.gpu_files import gpu_devices
 from penstock_inference.versions.load_model import load_model
 from penstock_training.artifact import FILES, save
@@ -49,6 +50,11 @@ def test_each_format_gives_the_modules_answer_at_every_batch_size(format_: Forma
     for rows in (1, 2, 7, 64):
         x = np.random.default_rng(rows).normal(size=(rows, 3)).astype(np.float32)
         assert np.allclose(model.run({"x": x})[0], x.sum(axis=1) * 2 + 1, atol=1e-5)
+
+
+def test_a_model_that_runs_on_the_gpu_may_have_a_bound_on_its_memory() -> None:
+    """Whose absence a load that does not fit names as the remedy."""
+    assert set(manifest_acceleration.FORMATS["gpu_memory_mb"]) == GPU_FORMATS
 
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")

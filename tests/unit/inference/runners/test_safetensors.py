@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from penstock_common.manifest import Architecture, Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.manifest import (
+    Acceleration,
+    Architecture,
+    Field,
+    FieldKind,
+    Format,
+    Manifest,
+    Output,
+    Precision,
+    Task,
+)
 from penstock_common.manifest_values import check_manifest_values
 from penstock_inference.architectures.resnet import resnet18, resnet34, resnet50
 from penstock_inference.engine.model import LoadedModel
@@ -170,3 +181,17 @@ def test_other_weights_are_refused_with_what_differs(tmp_path: Path) -> None:
     ) as refused:
         loaded(tmp_path, weights, manifest("resnet34", IMAGE, 10, classes=10))
     assert len(str(refused.value)) < 2000
+
+
+def test_half_precision_answers_nearly_the_same(tmp_path: Path) -> None:
+    """In FP32, and not by chance the same."""
+    module = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    full = manifest("mlp", FEATURES, 2, sizes=[4, 8, 2])
+    half = msgspec.structs.replace(full, acceleration=Acceleration(Precision.BFLOAT16))
+    check_manifest_values(half)
+    rows = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    expected, answered = [
+        loaded(tmp_path, module.state_dict(), made).run({"features": rows})[0] for made in (full, half)
+    ]
+    assert answered.dtype == np.float32
+    assert 1e-5 < np.abs(answered - expected).max() < 0.02 * np.abs(expected).max()

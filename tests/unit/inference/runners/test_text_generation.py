@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import transformers
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Generation
+from penstock_inference.runners import text_generation
 from penstock_inference.runners.continuous_batch import PAGE
 from penstock_inference.runners.runner import ModelMismatchError
 from penstock_inference.runners.text_generation import TextGenerationRunner, load
@@ -406,3 +408,13 @@ def test_a_model_is_tried_with_its_example_when_it_is_loaded(artifact: Path) -> 
     """As a pod loads it; the outputs fit the manifest."""
     model = load_model(manifest(), artifact, 1)
     assert model.most_streams == Generation().max_streams
+
+
+def test_the_cache_on_a_gpu_fits_into_the_bound_of_the_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of what ``gpu_memory_mb`` leaves beside the weights, though more of the GPU is free."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (70_000, 80_000))
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 0.5)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 10_000)
+    monkeypatch.setattr(text_generation, "cache_bytes_of_token", lambda model: 10)
+    model = SimpleNamespace(device=torch.device("cuda"))
+    assert text_generation._default_cache_tokens(model, context=10_000) == 30_000 // 4 // 10

@@ -162,6 +162,18 @@ def test_embeddings_are_pooled_as_the_folder_says(bert: Any, pooling: str) -> No
         np.testing.assert_allclose(vector, expected / expected.norm(), atol=1e-5)
 
 
+def test_an_embedder_counts_the_tokens_of_each_text(bert: Any) -> None:
+    """If the manifest asks: without the padding, as many as are read of a text that is too long; the vectors are the same."""
+    artifact = bert(transformers.BertModel)
+    plain = manifest(Output("vector", "FP32", [16]))
+    counting = msgspec.structs.replace(plain, outputs=[Output("embedding", "FP32", [16]), Output("tokens", "INT32")])
+    texts = np.array([text.encode() for text in [*TEXTS, "anna " * 40]], object)
+    vectors, tokens = load_model(counting, artifact, 1).run({"text0": texts})
+    assert tokens.dtype == np.int32
+    assert tokens.tolist() == [6, 3, 10, 2, 16]
+    np.testing.assert_array_equal(vectors, load_model(plain, artifact, 1).run({"text0": texts})[0])
+
+
 def test_an_image_classifier_answers_as_its_pipeline_does(tmp_path: Path) -> None:
     """Images of any size and mode, resized as the folder's processor does."""
     torch.manual_seed(0)

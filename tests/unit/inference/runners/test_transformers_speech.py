@@ -218,3 +218,13 @@ def test_a_folder_of_speech_takes_a_field_of_kind_audio(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelMismatchError, match="takes one input of kind audio"):
         load_model(text, tmp_path, 1)
+
+
+def test_a_long_sound_shows_its_progress(tmp_path: Path) -> None:
+    """After each token, so that an hour of speech does not pass for a hang."""
+    tiny_listeners.whisper(tmp_path)
+    model = load_model(manifest(OUTPUTS), tmp_path, 1)
+    told: list[None] = []
+    model.tell_progress = lambda: told.append(None)
+    ask(model, [wav(LONG)])
+    assert len(told) > 2

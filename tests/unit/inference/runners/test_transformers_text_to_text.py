@@ -234,3 +234,13 @@ def test_mbart_writes_the_folders_own_target_language_unless_another_is_sent(tmp
     model = load_model(manifest(TARGET, examples=examples), tmp_path, 1)
     others = [library.answer(text, forced_bos_token_id=other) for text in SENTENCES]
     assert ask(model, SENTENCES, target_language=["fr"] * len(SENTENCES)) == others != expected
+
+
+def test_a_long_answer_shows_its_progress(tmp_path: Path) -> None:
+    """After each token, so that a long run does not pass for a hang."""
+    tiny_translators.bart(tmp_path)
+    model = load_model(manifest(), tmp_path, 1)
+    told: list[None] = []
+    model.tell_progress = lambda: told.append(None)
+    model.run({"text": np.array([SENTENCES[0].encode()], object)})
+    assert len(told) >= 5

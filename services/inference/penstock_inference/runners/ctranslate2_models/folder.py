@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from penstock_inference.runners.hugging_face import read_json
+from penstock_inference.runners.languages import Languages
 from penstock_inference.runners.runner import ModelMismatchError
-from penstock_inference.runners.transformers_heads.languages import Languages
 
 #: How models mark languages among their tokens: NLLB and mBART (``deu_Latn``, ``de_DE``), M2M100 (``__de__``) in the
 #: beginning of a translation; Marian (``>>deu<<``) in the beginning of a text.

@@ -15,9 +15,9 @@ from penstock_common.manifest import Manifest
 from penstock_common.preprocessing.steps import model_tensors
 from penstock_inference.runners.ctranslate2_models.folder import most_tokens, read_config, read_languages
 from penstock_inference.runners.ctranslate2_models.tokens import read_tokens
+from penstock_inference.runners.languages import Languages
+from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
-from penstock_inference.runners.transformers_heads.languages import Languages
-from penstock_inference.runners.transformers_heads.parameters import parameters_of
 
 _TEXT, _SOURCE, _TARGET = "text", "source_language", "target_language"
 #: Tokens of a text, if the folder does not say.

@@ -13,12 +13,13 @@ import tokenizers
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Field, FieldKind, Manifest
+from penstock_common.manifest import Manifest
 from penstock_common.preprocessing.audio_decoding import decode_audio
 from penstock_common.preprocessing.log_mel import log_mel
 from penstock_inference.runners.ctranslate2_models.segments import read_segments
-from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
-from penstock_inference.runners.transformers_heads.parameters import parameters_of
+from penstock_inference.runners.parameters import parameters_of
+from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError, tell_nobody
+from penstock_inference.runners.sounds import sound_field
 
 _SAMPLE_RATE, _N_FFT, _HOP = 16_000, 400, 160
 _WINDOW = 30 * _SAMPLE_RATE
@@ -37,8 +38,8 @@ class WhisperRunner:
 
     def __init__(self, model: Any, folder: Path, manifest: Manifest) -> None:
         parameters = parameters_of(manifest, "max_tokens", "beam_size", "language", "compute_type")
-        self._field = _only_sound(manifest)
-        self.tell_progress: Callable[[], None] = lambda: None
+        self._field = sound_field(manifest)
+        self.tell_progress: Callable[[], None] = tell_nobody
         self.inputs = [FileTensor(self._field.source or self._field.name, "BYTES", (-1,))]
         self._model = model
         self._tokenizer = _read_tokenizer(folder)
@@ -141,13 +142,6 @@ def load_whisper(folder: Path, manifest: Manifest, settings: dict[str, Any]) -> 
         ModelMismatchError: it lacks a file, or the manifest does not fit it.
     """
     return WhisperRunner(ctranslate2.models.Whisper(str(folder), **settings), folder, manifest)
-
-
-def _only_sound(manifest: Manifest) -> Field:
-    fields = manifest.client_inputs
-    if [field.kind for field in fields] != [FieldKind.AUDIO] or manifest.preprocess is not None:
-        raise ModelMismatchError("The folder's model takes one input of kind audio, without a preprocess step.")
-    return fields[0]
 
 
 def _read_tokenizer(folder: Path) -> Any:

@@ -12,18 +12,18 @@ import transformers
 from numpy.typing import NDArray
 
 from penstock_common.manifest import Manifest
+from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileTensor, ModelMismatchError
-from penstock_inference.runners.texts import encoded
-from penstock_inference.runners.transformers_heads.parameters import parameters_of
-from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
-from penstock_inference.runners.transformers_heads.runner import TransformersRunner
-from penstock_inference.runners.transformers_heads.sounds import (
+from penstock_inference.runners.sounds import (
     Samples,
     as_json,
     decode_sounds,
     segment,
     sound_field,
 )
+from penstock_inference.runners.texts import encoded
+from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
+from penstock_inference.runners.transformers_heads.runner import TransformersRunner
 
 
 def letters_of_speech(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:

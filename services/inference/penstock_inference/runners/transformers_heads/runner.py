@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 
 from penstock_common.manifest import Manifest
@@ -17,15 +16,18 @@ Run = Callable[[Sequence[NDArray[Any] | None]], dict[str, NDArray[Any]]]
 
 
 class TransformersRunner:
-    """A folder's model."""
+    """A folder's model, run as its ``TorchDevice`` says.
+
+    Args:
+        run: brings its tensors to the device itself.
+    """
 
     def __init__(self, inputs: Sequence[FileTensor], run: Run) -> None:
         self.inputs = inputs
         self._run = run
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
-        with torch.inference_mode():
-            return self._run(inputs)
+        return self._run(inputs)
 
     def changed_state(self) -> list[str]:
         return []  # the library's models keep nothing between calls

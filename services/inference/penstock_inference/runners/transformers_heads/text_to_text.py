@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
-from penstock_inference.runners.runner import FileTensor
+from penstock_inference.runners.languages import languages_of
+from penstock_inference.runners.parameters import parameters_of
+from penstock_inference.runners.runner import FileAnswer, FileTensor, tell_nobody
 from penstock_inference.runners.texts import encoded
+from penstock_inference.runners.transformers_heads.each_token import after_each_token
 from penstock_inference.runners.transformers_heads.generation_settings import settle_generation
-from penstock_inference.runners.transformers_heads.languages import languages_of
-from penstock_inference.runners.transformers_heads.parameters import parameters_of
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
-from penstock_inference.runners.transformers_heads.runner import TransformersRunner
 
 #: Tokens of a text that is read, if neither the tokenizer nor the model has a limit.
 _DEFAULT_INPUT_TOKENS = 1024
 
 
-def text_to_text(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+def text_to_text(path: Path, manifest: Manifest, device: torch.device) -> TextToTextRunner:
     """Load a model whose output ``text`` is what it writes for the input ``text``.
 
     The input ``max_tokens`` bounds a row's answer. A model with several languages has the input ``target_language``, and
@@ -34,13 +34,15 @@ def text_to_text(path: Path, manifest: Manifest, device: torch.device) -> Transf
     Raises:
         ModelMismatchError: the manifest's parameters are not the model's.
     """
-    writer = _Writer(path, manifest, device)
-    return TransformersRunner(writer.inputs, writer.run)
+    return TextToTextRunner(path, manifest, device)
 
 
-class _Writer:
+class TextToTextRunner:
+    """See ``text_to_text``. An answer may be thousands of tokens long, so each counts as progress."""
+
     def __init__(self, path: Path, manifest: Manifest, device: torch.device) -> None:
         parameters = parameters_of(manifest, "task", "max_tokens", "truncate", "beam_size")
+        self.tell_progress: Callable[[], None] = tell_nobody
         self._device = device
         self._model = load_weights(transformers.AutoModelForSeq2SeqLM, path, device)
         self._tokenizer = load_pretrained(transformers.AutoTokenizer, path)
@@ -61,8 +63,8 @@ class _Writer:
         if self._has_sources:
             self.inputs.append(FileTensor("source_language", "BYTES", (-1,), required=False))
 
-    def run(self, arrays: Sequence[NDArray[Any] | None]) -> dict[str, NDArray[Any]]:
-        given = {tensor.name: array for tensor, array in zip(self.inputs, arrays, strict=True) if array is not None}
+    def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
+        given = {tensor.name: array for tensor, array in zip(self.inputs, inputs, strict=True) if array is not None}
         texts = [self._prefix + element.decode() for element in given["text"].tolist()]
         bounds = self._bounds(given.get("max_tokens"), len(texts))
         targets = self._codes("target_language", given.get("target_language"))
@@ -80,10 +82,18 @@ class _Writer:
             answers[rows] = self._written([tokens[i] for i in rows], [first[i] for i in rows if first], bound)
         return {"text": encoded(answers)}
 
+    def changed_state(self) -> list[str]:
+        return []  # the library's models keep nothing between calls
+
     def _written(self, tokens: list[list[int]], first: list[int], bound: int) -> list[str]:
         padded = self._tokenizer.pad({"input_ids": tokens}, return_attention_mask=True, return_tensors="pt")
         begin = transformers.LogitsProcessorList([_FirstToken(first)] if first else [])
-        answers = self._model.generate(**padded.to(self._device), max_new_tokens=bound, logits_processor=begin)
+        answers = self._model.generate(
+            **padded.to(self._device),
+            max_new_tokens=bound,
+            logits_processor=begin,
+            stopping_criteria=after_each_token(self.tell_progress),
+        )
         texts: list[str] = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
         return texts
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from penstock_common.manifest import Manifest
 from penstock_inference.runners.hugging_face import read_json
+from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.transformers_heads.classifier import check_labels, classifier
-from penstock_inference.runners.transformers_heads.parameters import parameters_of
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 from penstock_inference.runners.transformers_heads.runner import Run, TransformersRunner, bytes_inputs
 
 Arrays = Sequence[NDArray[Any] | None]
+
+_TOKENS = "tokens"
 
 
 def text_classifier(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
@@ -62,13 +64,19 @@ def entity_finder(path: Path, manifest: Manifest, device: torch.device) -> Trans
 def embedder(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
     """Load a model without a head; it gives ``embedding``, FP32 ``[rows, width]``.
 
+    If the manifest has the output ``tokens``, it gives that too: INT32 ``[rows]``, how many tokens it read of each text,
+    those that begin and end it included.
+
     Raises:
         ModelMismatchError: the inputs are not the manifest's, or it sets parameters.
     """
     parameters_of(manifest)
     inputs = bytes_inputs(manifest, 1, "one text")
     model = load_weights(transformers.AutoModel, path, device)
-    return TransformersRunner(inputs, _pooled(model, _texts_to_tensors(path, model.config, device), path))
+    # Only if it is declared: a lone output is bound to a lone one of the manifest, whatever that is called.
+    counts_tokens = any((output.source or output.name) == _TOKENS for output in manifest.outputs)
+    to_tensors = _texts_to_tensors(path, model.config, device)
+    return TransformersRunner(inputs, _pooled(model, to_tensors, path, counts_tokens=counts_tokens))
 
 
 def _columns(arrays: Arrays) -> list[list[str]]:
@@ -97,7 +105,7 @@ def _entity(text: str, found: dict[str, Any]) -> dict[str, Any]:
     return {"label": found["entity_group"], "text": text[start:end], "start": start, "end": end, "score": score}
 
 
-def _pooled(model: Any, to_tensors: Callable[[Arrays], Any], path: Path) -> Run:
+def _pooled(model: Any, to_tensors: Callable[[Arrays], Any], path: Path, *, counts_tokens: bool) -> Run:
     """Return a function whose output is one vector for each text, pooled as the folder says, and by the mean if it does not."""
     pooling = read_json(path / "1_Pooling" / "config.json")
     by_first = pooling.get("pooling_mode_cls_token", False)
@@ -107,16 +115,19 @@ def _pooled(model: Any, to_tensors: Callable[[Arrays], Any], path: Path) -> Run:
 
     def run(arrays: Arrays) -> dict[str, NDArray[Any]]:
         tensors = to_tensors(arrays)
-        tokens = model(**tensors).last_hidden_state.float()
+        states = model(**tensors).last_hidden_state.float()
         mask = tensors["attention_mask"].unsqueeze(-1).float()
         if by_first:
-            vectors = tokens[:, 0]
+            vectors = states[:, 0]
         elif by_maximum:
-            vectors = tokens.masked_fill(mask == 0, -torch.inf).amax(1)
+            vectors = states.masked_fill(mask == 0, -torch.inf).amax(1)
         else:
-            vectors = (tokens * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+            vectors = (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
         if normalized:
             vectors = torch.nn.functional.normalize(vectors, dim=-1)
-        return {"embedding": vectors.cpu().numpy()}
+        outputs = {"embedding": vectors.cpu().numpy()}
+        if counts_tokens:
+            outputs[_TOKENS] = tensors["attention_mask"].sum(1).to(torch.int32).cpu().numpy()
+        return outputs
 
     return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from penstock_common.manifest import Manifest
-from penstock_inference.runners.runner import FileTensor, ModelMismatchError
-from penstock_inference.runners.texts import encoded
-from penstock_inference.runners.transformers_heads.languages import Languages
-from penstock_inference.runners.transformers_heads.parameters import parameters_of
-from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
-from penstock_inference.runners.transformers_heads.runner import TransformersRunner
-from penstock_inference.runners.transformers_heads.sounds import (
+from penstock_inference.runners.languages import Languages
+from penstock_inference.runners.parameters import parameters_of
+from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError, tell_nobody
+from penstock_inference.runners.sounds import (
     Samples,
     as_json,
     decode_sounds,
     segment,
     sound_field,
 )
+from penstock_inference.runners.texts import encoded
+from penstock_inference.runners.transformers_heads.each_token import after_each_token
+from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 
 _ENGLISH = "en"
 
 
-def whisper(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+def whisper(path: Path, manifest: Manifest, device: torch.device) -> WhisperRunner:
     """Load a model that gives ``text``, ``segments`` and ``language`` for the input ``audio``.
 
     A model of several languages has the input ``language``, without which it listens for the language first.
@@ -39,14 +39,16 @@ def whisper(path: Path, manifest: Manifest, device: torch.device) -> Transformer
         ModelMismatchError: the manifest has no input of kind audio, sets a parameter that the model does not have, or the
             folder does not say what its languages are.
     """
-    writer = _Writer(path, manifest, device)
-    return TransformersRunner(writer.inputs, writer.run)
+    return WhisperRunner(path, manifest, device)
 
 
-class _Writer:
+class WhisperRunner:
+    """See ``whisper``. A sound may be hours long, so each token counts as progress."""
+
     def __init__(self, path: Path, manifest: Manifest, device: torch.device) -> None:
         parameters = parameters_of(manifest, "task", "language", "beam_size")
         self._field = sound_field(manifest)
+        self.tell_progress: Callable[[], None] = tell_nobody
         self._device = device
         self._model = load_weights(transformers.WhisperForConditionalGeneration, path, device)
         self._tokenizer = load_pretrained(transformers.AutoTokenizer, path)
@@ -63,8 +65,8 @@ class _Writer:
         if self._languages:
             self.inputs.append(FileTensor("language", "BYTES", (-1,), required=False))
 
-    def run(self, arrays: Sequence[NDArray[Any] | None]) -> dict[str, NDArray[Any]]:
-        files, given = [*arrays, None][:2]
+    def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
+        files, given = [*inputs, None][:2]
         assert files is not None
         sounds = decode_sounds(self._field, files, self._rate)
         languages = [self._language] * len(sounds)
@@ -85,6 +87,9 @@ class _Writer:
             "segments": as_json(heard),
             "language": encoded(np.array(languages, np.object_)),
         }
+
+    def changed_state(self) -> list[str]:
+        return []  # the library's models keep nothing between calls
 
     def _heard(
         self, sounds: list[Samples], languages: list[str | None], *, whole: bool
@@ -109,6 +114,7 @@ class _Writer:
             attention_mask=tensors["attention_mask"],
             return_timestamps=True,
             return_segments=True,
+            stopping_criteria=after_each_token(self.tell_progress),
             **settings,
         )
         return named, answer["segments"]

@@ -1,4 +1,4 @@
-"""The manifest's ``parameters``, of which each head takes some."""
+"""The manifest's ``parameters``, of which each kind of model takes some."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def parameters_of(manifest: Manifest, *taken: str) -> Parameters:
     """Return the parameters of a manifest; None for those that it does not set.
 
     Args:
-        taken: the names of those that the head takes.
+        taken: the names of those that the model takes.
 
     Raises:
         ModelMismatchError: the manifest sets another.
