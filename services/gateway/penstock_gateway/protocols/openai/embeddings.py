@@ -14,8 +14,9 @@ from penstock_common.manifest import FieldKind, Manifest
 from penstock_gateway.dataplane.dataplane import Answer, DataPlane
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.openai.errors import bad_request
-from penstock_gateway.protocols.openai.request import decode_request
+from penstock_gateway.protocols.openai.request import Int64, ModelName, decode_request
 from penstock_gateway.signature.answer_tensors import answer_array, check_finite
+from penstock_gateway.signature.row_decoder import check_row_count
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 
@@ -25,10 +26,10 @@ _FLOATS = ("BF16", "FP16", "FP32", "FP64")
 
 
 class EmbeddingsRequest(msgspec.Struct):
-    model: str
-    input: str | list[str | int | list[int]]
+    model: ModelName
+    input: str | list[str]
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = None
+    dimensions: Int64 | None = None
 
 
 class Embeddings:
@@ -42,6 +43,7 @@ class Embeddings:
 
         def rows(_: Call, signature: Signature) -> Rows:
             field = _text_field(signature)
+            _check_dimensions(request.dimensions, vector_width(signature))
             return signature.decoder.decode_json(orjson.dumps([{field: text} for text in texts]))
 
         answer = await self._dataplane.infer(call, request.model, "", rows)
@@ -59,15 +61,17 @@ class Embeddings:
         return answer.reply(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def _texts(given: str | list[str | int | list[int]]) -> list[str]:
-    if isinstance(given, str):
-        return [given]
-    texts = [text for text in given if isinstance(text, str)]
-    if len(texts) != len(given):
-        raise bad_request("input: token ids are of another model's tokenizer; send texts.", "input")
+def _texts(given: str | list[str]) -> list[str]:
+    texts = [given] if isinstance(given, str) else given
     if not texts:
         raise bad_request("input: the list is empty; send at least one text.", "input")
+    check_row_count(len(texts))  # before each becomes an object
     return texts
+
+
+def _check_dimensions(dimensions: int | None, width: int) -> None:
+    if dimensions is not None and not 1 <= dimensions <= width:
+        raise bad_request(f"dimensions: {dimensions} is not one of 1 to {width}, the model's own.", "dimensions")
 
 
 def vector_width(signature: Signature) -> int:
@@ -102,13 +106,11 @@ def _vectors(answer: Answer, dimensions: int | None) -> NDArray[np.float32]:
     assert index is not None  # ``_text_field`` has looked
     output = manifest.outputs[index]
     array = answer_array(answer.outputs, index, output, answer.rows.count, answer.servable.model)
-    check_finite(array, output.name, answer.servable.model)
-    vectors: NDArray[np.float32] = np.ascontiguousarray(array, np.float32)
-    width = vectors.shape[1]
-    if dimensions is None or dimensions == width:
+    with np.errstate(over="ignore"):  # what overflows becomes infinity, which is refused
+        vectors: NDArray[np.float32] = np.ascontiguousarray(array, np.float32)
+    check_finite(vectors, output.name, answer.servable.model)
+    if dimensions is None or dimensions == vectors.shape[1]:
         return vectors
-    if not 1 <= dimensions < width:
-        raise bad_request(f"dimensions: {dimensions} is not one of 1 to {width}, the model's own.", "dimensions")
     short = vectors[:, :dimensions]
     lengths = np.linalg.norm(short, axis=1, keepdims=True)
     return np.ascontiguousarray(short / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
