@@ -15,6 +15,7 @@ from penstock_gateway.dataplane.dataplane import Answer, DataPlane
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.openai.errors import bad_request
 from penstock_gateway.protocols.openai.request import Int64, ModelName, decode_request
+from penstock_gateway.signature.answer_size import check_answer_size
 from penstock_gateway.signature.answer_tensors import answer_array, check_finite
 from penstock_gateway.signature.row_decoder import check_row_count
 from penstock_gateway.signature.rows import Rows
@@ -22,6 +23,8 @@ from penstock_gateway.signature.signature import Signature
 
 #: The output with which a model says how many tokens a text had.
 _TOKENS = "tokens"
+#: Characters of a number in the answer at most; those of JSON as in ``answer_size``.
+_WIDTHS = {"float": 24, "base64": 6}
 _FLOATS = ("BF16", "FP16", "FP32", "FP64")
 
 
@@ -33,8 +36,15 @@ class EmbeddingsRequest(msgspec.Struct):
 
 
 class Embeddings:
-    def __init__(self, dataplane: DataPlane) -> None:
+    """The handler of the route.
+
+    Args:
+        max_answer_bytes: the largest answer that is built.
+    """
+
+    def __init__(self, dataplane: DataPlane, max_answer_bytes: int) -> None:
         self._dataplane = dataplane
+        self._max_answer_bytes = max_answer_bytes
         self._decoder = msgspec.json.Decoder(EmbeddingsRequest)
 
     async def __call__(self, call: Call) -> Reply:
@@ -43,7 +53,10 @@ class Embeddings:
 
         def rows(_: Call, signature: Signature) -> Rows:
             field = _text_field(signature)
-            _check_dimensions(request.dimensions, vector_width(signature))
+            width = vector_width(signature)
+            _check_dimensions(request.dimensions, width)
+            numbers = len(texts) * (request.dimensions or width)
+            check_answer_size(numbers * _WIDTHS[request.encoding_format], self._max_answer_bytes)
             return signature.decoder.decode_json(orjson.dumps([{field: text} for text in texts]))
 
         answer = await self._dataplane.infer(call, request.model, "", rows)

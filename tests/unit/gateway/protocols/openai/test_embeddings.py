@@ -25,7 +25,7 @@ def serving(*fields: Field, outputs: tuple[Output, ...] | None = None) -> tuple[
     declared = [Output("vector", "FP32", [3]), Output("tokens", "INT32")] if outputs is None else list(outputs)
     manifest = Manifest(Format.ONNX, "m.onnx", Task.TENSOR, list(fields or (TEXT,)), declared)
     servable = OneServable("minilm", manifest, (VECTORS.tobytes(), TOKENS.tobytes())[: len(declared)])
-    return servable, Embeddings(servable.dataplane)
+    return servable, Embeddings(servable.dataplane, 150)
 
 
 async def ask(embeddings: Embeddings, **members: Any) -> dict[str, Any]:
@@ -111,11 +111,21 @@ async def test_more_texts_than_rows_are_refused_before_they_are_encoded(monkeypa
     assert (err.status, err.code) == (413, "too-many-rows")
 
 
+async def test_an_answer_beyond_the_bound_is_refused_before_the_model_is_asked() -> None:
+    """Its size is known from the texts and the width; base64 and fewer dimensions take less."""
+    servable, embeddings = serving()
+    err = await refused(embeddings, input=["a"] * 3)
+    assert (err.status, err.code, servable.inferred) == (413, "answer-too-large", [])
+    await refused(embeddings, input=["a"] * 9, encoding_format="base64")
+    assert servable.inferred == []
+    assert len((await ask(embeddings, encoding_format="base64"))["data"]) == 2
+
+
 async def test_a_number_too_large_for_a_client_is_the_models_fault() -> None:
     """A float64 beyond float32 is refused; it would become infinity, which JSON cannot write."""
     manifest = Manifest(Format.ONNX, "m.onnx", Task.TENSOR, [TEXT], [Output("vector", "FP64", [1])])
     servable = OneServable("minilm", manifest, (np.array([1.0, 1e300]).tobytes(),))
-    assert (await refused(Embeddings(servable.dataplane))).code == "bad-model-answer"
+    assert (await refused(Embeddings(servable.dataplane, 150))).code == "bad-model-answer"
 
 
 async def test_members_that_change_nothing_are_accepted() -> None:
