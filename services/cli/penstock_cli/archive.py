@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
 import tempfile
@@ -49,6 +50,8 @@ def unpack(path: Path, folder: Path) -> Path:
         with zipfile.ZipFile(path) as archive:
             for member in _checked(path, archive):
                 _extract(path, archive, member, folder)
+    except NotImplementedError as err:  # a later version of the format
+        raise _bad(path, f"cannot be read: {err}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError) as err:
         raise _bad(path, f"is not a whole .zip: {str(err).rstrip('.') or 'it ends too early'}") from None
     inside = list(folder.iterdir())
@@ -99,12 +102,13 @@ def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
 
 def _extract(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
     target = folder / member.filename
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(member) as packed, target.open("xb") as file:  # reads no more than `file_size`
             shutil.copyfileobj(packed, file)
-    except NotImplementedError as err:
-        raise _bad(path, f"member {member.filename!r} cannot be unpacked: {err}") from None
+    except (NotImplementedError, OSError, lzma.LZMAError) as err:
+        why = err.strerror if isinstance(err, OSError) and err.strerror else err
+        raise _bad(path, f"member {member.filename[:200]!r} cannot be unpacked: {why}") from None
 
 
 def _bad(path: Path, what: str) -> PenstockError:

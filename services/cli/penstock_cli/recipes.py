@@ -60,23 +60,27 @@ def make(name: str, folder: Path, cache: Path) -> Recipe:
     Raises:
         PenstockError: 404 ``unknown-service``; 503 ``unreachable`` if its weights cannot be fetched, ``cannot-make``.
     """
-    answer = _answer(["make", name, "--out", str(folder), "--cache", str(cache)])
-    try:
-        return msgspec.json.decode(answer, type=Recipe)
-    except msgspec.ValidationError:
-        error = msgspec.json.decode(answer, type=_Failed).error
-        raise PenstockError(error.status, error.code, error.detail) from None
+    return msgspec.json.decode(_answer(["make", name, "--out", str(folder), "--cache", str(cache)]), type=Recipe)
 
 
 def _answer(arguments: list[str]) -> bytes:
-    """Run the program; return the last line of its output."""
+    """Run the program; return the last line of its output.
+
+    Raises:
+        PenstockError: the one that the program printed; 503 ``cannot-make`` if it failed in any other way.
+    """
     if importlib.util.find_spec("penstock_training") is None:
         text = "Services cannot be made here: penstock_training is not installed; pip install penstock-training."
         raise PenstockError(503, "cannot-make", text)
     command = [sys.executable, "-m", "penstock_training.recipes", *arguments]
     done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 (our own program)
-    lines = done.stdout.splitlines()
-    if not lines:
-        last = "\n".join(done.stderr.decode(errors="replace").splitlines()[-_LAST_LINES:])
-        raise PenstockError(503, "cannot-make", f"The service could not be made (status {done.returncode}):\n{last}")
-    return lines[-1]
+    last = (done.stdout.splitlines() or [b""])[-1]
+    if done.returncode == 0:
+        return last
+    try:
+        error = msgspec.json.decode(last, type=_Failed).error
+    except msgspec.DecodeError:
+        lines = "\n".join(done.stderr.decode(errors="replace").splitlines()[-_LAST_LINES:])
+        text = f"The service could not be made (status {done.returncode}):\n{lines}"
+        raise PenstockError(503, "cannot-make", text) from None
+    raise PenstockError(error.status, error.code, error.detail)

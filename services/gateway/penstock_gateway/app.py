@@ -123,7 +123,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 stream,
                 v2,
                 generate,
-                Embeddings(dataplane),
+                Embeddings(dataplane, settings.max_answer_bytes),
                 ChatCompletions(dataplane, pause),
                 Completions(dataplane, pause),
                 Transcriptions(dataplane),

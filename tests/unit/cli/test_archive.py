@@ -162,3 +162,28 @@ def test_encrypted_and_broken_archives_are_refused(tmp_path: Path) -> None:
     for number, (told, content) in enumerate(cases.items()):
         (tmp_path / "m.zip").write_bytes(content)
         assert told in refusal(tmp_path / "m.zip", tmp_path / str(number))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packed_bytes_that_are_damaged_are_refused(method: int, tmp_path: Path) -> None:
+    """Each way of packing has its own errors; all of them name the member."""
+    path = packed(tmp_path / "a.zip", {"a.txt": os.urandom(5000)}, method)
+    content = bytearray(path.read_bytes())
+    content[60:1000] = bytes(940)
+    path.write_bytes(content)
+    assert "a.txt" in refusal(path, tmp_path / "out")
+
+
+def test_a_name_that_the_disk_does_not_take_is_refused(tmp_path: Path) -> None:
+    """Only its start is quoted."""
+    path = packed(tmp_path / "a.zip", {"a" * 300: b"x"})
+    assert refusal(path, tmp_path / "out").endswith("cannot be unpacked: File name too long.")
+
+
+def test_a_later_version_of_the_format_is_refused(tmp_path: Path) -> None:
+    """The directory says which version a member needs."""
+    path = packed(tmp_path / "a.zip", {"a.txt": b"x"})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 255
+    path.write_bytes(content)
+    assert "zip file version" in refusal(path, tmp_path / "out")

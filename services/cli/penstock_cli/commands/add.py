@@ -42,10 +42,10 @@ def add(
             raise PenstockError(422, "no-service", "Name a service; penstock add --list shows what there is.")
         name = model or service
         with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) / name
+            folder = Path(temporary) / "artifact"
             folder.mkdir()
             recipe = recipes.make(service, folder, settings.home / "packages")
-            check_here(folder, folder)
+            check_here(Path(service), folder)
             version = _register(settings, name, folder, f"penstock add {service}", timeout)
         if as_json:
             print(json.dumps({"service": service, "model": name, "version": version}))

@@ -55,7 +55,7 @@ def push(
     """Register a folder as a new version, once a check has shown that pods would serve it."""
     with errors_for_the_user() as settings, artifact_folder(folder) as unpacked:
         if not no_check:
-            check_here(folder, unpacked)
+            check_here(folder, unpacked, "; --no-check registers it all the same")
         version = ask_registry(
             settings, "publish", lambda c: c.publish(model, unpacked, metrics={}, lineage={}, by=getuser(), why=why)
         )
@@ -67,11 +67,12 @@ def push(
             )
 
 
-def check_here(given: Path, folder: Path) -> None:
+def check_here(given: Path, folder: Path, otherwise: str = "") -> None:
     """Try a model if this machine can.
 
     Args:
         given: what the user calls the folder.
+        otherwise: ends the error's last sentence, with what the user can do instead.
 
     Raises:
         PenstockError: 422 ``check-failed`` if a pod would not serve it.
@@ -83,7 +84,7 @@ def check_here(given: Path, folder: Path) -> None:
     report = inference_programs.check(folder)
     if not report.passed:
         error = failure(given, report)
-        error.detail += " Nothing was registered; --no-check registers it all the same."
+        error.detail += f" Nothing was registered{otherwise}."
         raise error
 
 

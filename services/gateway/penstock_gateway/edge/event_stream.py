@@ -19,6 +19,9 @@ from penstock_gateway.edge.problem import INTERNAL, drop_frames
 
 logger = structlog.get_logger()
 
+#: The last document of a stream that is whole.
+DONE = b"[DONE]"
+
 _KEEP_ALIVE = b": keep-alive\n\n"
 #: Proxies that honour them do not wait for more of the answer before they pass on what there is.
 _HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))

@@ -28,7 +28,7 @@ class Lease(Protocol):
         """
 
     async def admit(self, model: str, rows: int) -> None:
-        """Reserve what a decoded request will cost.
+        """Reserve what a decoded request will cost; what is asked of the model in several parts adds up.
 
         Raises:
             PenstockError: 429 or 503 if the principal or the model cannot have more now.

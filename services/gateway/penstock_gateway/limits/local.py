@@ -35,10 +35,10 @@ class LocalLease:
         self._charge(self._admission.cost_of_bytes(size))
 
     async def admit(self, model: str, rows: int) -> None:
-        self._charge(rows)
+        self._charge(self._rows + rows)
         self._model = self._admission.model(model)
         self._model.in_flight += rows
-        self._rows = rows
+        self._rows += rows
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         return ratelimit_headers(self._state)

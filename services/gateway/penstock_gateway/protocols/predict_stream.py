@@ -7,13 +7,10 @@ from contextlib import aclosing
 
 from penstock_gateway.dataplane.dataplane import DataPlane, StreamedAnswer
 from penstock_gateway.edge.call import Call, Reply
-from penstock_gateway.edge.event_stream import event_stream_reply
+from penstock_gateway.edge.event_stream import DONE, event_stream_reply
 from penstock_gateway.protocols.large_json import LargeJson
 from penstock_gateway.protocols.predict import presented
 from penstock_gateway.protocols.row_body import RowBody
-
-#: The last document of a stream that is whole.
-DONE = b"[DONE]"
 
 
 class PredictStream:

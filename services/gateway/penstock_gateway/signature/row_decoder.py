@@ -77,7 +77,7 @@ class RowDecoder:
             values = self._list.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
             raise self._explained(body, err) from None
-        _check_count(len(values))
+        check_row_count(len(values))
         rows = []
         for i, value in enumerate(values):
             try:
@@ -176,7 +176,7 @@ class RowDecoder:
             return self._refuse_row(value)
         if not self._batch:
             raise _one_object()
-        _check_count(len(value))
+        check_row_count(len(value))
         for i, row in enumerate(value):
             try:
                 self._refuse_row(row)
@@ -213,7 +213,7 @@ def _row_count(given: Mapping[str, Tensor]) -> int:
     if len(set(counts.values())) > 1:
         raise _invalid(f"The inputs differ in their number of rows: {counts}; give all the same.")
     rows = next(iter(counts.values()), 0)
-    _check_count(rows)
+    check_row_count(rows)
     return rows
 
 
@@ -271,7 +271,12 @@ def _of_row(i: int, err: PenstockError) -> PenstockError:
     return named
 
 
-def _check_count(rows: int) -> None:
+def check_row_count(rows: int) -> None:
+    """Refuse a request of no rows, or of too many.
+
+    Raises:
+        PenstockError: 422 ``invalid-input``, 413 ``too-many-rows``.
+    """
     if rows == 0:
         raise _invalid("There are no rows; send at least one.")
     if rows > MAX_ROWS:

@@ -51,6 +51,17 @@ async def test_a_request_costs_its_rows_or_its_bytes(
     assert left(lease) == 100 - cost
 
 
+async def test_parts_of_a_request_add_up(admission: LocalAdmission) -> None:
+    """What is admitted in several parts costs all of them, and all of them are given back at the end."""
+    lease = admission.arrive(ANN, 100)
+    for _ in range(3):
+        await lease.admit("m", 10)
+    [(_, rows)] = admission.rows()
+    assert (left(lease), rows.in_flight) == (70, 30)
+    lease.settle(Usage(rows=30))
+    assert (rows.in_flight, rows.answered) == (0, 30)
+
+
 def test_a_large_body_is_refused_before_it_is_read(admission: LocalAdmission) -> None:
     """What its headers declare is charged at its arrival."""
     admission.arrive(ANN, 3_000_000)

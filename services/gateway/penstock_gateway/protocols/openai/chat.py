@@ -10,7 +10,7 @@ from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.openai.chat_request import ChatRequest, chat_inputs
 from penstock_gateway.protocols.openai.choices import Choices
-from penstock_gateway.protocols.openai.generation import Gathered, Piece
+from penstock_gateway.protocols.openai.generation import Alternative, Gathered, Piece, Token
 from penstock_gateway.protocols.openai.request import decode_request
 
 
@@ -56,12 +56,12 @@ class ChatCompletions:
         return await self._choices.reply(call, request, chat_inputs(request))
 
 
-def _logprobs(tokens: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _logprobs(tokens: list[Token]) -> dict[str, Any] | None:
     if not tokens:
         return None
-    named = [_token(token) | {"top_logprobs": [_token(t) for t in token["top_logprobs"]]} for token in tokens]
+    named = [_token(token) | {"top_logprobs": [_token(t) for t in token.top_logprobs]} for token in tokens]
     return {"content": named, "refusal": None}
 
 
-def _token(token: dict[str, Any]) -> dict[str, Any]:
-    return {"token": token["token"], "logprob": token["logprob"], "bytes": list(token["token"].encode())}
+def _token(token: Alternative) -> dict[str, Any]:
+    return {"token": token.token, "logprob": token.logprob, "bytes": list(token.token.encode())}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -11,22 +10,23 @@ import msgspec
 from penstock_gateway.protocols.openai.choices import ChoicesRequest
 from penstock_gateway.protocols.openai.errors import bad_request
 from penstock_gateway.protocols.openai.generation import MESSAGES, refuse_what_changes_meaning, sampling_inputs
+from penstock_gateway.protocols.openai.request import Int64
 
 
-class Part(msgspec.Struct, omit_defaults=True):
+class Part(msgspec.Struct, gc=False):
     """A part of a message's content."""
 
     type: str
     text: str = ""
 
 
-class Message(msgspec.Struct, omit_defaults=True):
+class Message(msgspec.Struct, omit_defaults=True, gc=False):
     """A message of a conversation."""
 
     role: Literal["developer", "system", "user", "assistant", "tool"]
     content: str | list[Part] | None = None
     name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: list[dict[str, msgspec.Raw]] | None = None  # for the chat template, as they are
     tool_call_id: str | None = None
 
 
@@ -34,22 +34,25 @@ class ChatRequest(ChoicesRequest, kw_only=True):
     """A body of ``/v1/chat/completions``."""
 
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    max_tokens: Int64 | None = None
+    max_completion_tokens: Int64 | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     # Members that change the answer, and that nothing here carries out.
-    response_format: dict[str, Any] | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, Any] | None = None
-    functions: Any = None
-    function_call: Any = None
-    audio: Any = None
-    modalities: list[str] | None = None
-    web_search_options: Any = None
+    response_format: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
+    tool_choice: msgspec.Raw = msgspec.Raw()
+    presence_penalty: msgspec.Raw = msgspec.Raw()
+    frequency_penalty: msgspec.Raw = msgspec.Raw()
+    logit_bias: msgspec.Raw = msgspec.Raw()
+    functions: msgspec.Raw = msgspec.Raw()
+    function_call: msgspec.Raw = msgspec.Raw()
+    audio: msgspec.Raw = msgspec.Raw()
+    modalities: msgspec.Raw = msgspec.Raw()
+    moderation: msgspec.Raw = msgspec.Raw()
+    reasoning_effort: msgspec.Raw = msgspec.Raw()
+    verbosity: msgspec.Raw = msgspec.Raw()
+    web_search_options: msgspec.Raw = msgspec.Raw()
 
 
 _NEUTRAL: dict[str, Any] = {
@@ -62,6 +65,9 @@ _NEUTRAL: dict[str, Any] = {
     "function_call": "none",
     "audio": None,
     "modalities": ["text"],
+    "moderation": None,
+    "reasoning_effort": "none",
+    "verbosity": "medium",
     "web_search_options": None,
     "response_format": {"type": "text"},
 }
@@ -73,7 +79,7 @@ def chat_inputs(request: ChatRequest) -> dict[str, Any]:
     Raises:
         PenstockError: 400 ``invalid-request`` or ``unsupported-parameter``, naming the member.
     """
-    refuse_what_changes_meaning({name: getattr(request, name) for name in _NEUTRAL}, _NEUTRAL)
+    refuse_what_changes_meaning(request, _NEUTRAL)
     inputs: dict[str, Any] = {MESSAGES: _messages(request.messages)} | sampling_inputs(request)
     limit = request.max_completion_tokens if request.max_completion_tokens is not None else request.max_tokens
     if limit is not None:
@@ -87,20 +93,17 @@ def chat_inputs(request: ChatRequest) -> dict[str, Any]:
 
 def _messages(messages: Sequence[Message]) -> str:
     """The conversation as JSON for the model's chat template, each content one text."""
-    plain = []
     for i, message in enumerate(messages):
-        entry = msgspec.to_builtins(message)
         if isinstance(message.content, list):
             for part in message.content:
                 if part.type not in ("text", "input_text"):
                     text = f"messages[{i}].content: parts of type '{part.type[:40]}' are not understood; send text."
                     raise bad_request(text, f"messages[{i}].content")
-            entry["content"] = "\n".join(part.text for part in message.content)
+            message.content = "\n".join(part.text for part in message.content)
         elif message.content is None:
             if not message.tool_calls:
                 raise bad_request(f"messages[{i}].content: is missing; send a text.", f"messages[{i}].content")
-            entry["content"] = ""
+            message.content = ""
         if message.role == "developer":
-            entry["role"] = "system"
-        plain.append(entry)
-    return json.dumps(plain, ensure_ascii=False)
+            message.role = "system"
+    return msgspec.json.encode(messages).decode()

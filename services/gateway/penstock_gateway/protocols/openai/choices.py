@@ -14,21 +14,23 @@ import orjson
 
 from penstock_gateway.dataplane.dataplane import DataPlane, StreamedAnswer
 from penstock_gateway.edge.call import JSON, Call, Reply
-from penstock_gateway.edge.event_stream import event_stream_reply
+from penstock_gateway.edge.event_stream import DONE, event_stream_reply
+from penstock_gateway.limits.admission import Usage
 from penstock_gateway.protocols.openai.errors import openai_error
 from penstock_gateway.protocols.openai.generation import (
     Gathered,
     Piece,
     PieceReader,
     Sampling,
+    TokenCount,
     generation_rows,
     usage,
 )
+from penstock_gateway.protocols.openai.request import ModelName
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 
 _MOST_CHOICES = 8
-_DONE = b"[DONE]"
 
 
 class StreamOptions(msgspec.Struct):
@@ -42,7 +44,7 @@ class ChoicesRequest(Sampling, kw_only=True):
         n: how many texts; a seed is that of the first, the next has the next one.
     """
 
-    model: str
+    model: ModelName
     n: Annotated[int, msgspec.Meta(ge=1, le=_MOST_CHOICES)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -91,7 +93,9 @@ class Choices:
                 reply = await event_stream_reply(documents, self._keep_alive_seconds, openai_error)
             else:
                 reply = Reply(await self._whole(request, answers), JSON)
-        return answers[0].begun(reply)
+        begun = answers[0].begun(reply)
+        begun.usage = Usage(rows=sum(answer.rows.count for answer in answers))
+        return begun
 
     async def _start(self, call: Call, request: ChoicesRequest, inputs: Mapping[str, Any], i: int) -> StreamedAnswer:
         own = {**inputs, "seed": request.seed + i} if request.seed is not None else inputs
@@ -115,19 +119,19 @@ class Choices:
         with_usage = request.stream_options is not None and request.stream_options.include_usage
         if with_usage:
             head["usage"] = None
-        texts = [Gathered() for _ in answers]
+        counts = [TokenCount() for _ in answers]
         begun = set()
         async with aclosing(_pieces(answers)) as pieces:
             async for i, piece in pieces:
-                texts[i].add(piece)
+                counts[i].add(piece)
                 if i not in begun:
                     begun.add(i)
                     if opening := self._shape.opening(i):
                         yield orjson.dumps(head | {"choices": [opening]})
                 yield orjson.dumps(head | {"choices": [self._shape.delta(i, piece)]})
         if with_usage:
-            yield orjson.dumps(head | {"choices": [], "usage": usage(texts)})
-        yield _DONE
+            yield orjson.dumps(head | {"choices": [], "usage": usage(counts)})
+        yield DONE
 
     def _head(self, kind: str, model: str) -> dict[str, Any]:
         number = f"{self._shape.id_prefix}-{random.getrandbits(96):024x}"

@@ -14,25 +14,26 @@ from penstock_gateway.protocols.openai.generation import (
     PROMPT,
     Gathered,
     Piece,
+    Token,
     refuse_what_changes_meaning,
     sampling_inputs,
 )
-from penstock_gateway.protocols.openai.request import decode_request
+from penstock_gateway.protocols.openai.request import Int64, decode_request
 
 
 class CompletionRequest(ChoicesRequest, kw_only=True):
     """A body of ``/v1/completions``."""
 
-    prompt: str | list[str | int | list[int]]
-    max_tokens: int | None = None
+    prompt: str | list[str]
+    max_tokens: Int64 | None = None
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=5)] | None = None
     # Members that change the answer, and that nothing here carries out.
-    best_of: int | None = None
-    echo: bool | None = None
-    suffix: str | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, Any] | None = None
+    best_of: msgspec.Raw = msgspec.Raw()
+    echo: msgspec.Raw = msgspec.Raw()
+    suffix: msgspec.Raw = msgspec.Raw()
+    presence_penalty: msgspec.Raw = msgspec.Raw()
+    frequency_penalty: msgspec.Raw = msgspec.Raw()
+    logit_bias: msgspec.Raw = msgspec.Raw()
 
 
 _NEUTRAL: dict[str, Any] = {
@@ -75,10 +76,10 @@ class Completions:
 
 
 def _inputs(request: CompletionRequest) -> dict[str, Any]:
-    refuse_what_changes_meaning({name: getattr(request, name) for name in _NEUTRAL}, _NEUTRAL)
+    refuse_what_changes_meaning(request, _NEUTRAL)
     prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
-    if len(prompts) != 1 or not isinstance(prompts[0], str):
-        raise bad_request("prompt: send one text; several, or token ids, are not taken here.", "prompt")
+    if len(prompts) != 1:
+        raise bad_request(f"prompt: send one text, not {len(prompts)}.", "prompt")
     inputs = {PROMPT: prompts[0]} | sampling_inputs(request)
     if request.max_tokens is not None:
         inputs["max_tokens"] = request.max_tokens
@@ -87,12 +88,12 @@ def _inputs(request: CompletionRequest) -> dict[str, Any]:
     return inputs
 
 
-def _logprobs(tokens: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _logprobs(tokens: list[Token]) -> dict[str, Any] | None:
     if not tokens:
         return None
     return {
-        "tokens": [token["token"] for token in tokens],
-        "token_logprobs": [token["logprob"] for token in tokens],
-        "top_logprobs": [{t["token"]: t["logprob"] for t in token["top_logprobs"]} for token in tokens],
+        "tokens": [token.token for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [{t.token: t.logprob for t in token.top_logprobs} for token in tokens],
         "text_offset": [],
     }

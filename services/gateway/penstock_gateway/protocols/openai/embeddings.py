@@ -14,26 +14,37 @@ from penstock_common.manifest import FieldKind, Manifest
 from penstock_gateway.dataplane.dataplane import Answer, DataPlane
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.openai.errors import bad_request
-from penstock_gateway.protocols.openai.request import decode_request
+from penstock_gateway.protocols.openai.request import Int64, ModelName, decode_request
+from penstock_gateway.signature.answer_size import check_answer_size
 from penstock_gateway.signature.answer_tensors import answer_array, check_finite
+from penstock_gateway.signature.row_decoder import check_row_count
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 
 #: The output with which a model says how many tokens a text had.
 _TOKENS = "tokens"
+#: Characters of a number in the answer at most; those of JSON as in ``answer_size``.
+_WIDTHS = {"float": 24, "base64": 6}
 _FLOATS = ("BF16", "FP16", "FP32", "FP64")
 
 
 class EmbeddingsRequest(msgspec.Struct):
-    model: str
-    input: str | list[str | int | list[int]]
+    model: ModelName
+    input: str | list[str]
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = None
+    dimensions: Int64 | None = None
 
 
 class Embeddings:
-    def __init__(self, dataplane: DataPlane) -> None:
+    """The handler of the route.
+
+    Args:
+        max_answer_bytes: the largest answer that is built.
+    """
+
+    def __init__(self, dataplane: DataPlane, max_answer_bytes: int) -> None:
         self._dataplane = dataplane
+        self._max_answer_bytes = max_answer_bytes
         self._decoder = msgspec.json.Decoder(EmbeddingsRequest)
 
     async def __call__(self, call: Call) -> Reply:
@@ -42,6 +53,10 @@ class Embeddings:
 
         def rows(_: Call, signature: Signature) -> Rows:
             field = _text_field(signature)
+            width = vector_width(signature)
+            _check_dimensions(request.dimensions, width)
+            numbers = len(texts) * (request.dimensions or width)
+            check_answer_size(numbers * _WIDTHS[request.encoding_format], self._max_answer_bytes)
             return signature.decoder.decode_json(orjson.dumps([{field: text} for text in texts]))
 
         answer = await self._dataplane.infer(call, request.model, "", rows)
@@ -59,15 +74,17 @@ class Embeddings:
         return answer.reply(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def _texts(given: str | list[str | int | list[int]]) -> list[str]:
-    if isinstance(given, str):
-        return [given]
-    texts = [text for text in given if isinstance(text, str)]
-    if len(texts) != len(given):
-        raise bad_request("input: token ids are of another model's tokenizer; send texts.", "input")
+def _texts(given: str | list[str]) -> list[str]:
+    texts = [given] if isinstance(given, str) else given
     if not texts:
         raise bad_request("input: the list is empty; send at least one text.", "input")
+    check_row_count(len(texts))  # before each becomes an object
     return texts
+
+
+def _check_dimensions(dimensions: int | None, width: int) -> None:
+    if dimensions is not None and not 1 <= dimensions <= width:
+        raise bad_request(f"dimensions: {dimensions} is not one of 1 to {width}, the model's own.", "dimensions")
 
 
 def vector_width(signature: Signature) -> int:
@@ -102,13 +119,11 @@ def _vectors(answer: Answer, dimensions: int | None) -> NDArray[np.float32]:
     assert index is not None  # ``_text_field`` has looked
     output = manifest.outputs[index]
     array = answer_array(answer.outputs, index, output, answer.rows.count, answer.servable.model)
-    check_finite(array, output.name, answer.servable.model)
-    vectors: NDArray[np.float32] = np.ascontiguousarray(array, np.float32)
-    width = vectors.shape[1]
-    if dimensions is None or dimensions == width:
+    with np.errstate(over="ignore"):  # what overflows becomes infinity, which is refused
+        vectors: NDArray[np.float32] = np.ascontiguousarray(array, np.float32)
+    check_finite(vectors, output.name, answer.servable.model)
+    if dimensions is None or dimensions == vectors.shape[1]:
         return vectors
-    if not 1 <= dimensions < width:
-        raise bad_request(f"dimensions: {dimensions} is not one of 1 to {width}, the model's own.", "dimensions")
     short = vectors[:, :dimensions]
     lengths = np.linalg.norm(short, axis=1, keepdims=True)
     return np.ascontiguousarray(short / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)

@@ -5,8 +5,7 @@ Its inputs and outputs have well-known names (docs/model-format.md, "Text genera
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ import orjson
 
 from penstock_common.manifest import Manifest
 from penstock_gateway.protocols.openai.errors import bad_request
+from penstock_gateway.protocols.openai.request import Int64
 from penstock_gateway.signature.answer_tensors import answer_array, bad_answer
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
@@ -21,6 +21,8 @@ from penstock_gateway.signature.signature import Signature
 PROMPT, MESSAGES = "prompt", "messages"
 _TEXT, _FINISH, _TOKENS, _PROMPT_TOKENS, _LOGPROBS = "text", "finish_reason", "tokens", "prompt_tokens", "logprobs"
 _MAX_STOPS = 4
+#: Bytes of the longest neutral value of a member, with room for spaces.
+_LONGEST_NEUTRAL = 128
 
 
 class Sampling(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -28,8 +30,24 @@ class Sampling(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     temperature: float | None = None
     top_p: float | None = None
-    seed: int | None = None
+    seed: Int64 | None = None
     stop: str | list[str] | None = None
+
+
+class Alternative(msgspec.Struct):
+    """A token that could have come, and the logarithm of its probability."""
+
+    token: str
+    logprob: float
+
+
+class Token(Alternative):
+    """A token of a text, and the likeliest ones in its place."""
+
+    top_logprobs: list[Alternative] = []
+
+
+_TOKENS_DECODER = msgspec.json.Decoder(list[Token])
 
 
 class Piece(msgspec.Struct):
@@ -39,14 +57,14 @@ class Piece(msgspec.Struct):
         tokens: how many it has.
         finish_reason: ``stop`` or ``length`` in the last one.
         prompt_tokens: of the prompt, in one of the pieces; else 0.
-        logprobs: of each token, as OpenAI writes them, if the request asked for them.
+        logprobs: each token with its own, if the request asked for them.
     """
 
     text: str
     tokens: int
     finish_reason: str = ""
     prompt_tokens: int = 0
-    logprobs: list[dict[str, Any]] = []
+    logprobs: list[Token] = []
 
 
 def sampling_inputs(sampling: Sampling) -> dict[str, Any]:
@@ -115,10 +133,10 @@ class PieceReader:
                 self._number(chunk, _TOKENS),
                 self._text(chunk, _FINISH),
                 self._number(chunk, _PROMPT_TOKENS),
-                json.loads(logprobs) if logprobs else [],
+                _TOKENS_DECODER.decode(logprobs) if logprobs else [],
             )
-        except ValueError:
-            raise bad_answer(self._model, f"'{_LOGPROBS}' that is not JSON") from None
+        except msgspec.DecodeError:
+            raise bad_answer(self._model, f"'{_LOGPROBS}' that are not tokens in JSON") from None
 
     def _text(self, chunk: RawOutputs, name: str) -> str:
         element = self._element(chunk, name, b"")
@@ -138,36 +156,59 @@ class PieceReader:
         return answer_array(chunk, index, output, 1, self._model).item()
 
 
-class Gathered(msgspec.Struct):
+class TokenCount(msgspec.Struct):
+    """The tokens of all pieces of a text, and of its prompt."""
+
+    tokens: int = 0
+    prompt_tokens: int = 0
+
+    def add(self, piece: Piece) -> None:
+        self.tokens += piece.tokens
+        self.prompt_tokens = self.prompt_tokens or piece.prompt_tokens
+
+
+class Gathered(TokenCount):
     """All pieces of a text together."""
 
     text: str = ""
-    tokens: int = 0
     finish_reason: str = "stop"
-    prompt_tokens: int = 0
-    logprobs: list[dict[str, Any]] = []
+    logprobs: list[Token] = []
 
     def add(self, piece: Piece) -> None:
+        TokenCount.add(self, piece)
         self.text += piece.text
-        self.tokens += piece.tokens
         self.finish_reason = piece.finish_reason or self.finish_reason
-        self.prompt_tokens = self.prompt_tokens or piece.prompt_tokens
         self.logprobs.extend(piece.logprobs)
 
 
-def usage(texts: list[Gathered]) -> dict[str, int]:
+def usage(texts: Sequence[TokenCount]) -> dict[str, int]:
     """OpenAI's usage object of the texts of one prompt."""
     prompt, completion = max(text.prompt_tokens for text in texts), sum(text.tokens for text in texts)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def refuse_what_changes_meaning(members: Mapping[str, Any], neutral: Mapping[str, Any]) -> None:
-    """Refuse members that this API does not carry out, unless they have a value that changes nothing.
+def refuse_what_changes_meaning(request: msgspec.Struct, neutral: Mapping[str, Any]) -> None:
+    """Refuse members that this API does not carry out, unless they are null or have a value that changes nothing.
+
+    Args:
+        request: has each of the members as the JSON that was sent (``msgspec.Raw``); empty if it was not.
+        neutral: the value of each that changes nothing.
 
     Raises:
         PenstockError: 400 ``unsupported-parameter``.
     """
-    for name, value in members.items():
-        if value is not None and value != neutral[name]:
-            text = f"{name}: {json.dumps(value)[:80]} is not supported here; leave it out."
+    for name, value in neutral.items():
+        sent = bytes(getattr(request, name))
+        if sent and not _is_neutral(sent, value):
+            text = f"{name}: {sent[:80].decode(errors='replace')} is not supported here; leave it out."
             raise bad_request(text, name, "unsupported-parameter")
+
+
+def _is_neutral(sent: bytes, neutral: Any) -> bool:
+    if len(sent) > _LONGEST_NEUTRAL:
+        return False
+    try:
+        value = msgspec.json.decode(sent)
+    except msgspec.DecodeError:
+        return False
+    return value is None or value == neutral

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -13,6 +13,14 @@ from penstock_gateway.edge.json_body import bad_json
 from penstock_gateway.protocols.openai.errors import bad_request
 
 T = TypeVar("T")
+
+#: A model, or one of its aliases as ``model@alias``; an error quotes it.
+ModelName = Annotated[str, msgspec.Meta(max_length=256)]
+#: msgspec reads whole numbers of any length.
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+#: Characters of msgspec's explanation that an error quotes; it may have a whole text of the request.
+_EXPLAINED = 200
 
 _PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
 _MISSING = re.compile(r"missing required field `([^`]*)`")
@@ -48,5 +56,5 @@ def _invalid(text: str) -> PenstockError:
     place = _PLACE.search(text)
     missing = _MISSING.search(text)
     param = place[1] if place else missing[1] if missing else None
-    what = _PLACE.sub("", text)
+    what = _PLACE.sub("", text)[:_EXPLAINED]
     return bad_request(f"{param}: {what}." if param else f"{what}.", param)

@@ -13,7 +13,7 @@ from penstock_gateway.dataplane.dataplane import Answer, DataPlane
 from penstock_gateway.edge.call import JSON, Call, Reply
 from penstock_gateway.protocols.multipart import read_form
 from penstock_gateway.protocols.openai.errors import bad_request
-from penstock_gateway.protocols.openai.request import convert_request
+from penstock_gateway.protocols.openai.request import ModelName, convert_request
 from penstock_gateway.signature.answer_tensors import answer_array, bad_answer
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
@@ -30,14 +30,33 @@ class Segment(msgspec.Struct):
 
 
 class TranscriptionRequest(msgspec.Struct):
-    """The fields of a form, the file apart."""
+    """The fields of a form, without the file; a list has `[]` after its name."""
 
-    model: str
+    model: ModelName
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
     language: str | None = None
+    timestamp_granularities: Literal["segment"] = msgspec.field(default="segment", name="timestamp_granularities[]")
+    # Fields that change the answer, and that nothing here carries out.
     temperature: float | None = None
     prompt: str | None = None
     stream: bool | None = None
+    include: str = msgspec.field(default="", name="include[]")
+    keywords: str = msgspec.field(default="", name="keywords[]")
+    languages: str = msgspec.field(default="", name="languages[]")
+    known_speaker_names: str = msgspec.field(default="", name="known_speaker_names[]")
+    known_speaker_references: str = msgspec.field(default="", name="known_speaker_references[]")
+
+
+_UNSUPPORTED = (
+    "temperature",
+    "prompt",
+    "stream",
+    "include",
+    "keywords",
+    "languages",
+    "known_speaker_names",
+    "known_speaker_references",
+)
 
 
 class Transcriptions:
@@ -45,18 +64,20 @@ class Transcriptions:
         self._dataplane = dataplane
 
     async def __call__(self, call: Call) -> Reply:
-        if not call.headers.get(b"content-type", b"").startswith(b"multipart/form-data"):
+        if not call.headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data"):
             raise bad_request("The body is a form: send file and model as multipart/form-data.", "file")
         fields = await read_form(call)
         sound = fields.pop("file", None)
         if not isinstance(sound, bytes):
             raise bad_request("file: is missing; send the sound as a file of the form.", "file")
         request = convert_request(fields, TranscriptionRequest)
-        if request.temperature or request.prompt or request.stream:
-            name = next(n for n in ("temperature", "prompt", "stream") if getattr(request, n))
-            raise bad_request(f"{name}: is not supported here; leave it out.", name, "unsupported-parameter")
+        for name in _UNSUPPORTED:
+            if getattr(request, name):
+                raise bad_request(f"{name}: is not supported here; leave it out.", name, "unsupported-parameter")
 
         def rows(_: Call, signature: Signature) -> Rows:
+            if request.response_format in _WITH_TIMES:
+                _check_times(signature)
             values: dict[str, str | bytes] = {_sound_field(signature): sound}
             if request.language is not None:
                 if not any(field.name == _LANGUAGE for field in signature.manifest.client_inputs):
@@ -97,13 +118,15 @@ def _text(answer: Answer) -> str:
     return (_output(answer, _TEXT) or "").strip()
 
 
-def _segments(answer: Answer) -> list[Segment]:
-    found = _output(answer, _SEGMENTS)
-    if found is None:
-        text = f"response_format: '{answer.servable.model}' does not say the times of its text; ask for json or text."
+def _check_times(signature: Signature) -> None:
+    if not any(output.name == _SEGMENTS and output.datatype == "BYTES" for output in signature.manifest.outputs):
+        text = f"response_format: '{signature.model}' does not say the times of its text; ask for json or text."
         raise bad_request(text, "response_format")
+
+
+def _segments(answer: Answer) -> list[Segment]:
     try:
-        return msgspec.json.decode(found, type=list[Segment])
+        return msgspec.json.decode(_output(answer, _SEGMENTS) or "", type=list[Segment])
     except msgspec.DecodeError:
         raise bad_answer(answer.servable.model, f"'{_SEGMENTS}' that are not segments in JSON") from None
 
@@ -163,3 +186,5 @@ _FORMS: dict[str, Callable[[Answer], tuple[bytes, bytes]]] = {
     "verbose_json": _as_verbose_json,
     "vtt": _as_vtt,
 }
+#: Those that have the times of segments.
+_WITH_TIMES = ("srt", "verbose_json", "vtt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, MutableMapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.tensors import pack_bytes, unpack_bytes
 from penstock_gateway.edge.call import Call, Reply
+from penstock_gateway.limits.local import LocalAdmission
+from penstock_gateway.limits.token_bucket import TokenBuckets
 from penstock_gateway.protocols.openai.chat import ChatCompletions
 from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.signature.rows import RawOutputs, Rows
@@ -72,6 +75,18 @@ class Writer(OneServable):
         """An input of one of the requests, raw."""
         index = [field.name for field in self.signature.manifest.client_inputs].index(name)
         return self.inferred[number].inputs[index]
+
+
+class Silent(Writer):
+    """Begins its answers and never says anything."""
+
+    async def stream(self, rows: Rows, deadline: float) -> AsyncGenerator[RawOutputs, None]:
+        self.open += 1
+        try:
+            await asyncio.Event().wait()
+            yield chunk("")
+        finally:
+            self.open -= 1
 
 
 def asked(members: dict[str, Any]) -> Call:
@@ -206,6 +221,13 @@ async def test_a_text_is_continued() -> None:
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"seed": "seven"}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"max_tokens": 2**63}, "max_tokens"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"verbosity": "low"}, "verbosity"),
+        ({"moderation": {"model": "omni"}}, "moderation"),
+        ({"tools": [[]] * 1000}, "tools"),
+        ({"model": "m" * 257}, "model"),
     ],
 )
 async def test_what_is_not_carried_out_is_refused(members: dict[str, Any], param: str) -> None:
@@ -218,7 +240,8 @@ async def test_what_is_not_carried_out_is_refused(members: dict[str, Any], param
 
 async def test_what_changes_nothing_is_accepted() -> None:
     """Neutral values, and members that only describe the request."""
-    neutral = {"presence_penalty": 0, "tools": [], "response_format": {"type": "text"}, "n": 1, "logit_bias": {}}
+    neutral: dict[str, Any] = {"presence_penalty": 0, "tools": [], "response_format": {"type": "text"}, "n": 1}
+    neutral |= {"logit_bias": {}, "tool_choice": None, "verbosity": "medium", "reasoning_effort": "none"}
     assert whole(await chat(Writer(), user="ann", store=False, metadata={}, **neutral))["choices"]
 
 
@@ -253,6 +276,72 @@ async def test_an_error_on_the_way_is_the_last_event() -> None:
     }
     with pytest.raises(PenstockError, match="The model restarts"):
         await chat(Writer(broken.copy()), stream=True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"model": "chat", "messages": [{"role": "assistant", "tool_calls": [{"a": %s}]}]}',
+        '{"model": "chat", "messages": [{"role": "user", "content": "Hi"}], "response_format": %s}',
+    ],
+)
+async def test_json_of_any_depth_is_read_or_refused(body: str) -> None:
+    """Also JSON that can just be read, but that would be too deep for a second pass over it."""
+    handler = ChatCompletions(Writer().dataplane, 60.0)
+    for depth in range(700, 1010):
+        given = asked({})
+        given.body = (body % ("[" * depth + "]" * depth)).encode()
+        with contextlib.suppress(PenstockError):
+            await handler(given)
+
+
+async def test_an_error_quotes_only_the_start_of_what_was_sent() -> None:
+    """A request of megabytes is not answered with as many."""
+    with pytest.raises(PenstockError) as caught:
+        await chat(Writer(), messages=[{"role": "x" * 100_000, "content": "Hi"}])
+    assert len(caught.value.detail) < 300
+
+
+async def test_calls_of_tools_reach_the_model_as_they_are() -> None:
+    """With an empty text if the message has none."""
+    writer = Writer()
+    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    await chat(writer, messages=[{"role": "assistant", "tool_calls": calls}])
+    [text] = unpack_bytes(writer.given("messages"), 1)
+    assert orjson.loads(text) == [{"role": "assistant", "content": "", "tool_calls": calls}]
+
+
+async def test_each_choice_is_a_row_in_the_accounts() -> None:
+    """Several texts are admitted as so many rows, all of which are given back."""
+    admission = LocalAdmission(TokenBuckets(1.0, 100.0, lambda: 0.0))
+    given = asked({"model": "chat", "messages": MESSAGES, "n": 3})
+    given.lease = lease = admission.arrive(given.principal, len(given.body))
+    reply = await ChatCompletions(Writer().dataplane, 60.0)(given)
+    [(_, rows)] = admission.rows()
+    assert (reply.usage.rows, rows.in_flight) == (3, 3)
+    lease.settle(reply.usage)
+    assert (rows.in_flight, rows.answered) == (0, 3)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_that_is_given_up_before_its_first_chunk_frees_all_its_streams(stream: bool) -> None:
+    """Whole or in chunks, nothing is left open."""
+    writer = Silent()
+    request = asyncio.ensure_future(chat(writer, n=2, stream=stream))
+    while writer.open < 2:
+        await asyncio.sleep(0)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert writer.open == 0
+
+
+@pytest.mark.parametrize("logprobs", ["7", "[7]", '[{"token": "a"}]', '[{"token": "\\ud800", "logprob": 0}]'])
+async def test_logprobs_that_are_not_tokens_are_the_models_fault(logprobs: str) -> None:
+    """The error says so, and not that the gateway failed."""
+    with pytest.raises(PenstockError) as caught:
+        await chat(Writer(chunk("a", "stop", logprobs)), logprobs=True)
+    assert (caught.value.status, caught.value.code) == (500, "bad-model-answer")
 
 
 async def test_a_client_that_leaves_frees_all_its_streams() -> None:

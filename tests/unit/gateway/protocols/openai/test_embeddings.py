@@ -25,7 +25,7 @@ def serving(*fields: Field, outputs: tuple[Output, ...] | None = None) -> tuple[
     declared = [Output("vector", "FP32", [3]), Output("tokens", "INT32")] if outputs is None else list(outputs)
     manifest = Manifest(Format.ONNX, "m.onnx", Task.TENSOR, list(fields or (TEXT,)), declared)
     servable = OneServable("minilm", manifest, (VECTORS.tobytes(), TOKENS.tobytes())[: len(declared)])
-    return servable, Embeddings(servable.dataplane)
+    return servable, Embeddings(servable.dataplane, 150)
 
 
 async def ask(embeddings: Embeddings, **members: Any) -> dict[str, Any]:
@@ -71,8 +71,10 @@ async def test_fewer_dimensions_are_the_first_ones_at_length_1() -> None:
 
 @pytest.mark.parametrize("dimensions", [0, -1, 4])
 async def test_dimensions_that_the_model_does_not_have_are_refused(dimensions: int) -> None:
-    """The refusal names the member and how many there are."""
-    err = await refused(serving()[1], dimensions=dimensions)
+    """The refusal names the member and how many there are; the model is not asked."""
+    servable, embeddings = serving()
+    err = await refused(embeddings, dimensions=dimensions)
+    assert servable.inferred == []
     assert (err.status, err.extra, "1 to 3" in err.detail) == (400, {"field": "dimensions"}, True)
 
 
@@ -80,17 +82,50 @@ async def test_dimensions_that_the_model_does_not_have_are_refused(dimensions: i
     ("members", "param"),
     [
         ({"input": []}, "input"),
-        ({"input": [1, 2]}, "input"),
-        ({"input": [[1, 2]]}, "input"),
+        ({"input": [1, 2]}, "input[0]"),
+        ({"input": ["a", [1, 2]]}, "input[1]"),
         ({"input": {"a": 1}}, "input"),
         ({"encoding_format": "hex"}, "encoding_format"),
         ({"model": 3}, "model"),
+        ({"model": "m" * 257}, "model"),
     ],
 )
 async def test_a_request_that_means_nothing_here_is_refused(members: dict[str, Any], param: str) -> None:
-    """With the member that is wrong; token ids are those of another tokenizer."""
+    """The error names the member; token ids are refused, since they are those of another tokenizer."""
     err = await refused(serving()[1], **members)
     assert (err.status, err.extra) == (400, {"field": param})
+
+
+async def test_a_number_of_any_length_is_refused() -> None:
+    """JSON bounds no whole number."""
+    body = b'{"model": "minilm", "input": "a", "dimensions": 1%b}' % (b"0" * 40)
+    with pytest.raises(PenstockError, match="dimensions"):
+        await serving()[1](call(body))
+
+
+async def test_more_texts_than_rows_are_refused_before_they_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each text would become an object of many times its size."""
+    servable, embeddings = serving()
+    monkeypatch.setattr(servable.signature, "decoder", None)
+    err = await refused(embeddings, input=["a"] * 1025)
+    assert (err.status, err.code) == (413, "too-many-rows")
+
+
+async def test_an_answer_beyond_the_bound_is_refused_before_the_model_is_asked() -> None:
+    """Its size is known from the texts and the width; base64 and fewer dimensions take less."""
+    servable, embeddings = serving()
+    err = await refused(embeddings, input=["a"] * 3)
+    assert (err.status, err.code, servable.inferred) == (413, "answer-too-large", [])
+    await refused(embeddings, input=["a"] * 9, encoding_format="base64")
+    assert servable.inferred == []
+    assert len((await ask(embeddings, encoding_format="base64"))["data"]) == 2
+
+
+async def test_a_number_too_large_for_a_client_is_the_models_fault() -> None:
+    """A float64 beyond float32 is refused; it would become infinity, which JSON cannot write."""
+    manifest = Manifest(Format.ONNX, "m.onnx", Task.TENSOR, [TEXT], [Output("vector", "FP64", [1])])
+    servable = OneServable("minilm", manifest, (np.array([1.0, 1e300]).tobytes(),))
+    assert (await refused(Embeddings(servable.dataplane, 150))).code == "bad-model-answer"
 
 
 async def test_members_that_change_nothing_are_accepted() -> None:

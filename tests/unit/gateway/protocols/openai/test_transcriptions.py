@@ -92,6 +92,10 @@ async def test_a_language_goes_to_a_model_that_takes_one() -> None:
         ({"prompt": "Names: Ann"}, "prompt"),
         ({"stream": "true"}, "stream"),
         ({"temperature": "warm"}, "temperature"),
+        ({"timestamp_granularities[]": "word"}, "timestamp_granularities[]"),
+        ({"include[]": "logprobs"}, "include"),
+        ({"known_speaker_names[]": "Ann"}, "known_speaker_names"),
+        ({"model": "m" * 257}, "model"),
     ],
 )
 async def test_what_is_not_carried_out_is_refused(fields: dict[str, str], param: str) -> None:
@@ -103,9 +107,17 @@ async def test_what_is_not_carried_out_is_refused(fields: dict[str, str], param:
 
 
 async def test_subtitles_need_times() -> None:
-    """A model that gives only text says so."""
+    """A model that gives only text is not asked for them."""
+    servable = serving(outputs=OUTPUTS[:1])
     with pytest.raises(PenstockError, match="does not say the times"):
-        await ask(serving(outputs=OUTPUTS[:1]), response_format="srt")
+        await ask(servable, response_format="srt")
+    assert servable.inferred == []
+
+
+async def test_fields_that_change_nothing_are_accepted() -> None:
+    """The granularity that there is, and what only describes the request."""
+    fields = {"timestamp_granularities[]": "segment", "temperature": "0", "stream": "false", "user": "ann"}
+    assert orjson.loads(text(await ask(serving(), **fields))) == {"text": "Hello world."}
 
 
 async def test_requests_that_are_no_form_with_a_sound_are_refused() -> None:
