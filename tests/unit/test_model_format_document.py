@@ -206,6 +206,12 @@ def test_the_parameters_of_a_folder_of_hugging_face_are_listed() -> None:
     assert listed == set(Parameters.__struct_fields__) - {"compute_type"}
 
 
+def test_the_parameters_of_a_folder_of_ctranslate2_are_listed() -> None:
+    """All that a manifest may have, but those of Hugging Face's library only."""
+    listed = set(Parameters.__struct_fields__) - {"task", "truncate", "threshold"}
+    assert first_column("Folders of CTranslate2") == listed
+
+
 def test_the_tables_of_text_generation_list_what_there_is() -> None:
     """Inputs, outputs and options, as `penstock import` writes them; its manifest is accepted."""
     found = signature(1024, chat=True, description="")
@@ -228,7 +234,7 @@ def test_the_tables_of_parameters_are_those_of_steps_and_architectures() -> None
         defaults = dict(zip(reversed(fields), reversed(params.__struct_defaults__), strict=False))
         for field in fields:
             default = defaults.get(field, "required")
-            default = "none" if default == "" else default
+            default = "none" if default in (None, "") else default
             actual[name, field] = (
                 f"{default:g}" if isinstance(default, float) else str(default).replace("False", "false")
             )
