@@ -85,6 +85,7 @@ def running_front(home: Path, **manager: Any) -> Iterator[Front]:
     (port,) = free_ports(1)
     settings = LocalSettings(home=home, tls_port=port)
     ensure_certificate(settings.certificates, datetime.datetime.now(datetime.UTC))
+    settings.sockets.mkdir(exist_ok=True)
     part = front(settings)
     path = home / "front.yaml"
     config = yaml.safe_load(path.read_text())
