@@ -86,6 +86,7 @@ def running_front(home: Path, **manager: Any) -> Iterator[Front]:
     settings = LocalSettings(home=home, tls_port=port)
     settings.sockets.mkdir(exist_ok=True)
     ensure_certificate(settings.certificates, datetime.datetime.now(datetime.UTC))
+    settings.sockets.mkdir(exist_ok=True)
     part = front(settings)
     path = home / "front.yaml"
     config = yaml.safe_load(path.read_text())
