@@ -71,7 +71,7 @@ def test_the_front_of_a_local_installation_is_valid(tmp_path: Path, monkeypatch:
     config = yaml.safe_load(path.read_text())
     listener = config["static_resources"]["listeners"][0]
     assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 18443}
-    assert listener["filter_chains"][0]["filters"][0]["typed_config"]["stream_idle_timeout"] == "100s"
+    assert listener["filter_chains"][0]["filters"][0]["typed_config"]["stream_idle_timeout"] == "700s"
     assert str(tmp_path / "sockets" / "front.sock") in path.read_text()
     assert str(tmp_path / "tls" / "tls.key") in (tmp_path / "front-certificate.yaml").read_text()
 
@@ -88,7 +88,7 @@ def test_the_front_has_the_gateways_bounds() -> None:
     assert manager["delayed_close_timeout"] == f"{gateway.linger_seconds:g}s"
     assert manager["max_request_headers_kb"] * 1024 > gateway.max_header_bytes + gateway.max_url_bytes
     assert manager["common_http_protocol_options"]["max_headers_count"] > gateway.max_header_fields
-    assert float(manager["stream_idle_timeout"].removesuffix("s")) > gateway.answer_seconds
+    assert float(manager["stream_idle_timeout"].removesuffix("s")) > gateway.stream_seconds + gateway.answer_seconds
     (connections,) = (m for m in config["overload_manager"]["resource_monitors"] if "connections" in m["name"])
     assert connections["typed_config"]["max_active_downstream_connections"] == gateway.max_connections
 

@@ -47,7 +47,7 @@ def render_front(settings: LocalSettings) -> Path:
     tls = chain["transport_socket"]["typed_config"]["common_tls_context"]
     tls["tls_certificate_sds_secret_configs"][0]["sds_config"]["path_config_source"]["path"] = str(secret_path)
     manager = chain["filters"][0]["typed_config"]
-    manager["stream_idle_timeout"] = f"{settings.answer_seconds + _AFTER_THE_GATEWAY:g}s"
+    manager["stream_idle_timeout"] = f"{settings.stream_seconds + settings.answer_seconds + _AFTER_THE_GATEWAY:g}s"
     endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
     endpoint["address"]["pipe"]["path"] = str(settings.socket("front"))
     path = settings.home / "front.yaml"

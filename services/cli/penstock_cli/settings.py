@@ -33,6 +33,7 @@ class LocalSettings(BaseSettings):
     #: where traces are sent; if empty, there are none.
     collector: str = Field(default="", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     #: the gateway's setting, which the front outlasts.
+    stream_seconds: float = Field(default=600.0, validation_alias="PENSTOCK_GATEWAY_STREAM_SECONDS")
     answer_seconds: float = Field(default=60.0, validation_alias="PENSTOCK_GATEWAY_ANSWER_SECONDS")
     #: the source tree, which has Envoy's configuration.
     source: Path = Field(default=Path(__file__).resolve().parents[3])

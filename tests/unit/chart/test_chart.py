@@ -309,7 +309,9 @@ def test_envoy_reads_the_front_that_the_chart_renders(tmp_path: Path) -> None:
     (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
     tls = chain["transport_socket"]["typed_config"]["common_tls_context"]
     assert tls["tls_params"] == {"tls_minimum_protocol_version": "TLSv1_3"}
-    assert chain["filters"][0]["typed_config"]["stream_idle_timeout"] == "140s"  # the gateway's answer_seconds is 130
+    assert (
+        chain["filters"][0]["typed_config"]["stream_idle_timeout"] == "740s"
+    )  # the gateway's answer_seconds is 130, its stream_seconds 600
     assert config["overload_manager"]["resource_monitors"][1]["typed_config"]["max_heap_size_bytes"] == 768 * 1024**2
     assert containers(objects)["front"]["resources"]["limits"] == {"memory": "1024Mi"}
     # The folder of the certificate is the one that the Secret is mounted at, and Envoy watches it.

@@ -13,7 +13,7 @@ def patience(bounds: Bounds) -> tuple[float, ...]:
     return (
         bounds.header_seconds,  # OPENED: nothing has come
         bounds.header_seconds,  # HEAD: a part of the first or next head has come
-        bounds.answer_seconds,  # ANSWER: a request is being answered; counts again with each chunk of a stream
+        bounds.answer_seconds,  # ANSWER: a request is being answered, beyond what it may take; counts again with each chunk
         bounds.linger_seconds,  # REST: answered; the rest of its body, which is small, is read
         bounds.keep_alive_seconds,  # IDLE: waits for the next request
         bounds.linger_seconds,  # LINGERING: all is said; what still comes is thrown away, so that the answer gets through

@@ -103,7 +103,10 @@ class Endpoint:
                 declared = declared_length(headers)
                 room = declared if declared <= guard.max_body_bytes else 0  # else it is not read
                 lease = guard.admission.arrive(principal, room)
-                deadline = started + _timeout(headers.get(b"x-request-timeout"), self._longest_seconds)
+                seconds = _timeout(headers.get(b"x-request-timeout"), self._longest_seconds)
+                deadline = started + seconds
+                if seconds > guard.timeout_seconds and "penstock.may_take" in scope:
+                    scope["penstock.may_take"](seconds)
                 hold = guard.bodies.hold(principal.id)
                 if room and not hold.try_take(room):
                     await hold.wait(room, min(deadline, started + guard.body_seconds) - time.monotonic())

@@ -420,6 +420,30 @@ async def test_an_answer_that_does_not_come_is_504() -> None:
             await cancelled.wait()
 
 
+async def test_an_answer_may_take_what_its_route_allows() -> None:
+    """Only after that does the last resort count; once a part is sent, it counts from there again."""
+    sent = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["penstock.may_take"](600)
+        await sent.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        await asyncio.Event().wait()
+
+    async with listening(app, answer_seconds=20) as server:
+        client = await server.connect()
+        await client.send(GET)
+        await until(lambda: server.state.tasks)
+        server.later(619)
+        sent.set()
+        await until(lambda: [connection for connection in server.state.connections if connection.cycle.started])
+        server.later(19)
+        assert server.state.tasks
+        server.later(21)
+        await until(lambda: not server.state.tasks)
+
+
 async def test_a_client_that_does_not_read_is_cut_off() -> None:
     """What it does not take of a stream is not kept for it."""
 
