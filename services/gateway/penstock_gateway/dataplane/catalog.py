@@ -136,12 +136,13 @@ class Catalog:
             entry.loading[number] = loading_state(version, failure)
             self._settle(entry)
 
-    def resolve(self, name: str, version: str = "") -> Servable:
+    def resolve(self, name: str, version: str = "", allowed: Sequence[str] | None = None) -> Servable:
         """The servable of a request.
 
         Args:
             name: a model, or ``model@alias``.
             version: a version's number, or empty for the alias (``production`` by default).
+            allowed: patterns of the models whose names the caller may see; None for all.
 
         Raises:
             PenstockError: 404 ``unknown-model``, ``unknown-alias``, ``unknown-version``;
@@ -150,7 +151,7 @@ class Catalog:
         model_name, _, alias_name = name.partition("@")
         entry = self._entries.get(model_name)
         if entry is None:
-            raise self._unknown_model(model_name)
+            raise self._unknown_model(model_name, allowed)
         if version:
             return self._resolve_version(entry, version)
         alias = entry.aliases.get(alias_name or PRODUCTION)
@@ -190,29 +191,28 @@ class Catalog:
             f"point one at it, for example: penstock promote {name} {version} --alias candidate",
         )
 
-    def _unknown_model(self, name: str) -> PenstockError:
+    def _unknown_model(self, name: str, allowed: Sequence[str] | None) -> PenstockError:
         if not self.synced:
             return _loading(name, "The registry has not been reached yet")
-        known = ", ".join(sorted(self._entries)) or "none yet"
+        known = ", ".join(self._names(allowed)) or "none yet"
         return PenstockError(404, "unknown-model", f"There is no model {name!r}; models here: {known}.")
 
     def models(self, allowed: Sequence[str] | None = None) -> list[ModelListing]:
         """The models that match ``allowed``, by name; all if it is None."""
-        return [
-            entry.listing()
-            for name, entry in sorted(self._entries.items())
-            if allowed is None or matches(name, allowed)
-        ]
+        return [self._entries[name].listing() for name in self._names(allowed)]
 
-    def listing(self, name: str) -> ModelListing:
-        """One model.
+    def _names(self, allowed: Sequence[str] | None) -> list[str]:
+        return [name for name in sorted(self._entries) if allowed is None or matches(name, allowed)]
+
+    def listing(self, name: str, allowed: Sequence[str] | None = None) -> ModelListing:
+        """One model; ``allowed`` as for ``resolve``.
 
         Raises:
             PenstockError: 404 ``unknown-model``.
         """
         entry = self._entries.get(name)
         if entry is None:
-            raise self._unknown_model(name)
+            raise self._unknown_model(name, allowed)
         return entry.listing()
 
     def servables(self) -> list[Servable]:

@@ -83,7 +83,7 @@ class DataPlane:
             PenstockError: 403 ``model-not-allowed``; 404, 409 or 503 of ``Catalog.resolve``.
         """
         check_allowed(principal, model.partition("@")[0])
-        return self._catalog.resolve(model, version)
+        return self._catalog.resolve(model, version, principal.models)
 
     async def infer(self, call: Call, model: str, version: str, parse: Parse) -> Answer:
         """Answer a call.

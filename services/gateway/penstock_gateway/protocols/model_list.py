@@ -22,4 +22,4 @@ class ModelList:
         """``GET /v1/models/{model}``."""
         name = call.path["model"]
         check_allowed(call.principal, name)
-        return Reply(msgspec.json.encode(self._catalog.listing(name)))
+        return Reply(msgspec.json.encode(self._catalog.listing(name, call.principal.models)))

@@ -12,6 +12,7 @@ from penstock_common.model_metadata import model_metadata
 from penstock_common.version import VERSION
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.dataplane import DataPlane
+from penstock_gateway.dataplane.model_entry import ModelListing
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.edge.integer_header import integer_header
@@ -83,8 +84,8 @@ class OpenInference:
         """``GET /v2/models/{model}[/versions/{version}]``; lists all the versions that a request may name."""
         servable = self._resolve(call)
         metadata = model_metadata(servable.model, servable.version, servable.signature.manifest)
-        served = self._served().get(servable.model, [servable.version])
-        return _json(metadata | {"versions": served})
+        served = _served(self._catalog.listing(servable.model))
+        return _json(metadata | {"versions": served or [servable.version]})
 
     async def config(self, call: Call) -> Reply:
         """``GET /v2/models/{model}[/versions/{version}]/config``."""
@@ -107,22 +108,18 @@ class OpenInference:
         """``GET /v2``."""
         return _json({"name": "penstock", "version": VERSION, "extensions": _EXTENSIONS})
 
-    async def index(self, _: Call) -> Reply:
-        """``POST /v2/repository/index``: the versions that get traffic, and those that are to get it once loaded."""
-        served = self._served()
-        entries = [_index_entry(model, version, "READY") for model, versions in served.items() for version in versions]
-        for model in self._catalog.models():
+    async def index(self, call: Call) -> Reply:
+        """``POST /v2/repository/index``: the versions that get traffic, and those that are to get it once loaded.
+
+        Of the models that the caller may ask.
+        """
+        models = self._catalog.models(call.principal.models)
+        entries = [_index_entry(model.id, version, "READY") for model in models for version in _served(model)]
+        for model in models:
             for load in model.loading:
                 state = "UNAVAILABLE" if load.state == "failed" else "LOADING"
                 entries.append(_index_entry(model.id, load.version, state, load.reason))
         return _json(entries)
-
-    def _served(self) -> dict[str, list[str]]:
-        """The versions of each model that get traffic, in their order."""
-        return {
-            model.id: sorted({share.version for shares in model.aliases.values() for share in shares}, key=int)
-            for model in self._catalog.models()
-        }
 
     def _resolve(self, call: Call) -> Servable:
         return self._dataplane.resolve(call.principal, call.path["model"], call.path.get("version", ""))
@@ -130,6 +127,11 @@ class OpenInference:
 
 def _json(value: object) -> Reply:
     return Reply(orjson.dumps(value))
+
+
+def _served(model: ModelListing) -> list[str]:
+    """The versions of a model that get traffic, in their order."""
+    return sorted({share.version for shares in model.aliases.values() for share in shares}, key=int)
 
 
 def _index_entry(model: str, version: str, state: str, reason: str = "") -> dict[str, str]:

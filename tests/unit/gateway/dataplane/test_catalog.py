@@ -261,6 +261,18 @@ async def test_a_move_back_while_loading_leaves_traffic_where_it_is() -> None:
     assert [servable.version for servable in c.servables()] == ["1"]
 
 
+async def test_a_caller_sees_the_names_that_it_may_ask() -> None:
+    """In the list, and in the refusal of a model that there is not."""
+    c = make(Pods(1))
+    await c.update(snapshot({"production": {1: 100}}))
+    assert [model.id for model in c.models(["sp*"])] == ["spam"]
+    assert c.models(["ham*"]) == []
+    with pytest.raises(PenstockError, match="models here: none yet"):
+        c.resolve("ham2", "", ["ham*"])
+    with pytest.raises(PenstockError, match="models here: spam"):
+        c.listing("ham", None)
+
+
 async def test_a_model_that_is_gone_is_unknown() -> None:
     """A model that the registry no longer has is answered 404."""
     c = make(Pods(1))

@@ -37,7 +37,7 @@ class World:
         self._refusal = refusal
         self.dataplane = DataPlane(cast(Catalog, self), DisconnectWatch(), OpenStreams(8, 4))
 
-    def resolve(self, model: str, version: str) -> World:
+    def resolve(self, model: str, version: str, allowed: object) -> World:
         self.steps.append(("resolve", model, version))
         return self
 

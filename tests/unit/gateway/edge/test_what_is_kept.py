@@ -168,7 +168,7 @@ def predict(send: Callable[[Any, float], Awaitable[list[Any]]]) -> Predict:
     )
 
     class One:
-        def resolve(self, model: str, version_: str) -> PodVersion:
+        def resolve(self, model: str, version_: str, allowed: object) -> PodVersion:
             return version
 
     watch = DisconnectWatch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import cast
 
 from penstock_common.manifest import Manifest
@@ -48,13 +49,17 @@ class OneServable:
         self.catalog = cast(Catalog, self)
         self.dataplane = DataPlane(self.catalog, DisconnectWatch(), OpenStreams(8, 4))
 
-    def models(self) -> list[ModelListing]:
-        return self._listings
+    def models(self, allowed: Sequence[str] | None = None) -> list[ModelListing]:
+        return [listing for listing in self._listings if allowed is None or listing.id in allowed]
+
+    def listing(self, name: str, allowed: Sequence[str] | None = None) -> ModelListing:
+        found = [listing for listing in self._listings if listing.id == name]
+        return found[0] if found else ModelListing(name, 0, True, "", {}, [], [])
 
     def production(self) -> list[OneServable]:
         return [self]
 
-    def resolve(self, model: str, version: str) -> OneServable:
+    def resolve(self, model: str, version: str, allowed: Sequence[str] | None) -> OneServable:
         self.resolved.append((model, version))
         return self
 

@@ -45,12 +45,12 @@ class Model:
         self.deadlines: list[float] = []
         self.dataplane = DataPlane(cast(Catalog, self), DisconnectWatch(), OpenStreams(8, 4))
 
-    def resolve(self, model: str, version: str) -> Model:
+    def resolve(self, model: str, version: str, allowed: object) -> Model:
         return self
 
-    def models(self) -> list[ModelListing]:
+    def listing(self, name: str) -> ModelListing:
         aliases = {"production": [AliasShare("10", 90), AliasShare("2", 10)], "candidate": [AliasShare("2", 100)]}
-        return [ModelListing("m", 0, True, "", aliases, ["1", "2", "10"], [])]
+        return ModelListing("m", 0, True, "", aliases, ["1", "2", "10"], [])
 
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         self.deadlines.append(deadline)

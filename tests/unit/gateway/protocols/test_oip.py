@@ -11,6 +11,7 @@ import pytest
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.version import VERSION
+from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.model_entry import AliasShare, LoadState, ModelListing
 from penstock_gateway.edge.call import Reply
 from penstock_gateway.limits.admission import Usage
@@ -119,7 +120,7 @@ async def test_a_model_that_can_be_asked_is_ready() -> None:
     servable, v2 = serving()
     assert content(await v2.ready(call(model="price"))) == {"name": "price", "ready": True}
 
-    def loading(model: str, version: str) -> OneServable:
+    def loading(model: str, version: str, allowed: object) -> OneServable:
         raise PenstockError(503, "model-loading", "It is being loaded.")
 
     servable.resolve = loading  # type: ignore[method-assign]
@@ -161,6 +162,14 @@ async def test_the_index_has_what_aliases_point_at() -> None:
     index = content(await v2.index(call()))
     assert [(entry["name"], entry["version"]) for entry in index] == [("price", "2"), ("price", "10"), ("spam", "1")]
     assert {entry["state"] for entry in index} == {"READY"}
+
+
+async def test_the_index_of_a_key_that_is_bound_to_models_has_those() -> None:
+    """Other models' names are no business of its owner."""
+    _, v2 = serving(listing("price", production=["1"]), listing("spam", production=["1"]))
+    bound = call()
+    bound.principal = Principal("bob", "Bob", models=("spam",))
+    assert [entry["name"] for entry in content(await v2.index(bound))] == ["spam"]
 
 
 async def test_the_index_has_what_is_loading_and_why_it_failed() -> None:
