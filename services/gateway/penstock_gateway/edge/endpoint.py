@@ -105,8 +105,8 @@ class Endpoint:
                 lease = guard.admission.arrive(principal, room)
                 seconds = _timeout(headers.get(b"x-request-timeout"), self._longest_seconds)
                 deadline = started + seconds
-                if seconds > guard.timeout_seconds and "penstock.may_take" in scope:
-                    scope["penstock.may_take"](seconds)
+                if seconds > guard.timeout_seconds:
+                    scope["penstock.seconds"] = seconds
                 hold = guard.bodies.hold(principal.id)
                 if room and not hold.try_take(room):
                     await hold.wait(room, min(deadline, started + guard.body_seconds) - time.monotonic())

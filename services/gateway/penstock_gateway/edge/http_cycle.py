@@ -51,7 +51,6 @@ class Cycle:
     def __init__(self, protocol: FrontDoorProtocol, scope: Scope, keep_alive: bool, expects_continue: bool) -> None:
         self._protocol = protocol
         self.scope = scope
-        scope["penstock.may_take"] = self.may_take
         self.keep_alive = keep_alive
         self._expects_continue = expects_continue
         self._waiter: asyncio.Future[None] | None = None
@@ -68,10 +67,6 @@ class Cycle:
         self._head = b""
         self._chunked = False
         self._to_send = 0
-
-    def may_take(self, seconds: float) -> None:
-        """Let the answer begin that much later than ``answer_seconds`` would allow."""
-        self._protocol.since += seconds
 
     async def run(self, app: Any) -> None:
         """Let ``app`` answer; an answer that it does not end closes the connection."""

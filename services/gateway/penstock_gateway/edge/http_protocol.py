@@ -114,6 +114,10 @@ class FrontDoorProtocol(BoundedReader):
         """The application does not answer, or the client does not read."""
         cycle, task = self._answering, self._task
         assert cycle is not None and task is not None
+        more = cycle.scope.pop("penstock.seconds", 0.0)
+        if more and not cycle.started:  # the time that the route may take comes first
+            self.since += more
+            return
         cycle.disconnect()
         task.cancel()
         if cycle.started:

@@ -425,7 +425,7 @@ async def test_an_answer_may_take_what_its_route_allows() -> None:
     sent = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        scope["penstock.may_take"](600)
+        scope["penstock.seconds"] = 600
         await sent.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"x", "more_body": True})
@@ -435,6 +435,7 @@ async def test_an_answer_may_take_what_its_route_allows() -> None:
         client = await server.connect()
         await client.send(GET)
         await until(lambda: server.state.tasks)
+        server.later(21)
         server.later(619)
         sent.set()
         await until(lambda: [connection for connection in server.state.connections if connection.cycle.started])
