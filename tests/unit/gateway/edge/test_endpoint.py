@@ -400,11 +400,15 @@ async def test_a_stream_may_have_more_time_than_other_requests() -> None:
         return Reply(b"")
 
     endpoint = Endpoint("long", guard(), handler, longest_seconds=600.0)
-    for headers in ([], [(b"x-request-timeout", b"100")]):
+    told = []
+    for headers in ([], [(b"x-request-timeout", b"100")], [(b"x-request-timeout", b"5")]):
         client = Stream()
         scope = {"type": "http", "path": "/", "headers": headers}
         await endpoint(scope, client.receive, client.send)  # type: ignore[arg-type]
+        told.append(scope.get("penstock.seconds"))
     assert 500 < seconds[0] <= 600 and 50 < seconds[1] <= 100
+    # The connection is told of more than the gateway's own time, since it would cut the answer off.
+    assert told == [600, 100, None]
 
 
 async def test_a_lease_is_settled_once_however_the_request_ends() -> None:
