@@ -11,14 +11,16 @@ import math
 import struct
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock_common.contract import inference_pb2 as pb
 from penstock_common.errors import PenstockError
+
+if TYPE_CHECKING:  # the command line has this module beside the package kserve, whose messages have the names of ours
+    from penstock_common.contract import inference_pb2 as pb
 
 NUMPY_DTYPES: dict[str, np.dtype[np.generic]] = {
     "BOOL": np.dtype(np.bool_),
