@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 
+from penstock_cli.programs import run_program
 from penstock_common.check_report import CheckReport
 from penstock_common.errors import PenstockError
 from penstock_common.file_signature import FileSignature, SignatureRequest, Unreadable
-
-#: Lines of a program's errors that are shown if it ends without an answer.
-_LAST_LINES = 10
 
 
 def why_not_here() -> str:
@@ -54,10 +50,8 @@ def _answer(program: str, arguments: list[str], given: bytes) -> bytes:
     reason = why_not_here()
     if reason:
         raise PenstockError(503, "cannot-check", f"The model cannot be tried: {reason}")
-    command = [sys.executable, "-m", f"penstock_inference.{program}", *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, check=False)  # noqa: S603 (our own program)
-    lines = done.stdout.splitlines()
-    if done.returncode not in (0, 1) or not lines:
-        last = "\n".join(done.stderr.decode(errors="replace").splitlines()[-_LAST_LINES:])
-        raise PenstockError(503, "cannot-check", f"The trial of the model ended with status {done.returncode}:\n{last}")
-    return lines[-1]
+    done = run_program(f"penstock_inference.{program}", arguments, given)
+    if done.status not in (0, 1) or not done.answer:
+        text = f"The trial of the model ended with status {done.status}:\n{done.errors}"
+        raise PenstockError(503, "cannot-check", text)
+    return done.answer

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 
+from penstock_cli.programs import run_program
 from penstock_common.errors import PenstockError
-
-_LAST_LINES = 10
 
 
 class ExampleCall(msgspec.Struct):
@@ -72,15 +69,12 @@ def _answer(arguments: list[str]) -> bytes:
     if importlib.util.find_spec("penstock_training") is None:
         text = "Services cannot be made here: penstock_training is not installed; pip install penstock-training."
         raise PenstockError(503, "cannot-make", text)
-    command = [sys.executable, "-m", "penstock_training.recipes", *arguments]
-    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 (our own program)
-    last = (done.stdout.splitlines() or [b""])[-1]
-    if done.returncode == 0:
-        return last
+    done = run_program("penstock_training.recipes", arguments)
+    if done.status == 0:
+        return done.answer
     try:
-        error = msgspec.json.decode(last, type=_Failed).error
+        error = msgspec.json.decode(done.answer, type=_Failed).error
     except msgspec.DecodeError:
-        lines = "\n".join(done.stderr.decode(errors="replace").splitlines()[-_LAST_LINES:])
-        text = f"The service could not be made (status {done.returncode}):\n{lines}"
+        text = f"The service could not be made (status {done.status}):\n{done.errors}"
         raise PenstockError(503, "cannot-make", text) from None
     raise PenstockError(error.status, error.code, error.detail)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from penstock_common.manifest import MANIFEST_FILE, Format, Manifest, dump_manifest
+from penstock_common.manifest import Format, Manifest
+from penstock_training.manifest_file import write_manifest
 
 FILES = {Format.TORCH_EXPORT: "model.pt2", Format.TORCHSCRIPT: "model.pt", Format.ONNX: "model.onnx"}
 
@@ -40,4 +41,4 @@ def save(
             torch.onnx.export(
                 module, example, str(path), dynamic_shapes=dynamic, dynamo=True, external_data=False, verbose=False
             )
-    (folder / MANIFEST_FILE).write_text(dump_manifest(manifest))
+    write_manifest(folder, manifest)

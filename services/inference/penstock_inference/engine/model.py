@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from penstock_inference.engine.bindings import InputBinding, OutputBinding
 from penstock_inference.engine.input_checks import check_utf8
 from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.engine.output_checks import check_outputs
-from penstock_inference.runners.runner import FileAnswer, FileTensor, Runner, tell_nobody
+from penstock_inference.runners.runner import FileAnswer, FileTensor, PassesProgressOn, Runner
 
 
 class FileModel:
@@ -59,7 +59,7 @@ class FileModel:
         return check_outputs(self.manifest, outputs, rows)
 
 
-class LoadedModel(FileModel):
+class LoadedModel(PassesProgressOn, FileModel):
     """Runs batches of one version.
 
     Args:
@@ -69,16 +69,6 @@ class LoadedModel(FileModel):
     def __init__(self, manifest: Manifest, runner: Runner, folder: Path = Path()) -> None:
         super().__init__(manifest, runner.inputs, folder)
         self._runner = runner
-
-    @property
-    def tell_progress(self) -> Callable[[], None]:
-        """What the runner calls during a long run, if it does."""
-        return getattr(self._runner, "tell_progress", tell_nobody)
-
-    @tell_progress.setter
-    def tell_progress(self, tell: Callable[[], None]) -> None:
-        if hasattr(self._runner, "tell_progress"):
-            self._runner.tell_progress = tell
 
     def run(self, inputs: Arrays) -> Outputs:
         """Run one batch of checked inputs, ``[rows, *shape]`` each, with the masks of those that are padded.

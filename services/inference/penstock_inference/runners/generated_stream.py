@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from penstock_inference.runners.detokenizer import Detokenizer
 from penstock_inference.runners.generation_request import GenerationRequest
 from penstock_inference.runners.runner import Chunk
 from penstock_inference.runners.stop_strings import StopStrings
+from penstock_inference.runners.texts import json_column, text_column
 from penstock_inference.runners.token_chooser import TokenChoice
 
 
@@ -67,11 +66,11 @@ class GeneratedStream:
 
     def _chunk(self, text: str, reason: str) -> Chunk:
         outputs = {
-            "text": _bytes(text),
+            "text": text_column([text]),
             "tokens": np.array([self._unsent], np.int32),
-            "finish_reason": _bytes(reason),
+            "finish_reason": text_column([reason]),
             "prompt_tokens": np.array([len(self.request.prompt)], np.int32),
-            "logprobs": _bytes(json.dumps(self._logprobs, ensure_ascii=False)),
+            "logprobs": json_column([self._logprobs]),
         }
         self._unsent, self._logprobs = 0, []
         return Chunk(self.number, outputs, last=bool(reason))
@@ -82,9 +81,3 @@ class GeneratedStream:
 
     def _named(self, token: int, logprob: float | None) -> dict[str, Any]:
         return {"token": self._decode([token]), "id": token, "logprob": logprob}
-
-
-def _bytes(text: str) -> NDArray[Any]:
-    array = np.empty(1, np.object_)
-    array[0] = text.encode()
-    return array

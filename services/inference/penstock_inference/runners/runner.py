@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,6 +64,22 @@ class Runner(Protocol):
     def changed_state(self) -> list[str]:
         """Return the names of the weights and buffers that runs have changed since the file was loaded."""
         ...
+
+
+class PassesProgressOn:
+    """What a wrapper of a runner has for its ``tell_progress``, which it sets if the runner has one."""
+
+    _runner: Runner
+
+    @property
+    def tell_progress(self) -> Callable[[], None]:
+        """What the runner calls during a long run, if it does."""
+        return getattr(self._runner, "tell_progress", tell_nobody)
+
+    @tell_progress.setter
+    def tell_progress(self, tell: Callable[[], None]) -> None:
+        if hasattr(self._runner, "tell_progress"):
+            self._runner.tell_progress = tell
 
 
 @dataclass(frozen=True, slots=True)

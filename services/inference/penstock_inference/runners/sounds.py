@@ -1,9 +1,7 @@
-"""What the models of speech share: sounds decoded at the rate that the folder names, and answers as JSON."""
+"""What the models of speech share: sounds decoded at the rate that the folder names, and parts of them with times."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,13 +31,18 @@ def sound_field(manifest: Manifest) -> Field:
 
 
 def decode_sounds(field: Field, files: NDArray[Any], sample_rate: int) -> list[Samples]:
-    """Decode the files of a batch.
+    """Decode the files of a batch; raises as ``decode_sound`` does."""
+    return [decode_sound(field, data, sample_rate) for data in files.tolist()]
+
+
+def decode_sound(field: Field, file: bytes, sample_rate: int) -> Samples:
+    """Decode a file.
 
     Raises:
-        PenstockError: 422 ``invalid-input`` if one cannot be decoded, or is longer than the field allows.
+        PenstockError: 422 ``invalid-input`` if it cannot be decoded, or is longer than the field allows.
     """
     try:
-        return [decode_audio(data, sample_rate, field.most_seconds) for data in files.tolist()]
+        return decode_audio(file, sample_rate, field.most_seconds)
     except ValueError as err:
         raise PenstockError(422, "invalid-input", f"{field.name}: {err}.") from None
 
@@ -51,10 +54,3 @@ def segment(start: float, end: float, text: str, seconds: float) -> dict[str, An
         "end": round(min(end, seconds), _DIGITS),
         "text": text.strip(),
     }
-
-
-def as_json(answers: Sequence[Any]) -> NDArray[Any]:
-    """Return BYTES with a JSON document for each row."""
-    documents = np.empty(len(answers), dtype=np.object_)
-    documents[:] = [json.dumps(answer, ensure_ascii=False).encode() for answer in answers]
-    return documents

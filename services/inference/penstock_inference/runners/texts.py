@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,21 @@ def texts(array: NDArray[Any]) -> NDArray[Any]:
     return decoded.reshape(array.shape)
 
 
+def text_column(column: Iterable[str]) -> NDArray[Any]:
+    """Return BYTES with a text for each row."""
+    elements = [text.encode() for text in column]
+    array = np.empty(len(elements), dtype=np.object_)
+    array[:] = elements
+    return array
+
+
+def json_column(column: Iterable[Any]) -> NDArray[Any]:
+    """Return BYTES with a JSON document for each row."""
+    return text_column(json.dumps(value, ensure_ascii=False) for value in column)
+
+
 def encoded(array: NDArray[Any]) -> NDArray[Any]:
     """Return texts as BYTES, anything else as it is."""
     if array.dtype.kind not in "OU":
         return array
-    encoded = np.empty(array.size, dtype=np.object_)
-    encoded[:] = [str(text).encode() for text in array.ravel().tolist()]
-    return encoded.reshape(array.shape)
+    return text_column(map(str, array.ravel().tolist())).reshape(array.shape)

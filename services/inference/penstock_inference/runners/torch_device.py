@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from penstock_common.manifest import Manifest, Precision
 from penstock_inference.runners.device_in_use import use_gpu
 from penstock_inference.runners.gpu_memory import check_gpu_memory
-from penstock_inference.runners.runner import FileAnswer, FileTensor, Runner, tell_nobody
+from penstock_inference.runners.runner import FileAnswer, FileTensor, PassesProgressOn, Runner
 from penstock_inference.runners.torch_arrays import tensor_of
 
 _DTYPES = {Precision.BFLOAT16: torch.bfloat16, Precision.FLOAT16: torch.float16}
@@ -89,7 +89,7 @@ class TorchDevice:
         return copies
 
 
-class OnDevice:
+class OnDevice(PassesProgressOn):
     """A runner that brings its tensors to the device itself, and for the rest runs as ``TorchDevice.running`` says."""
 
     def __init__(self, device: TorchDevice, runner: Runner) -> None:
@@ -99,16 +99,6 @@ class OnDevice:
     @property
     def inputs(self) -> Sequence[FileTensor]:
         return self._runner.inputs
-
-    @property
-    def tell_progress(self) -> Callable[[], None]:
-        """What the runner calls during a long run, if it does."""
-        return getattr(self._runner, "tell_progress", tell_nobody)
-
-    @tell_progress.setter
-    def tell_progress(self, tell: Callable[[], None]) -> None:
-        if hasattr(self._runner, "tell_progress"):
-            self._runner.tell_progress = tell
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
         with self._device.running():

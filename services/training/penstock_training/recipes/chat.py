@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock_common.manifest import Field, FieldKind, Format, Generation, Manifest, Output, Task
-from penstock_training.recipes.artifact import write_manifest
+from penstock_training.manifest_file import write_manifest
 from penstock_training.recipes.recipe import Call, Package, Recipe
 
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -15,7 +15,7 @@ from penstock_common.manifest import (
     Preprocess,
     Task,
 )
-from penstock_training.recipes.artifact import write_manifest
+from penstock_training.manifest_file import write_manifest
 from penstock_training.recipes.recipe import Call, Package, Recipe
 
 _SIZE = 224

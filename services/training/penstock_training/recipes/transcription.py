@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Task
-from penstock_training.recipes.artifact import write_manifest
+from penstock_training.manifest_file import write_manifest
 from penstock_training.recipes.recipe import Call, Package, Recipe
 
 

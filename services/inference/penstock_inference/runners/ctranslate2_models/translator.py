@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import ctranslate2
-import numpy as np
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
@@ -18,6 +17,7 @@ from penstock_inference.runners.ctranslate2_models.tokens import read_tokens
 from penstock_inference.runners.languages import Languages
 from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
+from penstock_inference.runners.texts import text_column
 
 _TEXT, _SOURCE, _TARGET = "text", "source_language", "target_language"
 #: Tokens of a text, if the folder does not say.
@@ -55,10 +55,11 @@ class TranslatorRunner:
             max_input_length=0,
             **self._options,
         )
-        answers = np.empty(len(texts), dtype=np.object_)
-        for i, (result, prefix) in enumerate(zip(results, prefixes, strict=True)):
-            answers[i] = self._tokens.decode(result.hypotheses[0][len(prefix) :]).encode()
-        return {_TEXT: answers}
+        answers = [
+            self._tokens.decode(result.hypotheses[0][len(prefix) :])
+            for result, prefix in zip(results, prefixes, strict=True)
+        ]
+        return {_TEXT: text_column(answers)}
 
     def changed_state(self) -> list[str]:
         return []  # the library's models keep nothing between calls

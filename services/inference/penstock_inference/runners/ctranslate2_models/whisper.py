@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,16 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
-from penstock_common.preprocessing.audio_decoding import decode_audio
 from penstock_common.preprocessing.log_mel import log_mel
 from penstock_inference.runners.ctranslate2_models.segments import read_segments
 from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError, tell_nobody
-from penstock_inference.runners.sounds import sound_field
+from penstock_inference.runners.sounds import decode_sound, segment, sound_field
+from penstock_inference.runners.texts import json_column, text_column
 
 _SAMPLE_RATE, _N_FFT, _HOP = 16_000, 400, 160
 _WINDOW = 30 * _SAMPLE_RATE
-_DIGITS = 2
 #: A window is silent if the model says so and is unsure of the text (OpenAI's thresholds).
 _NO_SPEECH, _UNSURE = 0.6, -1.0
 _NO_TIMESTAMPS = "<|notimestamps|>"
@@ -51,21 +48,15 @@ class WhisperRunner:
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
         (sounds,) = inputs
         assert sounds is not None
-        answers = [self._transcribe(data) for data in sounds.tolist()]
-        columns = {}
-        for name in ("text", "segments", "language"):
-            columns[name] = np.empty(len(answers), dtype=np.object_)
-            columns[name][:] = [answer[name].encode() for answer in answers]
-        return columns
+        texts, segments, languages = zip(*[self._transcribe(data) for data in sounds.tolist()], strict=True)
+        return {"text": text_column(texts), "segments": json_column(segments), "language": text_column(languages)}
 
     def changed_state(self) -> list[str]:
         return []  # the library's models keep nothing between calls
 
-    def _transcribe(self, data: bytes) -> dict[str, str]:
-        try:
-            samples = decode_audio(data, _SAMPLE_RATE, self._field.most_seconds)
-        except ValueError as err:
-            raise PenstockError(422, "invalid-input", f"{self._field.name}: {err}.") from None
+    def _transcribe(self, data: bytes) -> tuple[str, list[dict[str, Any]], str]:
+        """Return the text of a sound, its segments and its language."""
+        samples = decode_sound(self._field, data, _SAMPLE_RATE)
         language = self._language
         segments: list[dict[str, Any]] = []
         tokens: list[int] = []
@@ -76,22 +67,13 @@ class WhisperRunner:
             language = language or self._heard_language(heard)
             found, moved = self._window(heard, language, len(window) / _SAMPLE_RATE)
             offset = at / _SAMPLE_RATE
-            for segment in found:
-                tokens += segment.tokens
-                segments.append(
-                    {
-                        "start": round(offset + segment.start, _DIGITS),
-                        "end": round(offset + segment.end, _DIGITS),
-                        "text": self._text(segment.tokens),
-                    }
-                )
+            for part in found:
+                tokens += part.tokens
+                text, seconds = self._text(part.tokens), len(samples) / _SAMPLE_RATE
+                segments.append(segment(offset + part.start, offset + part.end, text, seconds))
             at += max(1, round(moved * _SAMPLE_RATE))
             self.tell_progress()
-        return {
-            "text": self._text(tokens),
-            "segments": json.dumps(segments, ensure_ascii=False),
-            "language": language or "",
-        }
+        return self._text(tokens), segments, language or ""
 
     def _features(self, window: NDArray[np.float32]) -> Any:
         padded = np.pad(window, (0, _WINDOW - len(window)))

@@ -16,12 +16,11 @@ from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileTensor, ModelMismatchError
 from penstock_inference.runners.sounds import (
     Samples,
-    as_json,
     decode_sounds,
     segment,
     sound_field,
 )
-from penstock_inference.runners.texts import encoded
+from penstock_inference.runners.texts import encoded, json_column
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 from penstock_inference.runners.transformers_heads.runner import TransformersRunner
 
@@ -64,7 +63,7 @@ class _Reader:
         for rows in filter(None, together):
             for i, letters in zip(rows, self._letters([sounds[i] for i in rows]), strict=True):
                 texts[i], words[i] = self._read(letters, len(sounds[i]) / self._rate)
-        return {"text": encoded(texts), "segments": as_json(words)}
+        return {"text": encoded(texts), "segments": json_column(words)}
 
     def _letters(self, sounds: list[Samples]) -> list[NDArray[Any]]:
         """Return the likeliest letter of each moment of each sound."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from PIL import Image
 
 from penstock_common.manifest import Manifest
 from penstock_inference.runners.parameters import parameters_of
+from penstock_inference.runners.texts import json_column
 from penstock_inference.runners.transformers_heads.classifier import check_labels, classifier
 from penstock_inference.runners.transformers_heads.pictures import decode_picture
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
@@ -76,9 +75,7 @@ def object_finder(path: Path, manifest: Manifest, device: torch.device) -> Trans
     def run(arrays: Arrays) -> dict[str, NDArray[Any]]:
         # One by one: pictures of different sizes would be padded, which changes what is found in them.
         found = [found_in(picture) for picture in _pictures(manifest, arrays)]
-        boxes = np.empty(len(found), dtype=np.object_)
-        boxes[:] = [json.dumps(objects, ensure_ascii=False).encode() for objects in found]
-        return {"boxes": boxes}
+        return {"boxes": json_column(found)}
 
     return TransformersRunner(inputs, run)
 

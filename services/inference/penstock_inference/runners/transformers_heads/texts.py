@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from penstock_common.manifest import Manifest
 from penstock_inference.runners.hugging_face import read_json
 from penstock_inference.runners.parameters import parameters_of
+from penstock_inference.runners.texts import json_column
 from penstock_inference.runners.transformers_heads.classifier import check_labels, classifier
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 from penstock_inference.runners.transformers_heads.runner import Run, TransformersRunner, bytes_inputs
@@ -53,10 +52,8 @@ def entity_finder(path: Path, manifest: Manifest, device: torch.device) -> Trans
 
     def run(arrays: Arrays) -> dict[str, NDArray[Any]]:
         [texts] = _columns(arrays)
-        found = np.empty(len(texts), dtype=np.object_)
-        for i, (text, entities) in enumerate(zip(texts, tagger(texts), strict=True)):
-            found[i] = json.dumps([_entity(text, entity) for entity in entities], ensure_ascii=False).encode()
-        return {"entities": found}
+        found = zip(texts, tagger(texts), strict=True)
+        return {"entities": json_column([_entity(text, entity) for entity in entities] for text, entities in found)}
 
     return TransformersRunner(inputs, run)
 

@@ -18,12 +18,11 @@ from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError, tell_nobody
 from penstock_inference.runners.sounds import (
     Samples,
-    as_json,
     decode_sounds,
     segment,
     sound_field,
 )
-from penstock_inference.runners.texts import encoded
+from penstock_inference.runners.texts import encoded, json_column
 from penstock_inference.runners.transformers_heads.each_token import after_each_token
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 
@@ -84,7 +83,7 @@ class WhisperRunner:
                 texts[i], heard[i] = self._read(segments, len(sounds[i]) / self._rate)
         return {
             "text": encoded(texts),
-            "segments": as_json(heard),
+            "segments": json_column(heard),
             "language": encoded(np.array(languages, np.object_)),
         }
 

@@ -1,4 +1,4 @@
-"""Writes the manifest of a recipe's artifact."""
+"""Writes the manifest of an artifact."""
 
 from __future__ import annotations
 

@@ -1,0 +1,38 @@
+"""Runs a program of a service beside the command line, which imports none of its frameworks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: Lines of a program's errors that are shown if it ends without an answer.
+_LAST_LINES = 10
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a program ended.
+
+    Attributes:
+        answer: the last line of its output; empty if there is none.
+        errors: the last lines of its errors.
+    """
+
+    status: int
+    answer: bytes
+    errors: str
+
+
+def run_program(module: str, arguments: Sequence[str], given: bytes = b"") -> Done:
+    """Run a module of ours as a program.
+
+    Args:
+        given: for its input.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, input=given, capture_output=True, check=False)  # noqa: S603 (our own program)
+    answer = (done.stdout.splitlines() or [b""])[-1]
+    errors = "\n".join(done.stderr.decode(errors="replace").splitlines()[-_LAST_LINES:])
+    return Done(done.returncode, answer, errors)
