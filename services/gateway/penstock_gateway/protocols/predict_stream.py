@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-
-from penstock_gateway.dataplane.dataplane import DataPlane, StreamedAnswer
+from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.edge.call import Call, Reply
-from penstock_gateway.edge.event_stream import DONE, event_stream_reply
+from penstock_gateway.edge.event_stream import DONE
+from penstock_gateway.protocols.chunk_events import chunk_events
 from penstock_gateway.protocols.large_json import LargeJson
 from penstock_gateway.protocols.predict import presented
 from penstock_gateway.protocols.row_body import RowBody
+from penstock_gateway.signature.rows import RawOutputs
 
 
 class PredictStream:
@@ -36,12 +35,8 @@ class PredictStream:
 
     async def __call__(self, call: Call) -> Reply:
         answer = await self._dataplane.stream(call, call.path["model"], call.path.get("version", ""), self._rows)
-        with self._dataplane.cancelling_on_disconnect(call):
-            reply = await event_stream_reply(self._documents(answer), self._keep_alive_seconds)
-        return answer.begun(reply)
 
-    async def _documents(self, answer: StreamedAnswer) -> AsyncGenerator[bytes, None]:
-        async with aclosing(answer.chunks) as chunks:
-            async for outputs in chunks:
-                yield presented(answer.servable, outputs, answer.rows, self._max_answer_bytes)
-        yield DONE
+        def document(outputs: RawOutputs) -> bytes:
+            return presented(answer.servable, outputs, answer.rows, self._max_answer_bytes)
+
+        return await chunk_events(self._dataplane, call, answer, document, self._keep_alive_seconds, [DONE])

@@ -5,18 +5,15 @@ See docs/protocol/extension_generate.md of triton-inference-server/server. The m
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-
 import msgspec
 import orjson
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.dataplane.dataplane import DataPlane, StreamedAnswer
+from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import Call, Reply
-from penstock_gateway.edge.event_stream import event_stream_reply
 from penstock_gateway.edge.json_body import bad_json
+from penstock_gateway.protocols.chunk_events import chunk_events
 from penstock_gateway.signature.answer_size import check_answer_size, json_size
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
@@ -45,14 +42,11 @@ class Generate:
     async def stream(self, call: Call) -> Reply:
         """``POST .../generate_stream``: an event for each chunk."""
         answer = await self._dataplane.stream(call, call.path["model"], call.path.get("version", ""), _row)
-        with self._dataplane.cancelling_on_disconnect(call):
-            reply = await event_stream_reply(self._documents(answer), self._keep_alive_seconds)
-        return answer.begun(reply)
 
-    async def _documents(self, answer: StreamedAnswer) -> AsyncGenerator[bytes, None]:
-        async with aclosing(answer.chunks) as chunks:
-            async for outputs in chunks:
-                yield self._document(answer.servable, outputs)
+        def document(outputs: RawOutputs) -> bytes:
+            return self._document(answer.servable, outputs)
+
+        return await chunk_events(self._dataplane, call, answer, document, self._keep_alive_seconds)
 
     def _document(self, servable: Servable, outputs: RawOutputs) -> bytes:
         specs = servable.signature.manifest.outputs

@@ -42,9 +42,6 @@ class ChatRequest(ChoicesRequest, kw_only=True):
     response_format: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
     tool_choice: msgspec.Raw = msgspec.Raw()
-    presence_penalty: msgspec.Raw = msgspec.Raw()
-    frequency_penalty: msgspec.Raw = msgspec.Raw()
-    logit_bias: msgspec.Raw = msgspec.Raw()
     functions: msgspec.Raw = msgspec.Raw()
     function_call: msgspec.Raw = msgspec.Raw()
     audio: msgspec.Raw = msgspec.Raw()
@@ -56,9 +53,6 @@ class ChatRequest(ChoicesRequest, kw_only=True):
 
 
 _NEUTRAL: dict[str, Any] = {
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "logit_bias": {},
     "tools": [],
     "tool_choice": "none",
     "functions": [],

@@ -31,18 +31,12 @@ class CompletionRequest(ChoicesRequest, kw_only=True):
     best_of: msgspec.Raw = msgspec.Raw()
     echo: msgspec.Raw = msgspec.Raw()
     suffix: msgspec.Raw = msgspec.Raw()
-    presence_penalty: msgspec.Raw = msgspec.Raw()
-    frequency_penalty: msgspec.Raw = msgspec.Raw()
-    logit_bias: msgspec.Raw = msgspec.Raw()
 
 
 _NEUTRAL: dict[str, Any] = {
     "best_of": 1,
     "echo": False,
     "suffix": "",
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "logit_bias": {},
 }
 
 

@@ -32,6 +32,13 @@ class Sampling(msgspec.Struct, kw_only=True, omit_defaults=True):
     top_p: float | None = None
     seed: Int64 | None = None
     stop: str | list[str] | None = None
+    # Members that change the answer, and that nothing here carries out.
+    presence_penalty: msgspec.Raw = msgspec.Raw()
+    frequency_penalty: msgspec.Raw = msgspec.Raw()
+    logit_bias: msgspec.Raw = msgspec.Raw()
+
+
+_NEUTRAL_SAMPLING: dict[str, Any] = {"presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {}}
 
 
 class Alternative(msgspec.Struct):
@@ -71,8 +78,9 @@ def sampling_inputs(sampling: Sampling) -> dict[str, Any]:
     """The model's inputs for a sampling, those that the request gave.
 
     Raises:
-        PenstockError: 400 ``invalid-request``.
+        PenstockError: 400 ``invalid-request`` or ``unsupported-parameter``.
     """
+    refuse_what_changes_meaning(sampling, _NEUTRAL_SAMPLING)
     inputs = {
         name: value for name in ("temperature", "top_p", "seed") if (value := getattr(sampling, name)) is not None
     }
