@@ -8,25 +8,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from penstock_common import text_generation
+from penstock_common.dimensions import wire_shape
 from penstock_inference.runners.chat_template import chat_prompt, invalid
 from penstock_inference.runners.runner import FileTensor
 from penstock_inference.runners.token_chooser import Sampling
 
-#: The inputs that there are, all of them optional.
+#: The inputs that there are, by name.
 INPUTS = {
-    str(tensor.name): tensor
-    for tensor in (
-        FileTensor("prompt", "BYTES", (-1,), required=False),
-        FileTensor("messages", "BYTES", (-1,), required=False),
-        FileTensor("tools", "BYTES", (-1,), required=False),
-        FileTensor("max_tokens", "INT32", (-1,), required=False),
-        FileTensor("temperature", "FP32", (-1,), required=False),
-        FileTensor("top_p", "FP32", (-1,), required=False),
-        FileTensor("top_k", "INT32", (-1,), required=False),
-        FileTensor("seed", "INT64", (-1,), required=False),
-        FileTensor("stop", "BYTES", (-1, -1), required=False),
-        FileTensor("logprobs", "INT32", (-1,), required=False),
-    )
+    field.name: FileTensor(field.name, field.datatype, tuple(wire_shape(field.shape, batch=True)), required=False)
+    for field in text_generation.INPUTS
 }
 
 MOST_STOPS = 16

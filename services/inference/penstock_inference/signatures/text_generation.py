@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from penstock_common import text_generation
+from penstock_common.dimensions import wire_shape
 from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
 from penstock_common.manifest import FieldKind, Task
 from penstock_inference.runners.runner import ModelMismatchError
 
 #: Characters of a token, generously: longer texts would only be refused.
 _CHARACTERS_OF_A_TOKEN = 8
+#: Inputs for which a chat template is needed.
+_OF_CHAT = ("messages", "tools")
 _MESSAGES = '[{"role": "user", "content": "Say hello."}]'
 
 
@@ -44,26 +48,20 @@ def signature(context: int, *, chat: bool, description: str) -> FileSignature:
     """
     longest = _CHARACTERS_OF_A_TOKEN * context
     note = f"max_length is a guess, from the {context} tokens that the model reads"
-    inputs = [_input("prompt", "BYTES", FieldKind.TEXT, max_length=longest, note=note)]
-    if chat:
-        inputs.append(_input("messages", "BYTES", FieldKind.TEXT, max_length=longest))
-        inputs.append(_input("tools", "BYTES", FieldKind.TEXT, max_length=longest))
-    inputs += [
-        _input("max_tokens", "INT32", FieldKind.INTEGER),
-        _input("temperature", "FP32", FieldKind.NUMBER),
-        _input("top_p", "FP32", FieldKind.NUMBER),
-        _input("top_k", "INT32", FieldKind.INTEGER),
-        _input("seed", "INT64", FieldKind.INTEGER),
-        _input("stop", "BYTES", FieldKind.TENSOR, shape=[-1]),
-        _input("logprobs", "INT32", FieldKind.INTEGER),
+    inputs = [
+        FoundInput(
+            field.name,
+            field.datatype,
+            wire_shape(field.shape, batch=False),
+            field.kind,
+            max_length=longest if field.kind is FieldKind.TEXT else None,
+            note=note if field.name == "prompt" else "",
+            required=False,
+        )
+        for field in text_generation.INPUTS
+        if chat or field.name not in _OF_CHAT
     ]
-    outputs = [
-        FoundOutput("text", "BYTES", []),
-        FoundOutput("tokens", "INT32", []),
-        FoundOutput("finish_reason", "BYTES", []),
-        FoundOutput("prompt_tokens", "INT32", []),
-        FoundOutput("logprobs", "BYTES", []),
-    ]
+    outputs = [FoundOutput(output.name, output.datatype, []) for output in text_generation.OUTPUTS]
     example: dict[str, Any] = {"messages": _MESSAGES} if chat else {"prompt": "Hello"}
     return FileSignature(
         inputs,
@@ -72,15 +70,3 @@ def signature(context: int, *, chat: bool, description: str) -> FileSignature:
         description=description,
         examples=[{**example, "max_tokens": 8, "temperature": 0.0}],
     )
-
-
-def _input(
-    name: str,
-    datatype: str,
-    kind: FieldKind,
-    *,
-    shape: list[int] | None = None,
-    max_length: int | None = None,
-    note: str = "",
-) -> FoundInput:
-    return FoundInput(name, datatype, shape or [], kind, max_length=max_length, note=note, required=False)

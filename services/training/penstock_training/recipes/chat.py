@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from penstock_common.manifest import Field, FieldKind, Format, Generation, Manifest, Output, Task
+import msgspec
+
+from penstock_common import text_generation
+from penstock_common.manifest import Field, FieldKind, Format, Generation, Manifest, Task
 from penstock_training.manifest_file import write_manifest
 from penstock_training.recipes.recipe import Call, Package, Recipe
 
@@ -31,20 +34,8 @@ def _make(packages: list[Path], artifact: Path) -> None:
             Format.TRANSFORMERS,
             "model",
             Task.GENERATION,
-            [
-                *(_optional(name, FieldKind.TEXT, "BYTES", max_length=_TEXT_LENGTH) for name in ("prompt", "messages")),
-                *(_optional(name, FieldKind.INTEGER, "INT32") for name in ("max_tokens", "top_k", "logprobs")),
-                *(_optional(name, FieldKind.NUMBER, "FP32") for name in ("temperature", "top_p")),
-                _optional("seed", FieldKind.INTEGER, "INT64"),
-                _optional("stop", FieldKind.TENSOR, "BYTES", shape=[-1]),
-            ],
-            [
-                Output("text", "BYTES"),
-                Output("tokens", "INT32"),
-                Output("finish_reason", "BYTES"),
-                Output("prompt_tokens", "INT32"),
-                Output("logprobs", "BYTES"),
-            ],
+            [_field(field) for field in text_generation.INPUTS if field.name != "tools"],
+            list(text_generation.OUTPUTS),
             stream=True,
             generation=Generation(cache_tokens=16_384),
             description="A conversation in English, by a model that is small, quick and often wrong.",
@@ -53,8 +44,8 @@ def _make(packages: list[Path], artifact: Path) -> None:
     )
 
 
-def _optional(name: str, kind: FieldKind, datatype: str, **members: object) -> Field:
-    return Field(name, kind, datatype, required=False, **members)  # type: ignore[arg-type]
+def _field(field: Field) -> Field:
+    return msgspec.structs.replace(field, max_length=_TEXT_LENGTH if field.kind is FieldKind.TEXT else None)
 
 
 RECIPE = Recipe(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 
-from penstock_common.manifest import Field, FieldKind, Format, Generation, Manifest, Output, Task
+from penstock_common import text_generation
+from penstock_common.manifest import Field, Format, Generation, Manifest, Task
 from penstock_inference.runners.runner import Chunk, StreamingRunner
 
 TEXT = "The weir fills the penstock. Größe, naïve, 東京 and 🙂 🙂. The turbine turns; the river runs, the river runs."
@@ -25,25 +26,7 @@ TEMPLATE = (
     "[{{ message.role }}]{{ message.content }}{% endfor %}"
     "{% if tools %}({{ tools[0].function.name }}){% endif %}{% if add_generation_prompt %}[assistant]{% endif %}"
 )
-INPUTS = [
-    Field("prompt", FieldKind.TEXT, "BYTES", required=False),
-    Field("messages", FieldKind.TEXT, "BYTES", required=False),
-    Field("tools", FieldKind.TEXT, "BYTES", required=False),
-    Field("max_tokens", FieldKind.INTEGER, "INT32", required=False),
-    Field("temperature", FieldKind.NUMBER, "FP32", required=False),
-    Field("top_p", FieldKind.NUMBER, "FP32", required=False),
-    Field("top_k", FieldKind.INTEGER, "INT32", required=False),
-    Field("seed", FieldKind.INTEGER, "INT64", required=False),
-    Field("stop", FieldKind.TENSOR, "BYTES", shape=[-1], required=False),
-    Field("logprobs", FieldKind.INTEGER, "INT32", required=False),
-]
-OUTPUTS = [
-    Output("text", "BYTES"),
-    Output("tokens", "INT32"),
-    Output("finish_reason", "BYTES"),
-    Output("prompt_tokens", "INT32"),
-    Output("logprobs", "BYTES"),
-]
+INPUTS, OUTPUTS = list(text_generation.INPUTS), list(text_generation.OUTPUTS)
 
 
 def save_language_model(folder: Path, *, template: bool = True, **config: Any) -> Path:

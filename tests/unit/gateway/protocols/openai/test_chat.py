@@ -11,8 +11,9 @@ import numpy as np
 import orjson
 import pytest
 
+from penstock_common import text_generation
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.manifest import Field, Format, Manifest, Output, Task
 from penstock_common.tensors import pack_bytes, unpack_bytes
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.limits.local import LocalAdmission
@@ -22,23 +23,7 @@ from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from tests.unit.gateway.protocols.one_servable import OneServable, call
 
-INPUTS = [
-    Field("prompt", FieldKind.TEXT, "BYTES", required=False),
-    Field("messages", FieldKind.TEXT, "BYTES", required=False),
-    Field("max_tokens", FieldKind.INTEGER, "INT32", required=False),
-    Field("temperature", FieldKind.NUMBER, "FP32", required=False),
-    Field("top_p", FieldKind.NUMBER, "FP32", required=False),
-    Field("seed", FieldKind.INTEGER, "INT64", required=False),
-    Field("stop", FieldKind.TENSOR, "BYTES", [-1], required=False),
-    Field("logprobs", FieldKind.INTEGER, "INT32", required=False),
-]
-OUTPUTS = [
-    Output("text", "BYTES"),
-    Output("tokens", "INT32"),
-    Output("finish_reason", "BYTES"),
-    Output("prompt_tokens", "INT32"),
-    Output("logprobs", "BYTES"),
-]
+INPUTS, OUTPUTS = list(text_generation.INPUTS), list(text_generation.OUTPUTS)
 MESSAGES = [{"role": "user", "content": "Hi"}]
 TOKEN = {"token": "é", "id": 7, "logprob": -0.5, "top_logprobs": [{"token": "é", "id": 7, "logprob": -0.5}]}
 

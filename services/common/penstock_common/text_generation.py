@@ -1,0 +1,27 @@
+"""The well-known inputs and outputs of a model that generates text (docs/model-format.md, "Text generation")."""
+
+from __future__ import annotations
+
+from penstock_common.manifest import Field, FieldKind, Output
+
+#: All inputs that there are, none of them required.
+INPUTS = (
+    Field("prompt", FieldKind.TEXT, "BYTES", required=False),
+    Field("messages", FieldKind.TEXT, "BYTES", required=False),
+    Field("tools", FieldKind.TEXT, "BYTES", required=False),
+    Field("max_tokens", FieldKind.INTEGER, "INT32", required=False),
+    Field("temperature", FieldKind.NUMBER, "FP32", required=False),
+    Field("top_p", FieldKind.NUMBER, "FP32", required=False),
+    Field("top_k", FieldKind.INTEGER, "INT32", required=False),
+    Field("seed", FieldKind.INTEGER, "INT64", required=False),
+    Field("stop", FieldKind.TENSOR, "BYTES", shape=[-1], required=False),
+    Field("logprobs", FieldKind.INTEGER, "INT32", required=False),
+)
+#: Of a chunk.
+OUTPUTS = (
+    Output("text", "BYTES"),
+    Output("tokens", "INT32"),
+    Output("finish_reason", "BYTES"),
+    Output("prompt_tokens", "INT32"),
+    Output("logprobs", "BYTES"),
+)
