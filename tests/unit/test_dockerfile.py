@@ -49,24 +49,22 @@ def test_the_packages_of_an_image_are_on_its_path(image: str) -> None:
     assert f"/app/services/{image}" in copied
 
 
-def test_an_extra_has_to_exist(tmp_path: Path) -> None:
-    """--extra is refused for a name that no project has."""
-    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = []\noptional-dependencies = {gpu = ["cupy"]}\n')
+@pytest.mark.parametrize(
+    ("option", "name", "refusal"),
+    [
+        ("--extra", "gpus", "--extra gpus: no project has it"),
+        ("--without", "kubernetes", "--without kubernetes: no such dependency"),
+    ],
+)
+def test_what_is_added_or_left_out_has_to_exist(tmp_path: Path, option: str, name: str, refusal: str) -> None:
+    """A name that no project has is refused."""
+    project = '[project]\ndependencies = ["httpx"]\noptional-dependencies = {gpu = ["cupy"]}\n'
+    (tmp_path / "pyproject.toml").write_text(project)
     script = ROOT / "services" / "install_dependencies.py"
-    command = [sys.executable, str(script), "--extra", "gpus", "constraints.txt", str(tmp_path)]
+    command = [sys.executable, str(script), option, name, "constraints.txt", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "--extra gpus: no project has it" in done.stderr
-
-
-def test_a_dependency_that_is_left_out_has_to_exist(tmp_path: Path) -> None:
-    """--without is refused for a name that no project depends on."""
-    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["httpx"]\n')
-    script = ROOT / "services" / "install_dependencies.py"
-    command = [sys.executable, str(script), "--without", "kubernetes", "constraints.txt", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "--without kubernetes: no such dependency" in done.stderr
+    assert refusal in done.stderr
 
 
 def test_what_the_gateway_image_leaves_out_of_the_command_line_exists() -> None:

@@ -19,6 +19,7 @@ from penstock_gateway.signature.audio_check import AudioCheck
 from penstock_gateway.signature.audio_header import audio_seconds
 from penstock_gateway.signature.json_schema import form_schema, row_schema
 from penstock_gateway.signature.row_decoder import RowDecoder
+from tests.unit.gateway.signature.refused_files import json_rows, refusals
 
 AUDIO = Field("sound", FieldKind.AUDIO, "BYTES", max_seconds=20)
 MANIFEST = Manifest(Format.ONNX, "m.onnx", Task.TENSOR, [AUDIO], [Output("y", "FP32")])
@@ -33,20 +34,14 @@ def sound(seconds: float, format_: str = "WAV", subtype: str | None = None, rate
 
 
 def body(*sounds: bytes) -> bytes:
-    return msgspec.json.encode([{"sound": base64.b64encode(one).decode()} for one in sounds])
+    return json_rows("sound", sounds)
 
 
 def refused(*sounds: bytes) -> PenstockError:
     """The error for these rows, the same as JSON and as a tensor."""
-    with pytest.raises(PenstockError) as as_json:
-        DECODER.decode_json(body(*sounds))
-    array = np.empty(len(sounds), dtype=np.object_)
-    array[:] = sounds
-    with pytest.raises(PenstockError) as as_tensor:
-        AudioCheck(AUDIO).array(array)
-    assert as_json.value.detail.removeprefix("Row 0: ") == as_tensor.value.detail
-    assert as_json.value.extra["field"] == "sound"
-    return as_json.value
+    as_json, _ = refusals(DECODER, AudioCheck(AUDIO), sounds)
+    assert as_json.extra["field"] == "sound"
+    return as_json
 
 
 @pytest.mark.parametrize(

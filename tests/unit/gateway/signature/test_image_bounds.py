@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import struct
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_gateway.signature.image_check import ImageCheck
 from penstock_gateway.signature.row_decoder import RowDecoder
+from tests.unit.gateway.signature.refused_files import json_rows, refusals
 
 IMAGE = Field("image", FieldKind.IMAGE, "BYTES")
 DECODER = RowDecoder(Manifest(Format.ONNX, "m.onnx", Task.TENSOR, [IMAGE], [Output("y", "FP32")]))
@@ -27,21 +27,15 @@ def jpeg(width: int, height: int, scans: int) -> bytes:
 
 
 def body(*images: bytes) -> bytes:
-    return msgspec.json.encode([{"image": base64.b64encode(image).decode()} for image in images])
+    return json_rows("image", images)
 
 
 def refused(*images: bytes) -> PenstockError:
     """The error for these rows, the same as JSON and as a tensor."""
-    with pytest.raises(PenstockError) as as_json:
-        DECODER.decode_json(body(*images))
-    array = np.empty(len(images), dtype=np.object_)
-    array[:] = images
-    with pytest.raises(PenstockError) as as_tensor:
-        ImageCheck(IMAGE).array(array)
-    for error in (as_json.value, as_tensor.value):
+    errors = refusals(DECODER, ImageCheck(IMAGE), images)
+    for error in errors:
         assert (error.status, error.code, error.extra["field"]) == (413, "image-too-large", "image")
-    assert as_json.value.detail.removeprefix("Row 0: ") == as_tensor.value.detail
-    return as_json.value
+    return errors[0]
 
 
 def test_an_image_of_too_many_pixels() -> None:
