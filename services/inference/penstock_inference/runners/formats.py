@@ -147,7 +147,7 @@ def import_streaming_format(format_: Format) -> Callable[[Path, Manifest, int], 
         case Format.TRANSFORMERS:
             from penstock_inference.runners import text_generation
 
-            return text_generation.load
+            return text_generation.load_streaming
         case Format.PYTHON:
             from penstock_inference.runners import python
 

@@ -123,7 +123,7 @@ class TextGenerationRunner:
         return wanted
 
 
-def load(path: Path, manifest: Manifest, threads: int) -> TextGenerationRunner:
+def load_streaming(path: Path, manifest: Manifest, threads: int) -> TextGenerationRunner:
     """Load a folder that ``save_pretrained`` wrote, or a GGUF file of an architecture that ``transformers`` reads.
 
     Raises:

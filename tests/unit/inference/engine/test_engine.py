@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_inference.engine.engine import Engine
-from penstock_inference.engine.message import Arrays, Message, Outputs
+from penstock_inference.engine.message import Message, Outputs
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.metrics import VersionMetrics
-from penstock_inference.runners.process import ProcessEndedError
+from tests.unit.inference.engine.mortal_runner import MortalRunner
 from tests.unit.inference.fake_runner import FakeRunner
 from tests.unit.inference.in_process import InProcess
 
@@ -164,32 +164,15 @@ async def test_an_answer_is_also_a_stream_of_one_piece(engine: Engine) -> None:
     assert last
 
 
-class Mortal:
-    """A model whose process ends with a negative value."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[float]] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def run(self, batch: Sequence[Arrays], rows: int) -> Outputs:
-        values = np.concatenate([inputs["x"] for inputs in batch])
-        self.batches.append(values.tolist())
-        await self.gate.wait()
-        if (values < 0).any():
-            raise ProcessEndedError("its process was ended by SIGSEGV")
-        return [values * 2]
-
-
 @pytest.fixture
-async def mortal(regression: Manifest) -> tuple[Engine, Mortal]:
+async def mortal(regression: Manifest) -> tuple[Engine, MortalRunner]:
     engine = Engine(regression, max_queue_rows=8, max_queue_bytes=1000, metrics=VersionMetrics("m", 1))
-    runner = Mortal()
+    runner = MortalRunner(gate_open=True)
     engine.run_on(runner)
     return engine, runner
 
 
-async def test_what_a_process_had_when_it_ended_goes_to_another_pod(mortal: tuple[Engine, Mortal]) -> None:
+async def test_what_a_process_had_when_it_ended_goes_to_another_pod(mortal: tuple[Engine, MortalRunner]) -> None:
     """So does what waited behind it; on the next process, new messages are answered."""
     engine, runner = mortal
     runner.gate.clear()
@@ -205,18 +188,18 @@ async def test_what_a_process_had_when_it_ended_goes_to_another_pod(mortal: tupl
     later = submit(engine, 6)
     await asyncio.sleep(0)
     assert runner.batches == [[-1]]
-    engine.run_on(Mortal())
+    engine.run_on(MortalRunner(gate_open=True))
     assert (await later)[0].tolist() == [12]
 
 
-async def test_a_message_that_ends_processes_is_found_among_its_neighbours(mortal: tuple[Engine, Mortal]) -> None:
+async def test_a_message_that_ends_processes_is_found_among_its_neighbours(mortal: tuple[Engine, MortalRunner]) -> None:
     """Of those that another pod had before, each runs alone on the next process; only the cause is answered with 500."""
     engine, runner = mortal
     callers = [submit(engine, 1, retried=True), submit(engine, -2, retried=True), submit(engine, 3)]
     with pytest.raises(PodRefusalError):
         await callers[2]
     assert runner.batches == [[1, -2, 3]]
-    second = Mortal()
+    second = MortalRunner(gate_open=True)
     engine.run_on(second)
     with pytest.raises(PenstockError) as caught:
         await callers[1]
@@ -226,7 +209,7 @@ async def test_a_message_that_ends_processes_is_found_among_its_neighbours(morta
     await asyncio.wait_for(engine.drain(), 10)
 
 
-async def test_what_waits_for_a_process_that_does_not_come_is_refused(mortal: tuple[Engine, Mortal]) -> None:
+async def test_what_waits_for_a_process_that_does_not_come_is_refused(mortal: tuple[Engine, MortalRunner]) -> None:
     """With a refusal of this pod, whether the pod gave up or leaves."""
     engine, _ = mortal
     with pytest.raises(PodRefusalError):

@@ -17,23 +17,7 @@ from penstock_inference.engine.message import Arrays, Message, Outputs
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.metrics import VersionMetrics
-from penstock_inference.runners.process import ProcessEndedError
-
-
-class Instance:
-    """Doubles once its gate is open; ends with a negative value."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[float]] = []
-        self.gate = asyncio.Event()
-
-    async def run(self, batch: Sequence[Arrays], rows: int) -> Outputs:
-        values = np.concatenate([inputs["x"] for inputs in batch])
-        self.batches.append(values.tolist())
-        await self.gate.wait()
-        if (values < 0).any():
-            raise ProcessEndedError("its process was ended by SIGSEGV")
-        return [values * 2]
+from tests.unit.inference.engine.mortal_runner import MortalRunner
 
 
 def submit(engine: Engine, *values: float, retried: bool = False) -> asyncio.Task[Outputs]:
@@ -51,12 +35,12 @@ async def settled() -> None:
 
 
 @pytest.fixture
-async def instances() -> list[Instance]:
-    return [Instance(), Instance()]
+async def instances() -> list[MortalRunner]:
+    return [MortalRunner(gate_open=False), MortalRunner(gate_open=False)]
 
 
 @pytest.fixture
-async def engine(regression: Manifest, instances: list[Instance]) -> Engine:
+async def engine(regression: Manifest, instances: list[MortalRunner]) -> Engine:
     """A version with two instances, and a slot for each."""
     regression.resources = Resources(instances=2)
     engine = Engine(regression, max_queue_rows=64, max_queue_bytes=1000, metrics=VersionMetrics("m", 1))
@@ -66,7 +50,7 @@ async def engine(regression: Manifest, instances: list[Instance]) -> Engine:
     return engine
 
 
-async def test_both_take_batches_from_one_queue(engine: Engine, instances: list[Instance]) -> None:
+async def test_both_take_batches_from_one_queue(engine: Engine, instances: list[MortalRunner]) -> None:
     """While one runs, the next message goes to the other; what waits behind both is run by the first that is free."""
     callers = [submit(engine, 1)]
     await settled()
@@ -81,7 +65,7 @@ async def test_both_take_batches_from_one_queue(engine: Engine, instances: list[
     assert [3, 4] in instances[0].batches + instances[1].batches
 
 
-async def test_one_that_ends_leaves_the_other_serving(engine: Engine, instances: list[Instance]) -> None:
+async def test_one_that_ends_leaves_the_other_serving(engine: Engine, instances: list[MortalRunner]) -> None:
     """Its batch goes to another pod; what waited, and what comes, is answered here."""
     lost = submit(engine, -1)
     await settled()
@@ -99,7 +83,7 @@ async def test_one_that_ends_leaves_the_other_serving(engine: Engine, instances:
     assert dead.batches == [[-1]]
 
 
-async def test_one_that_ends_while_idle_is_not_used_again(engine: Engine, instances: list[Instance]) -> None:
+async def test_one_that_ends_while_idle_is_not_used_again(engine: Engine, instances: list[MortalRunner]) -> None:
     """Nothing is refused for it; if the last one ends too, what comes waits for the next."""
     instances[1].gate.set()
     engine.lose(instances[0], "its process was ended by SIGKILL")
@@ -108,13 +92,13 @@ async def test_one_that_ends_while_idle_is_not_used_again(engine: Engine, instan
     later = submit(engine, 2)
     await settled()
     assert not later.done()
-    engine.run_on(third := Instance())
+    engine.run_on(third := MortalRunner(gate_open=False))
     third.gate.set()
     assert (await later)[0].tolist() == [4]
     assert instances[0].batches == []
 
 
-async def test_one_that_ends_before_it_has_begun_is_not_used(engine: Engine, instances: list[Instance]) -> None:
+async def test_one_that_ends_before_it_has_begun_is_not_used(engine: Engine, instances: list[MortalRunner]) -> None:
     """A message that was about to wake it is run by the other."""
     callers = [submit(engine, 1), submit(engine, 2)]
     for instance in instances:
@@ -125,7 +109,7 @@ async def test_one_that_ends_before_it_has_begun_is_not_used(engine: Engine, ins
 
 
 async def test_a_message_that_ends_processes_is_found_with_those_that_are_left(
-    engine: Engine, instances: list[Instance]
+    engine: Engine, instances: list[MortalRunner]
 ) -> None:
     """After it has ended one, it runs alone on the other, and its neighbour on the next one that comes."""
     for instance in instances:
@@ -135,7 +119,7 @@ async def test_a_message_that_ends_processes_is_found_with_those_that_are_left(
         await callers[0]
     assert caught.value.code == "model-crashed"
     assert sorted(instance.batches for instance in instances) == [[[-1]], [[-1, 2]]]
-    engine.run_on(third := Instance())
+    engine.run_on(third := MortalRunner(gate_open=False))
     third.gate.set()
     assert (await callers[1])[0].tolist() == [4]
 
@@ -143,7 +127,7 @@ async def test_a_message_that_ends_processes_is_found_with_those_that_are_left(
 async def test_a_process_that_ends_gives_its_slot_back(regression: Manifest) -> None:
     """Another version's batch begins at once: a model that hangs holds a slot until it is killed, and no longer."""
     device = Device(1)
-    hung, well = Instance(), Instance()
+    hung, well = MortalRunner(gate_open=False), MortalRunner(gate_open=False)
     well.gate.set()
     engines = [
         Engine(
@@ -176,7 +160,7 @@ async def test_a_process_that_ends_while_its_batch_waits_for_a_slot_loses_no_mes
     )
     other = device.share()
     assert device.take(other)
-    first, second = Instance(), Instance()
+    first, second = MortalRunner(gate_open=False), MortalRunner(gate_open=False)
     second.gate.set()
     engine.run_on(first)
     caller = submit(engine, 1, retried=True)
@@ -193,9 +177,9 @@ async def test_a_message_of_many_runs_lets_others_run_between_them(regression: M
     device = Device(1)
     order: list[str] = []
 
-    class Named(Instance):
+    class Named(MortalRunner):
         def __init__(self, name: str) -> None:
-            super().__init__()
+            super().__init__(gate_open=False)
             self.name = name
             self.gate.set()
 

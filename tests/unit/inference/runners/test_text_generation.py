@@ -16,7 +16,7 @@ from penstock_common.manifest import Field, FieldKind, Generation
 from penstock_inference.runners import text_generation
 from penstock_inference.runners.continuous_batch import PAGE
 from penstock_inference.runners.runner import ModelMismatchError
-from penstock_inference.runners.text_generation import TextGenerationRunner, load
+from penstock_inference.runners.text_generation import TextGenerationRunner, load_streaming
 from penstock_inference.versions.load_model import load_model
 from tests.unit.inference.runners.tiny_language_model import (
     CONTEXT,
@@ -41,7 +41,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def runner(artifact: Path) -> TextGenerationRunner:
-    return load(artifact / "model", manifest(), 1)
+    return load_streaming(artifact / "model", manifest(), 1)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_what_the_folder_says_of_sampling_holds_until_a_request_says_otherwise(t
     config = transformers.GenerationConfig.from_pretrained(folder)
     config.update(do_sample=True, temperature=0.8, top_k=4, repetition_penalty=1.3)
     config.save_pretrained(folder)
-    runner = load(folder, manifest(), 1)
+    runner = load_streaming(folder, manifest(), 1)
     torch.manual_seed(3)
     wanted, _ = library("The weir", do_sample=True, temperature=0.8, top_k=4, repetition_penalty=1.3)
     assert answer(runner, prompt="The weir", max_tokens=40, seed=3) == wanted
@@ -144,7 +144,7 @@ def test_the_end_token_ends_a_stream_without_a_text(artifact: Path, tmp_path: Pa
     config = transformers.GenerationConfig.from_pretrained(folder)
     config.eos_token_id = [third]
     config.save_pretrained(folder)
-    runner = load(folder, manifest(), 1)
+    runner = load_streaming(folder, manifest(), 1)
     runner.open(1, row(prompt="The weir", max_tokens=40))
     chunks = chunks_of(runner, 1)[1]
     assert output(chunks[-1], "finish_reason") == "stop"
@@ -173,7 +173,7 @@ def test_no_chunk_has_half_a_character(runner: TextGenerationRunner, library: An
 
 def test_a_closed_stream_frees_its_place_for_the_next_step(artifact: Path) -> None:
     """One that waits gets it, also if those before it left while they waited."""
-    runner = load(artifact / "model", manifest(Generation(max_streams=1)), 1)
+    runner = load_streaming(artifact / "model", manifest(Generation(max_streams=1)), 1)
     for stream in (1, 2, 3):
         runner.open(stream, row(prompt="r", max_tokens=50))
     assert {chunk.stream for _ in range(5) for chunk in runner.step()} <= {1}
@@ -188,7 +188,7 @@ def test_a_closed_stream_frees_its_place_for_the_next_step(artifact: Path) -> No
 
 def test_a_stream_waits_until_the_cache_has_room_for_all_its_tokens(artifact: Path, library: Any) -> None:
     """Those that are running are not disturbed, and a small one does not overtake one that waits."""
-    runner = load(artifact / "model", manifest(Generation(cache_tokens=4 * PAGE)), 1)
+    runner = load_streaming(artifact / "model", manifest(Generation(cache_tokens=4 * PAGE)), 1)
     runner.open(1, row(prompt="r", max_tokens=3 * PAGE - 1))
     runner.open(2, row(prompt="r", max_tokens=2 * PAGE - 1))
     runner.open(3, row(prompt="r", max_tokens=PAGE - 1))
@@ -207,7 +207,7 @@ def test_what_can_never_fit_is_refused_with_its_numbers(artifact: Path, runner: 
     """The context of the model, or a cache that is smaller than it."""
     detail = error_of(runner, prompt="r", max_tokens=CONTEXT).detail
     assert all(text in detail for text in ("1 tokens", f"max_tokens is {CONTEXT}", f"the model reads {CONTEXT}"))
-    small = load(artifact / "model", manifest(Generation(cache_tokens=2 * PAGE)), 1)
+    small = load_streaming(artifact / "model", manifest(Generation(cache_tokens=2 * PAGE)), 1)
     detail = error_of(small, prompt="r", max_tokens=2 * PAGE).detail
     assert "cache_tokens" in detail and f"has room for {2 * PAGE}" in detail
     assert "200 tokens" in error_of(runner, prompt="r" * 200).detail
@@ -215,7 +215,7 @@ def test_what_can_never_fit_is_refused_with_its_numbers(artifact: Path, runner: 
 
 def test_a_request_that_does_not_say_gets_the_manifests_max_tokens(artifact: Path) -> None:
     """Or what the model can still read, if that is less."""
-    runner = load(artifact / "model", manifest(Generation(max_tokens=5)), 1)
+    runner = load_streaming(artifact / "model", manifest(Generation(max_tokens=5)), 1)
     for prompt, tokens in (("r", 5), ("r" * (CONTEXT - 2), 2)):
         runner.open(1, row(prompt=prompt))
         assert sum([output(chunk, "tokens") for chunk in chunks_of(runner, 1)[1]]) == tokens
@@ -282,7 +282,7 @@ def test_what_makes_no_sense_is_refused(runner: TextGenerationRunner, given: dic
 
 def test_messages_need_a_template(tmp_path: Path) -> None:
     """A folder without one takes prompts only."""
-    runner = load(save_language_model(tmp_path / "model", template=False), manifest(), 1)
+    runner = load_streaming(save_language_model(tmp_path / "model", template=False), manifest(), 1)
     assert "chat template" in error_of(runner, messages='[{"role": "user", "content": "x"}]').detail
 
 
@@ -375,7 +375,7 @@ def test_other_architectures_continue_as_generate_does(tmp_path: Path, kind: Any
     torch.manual_seed(1)
     kind(config).save_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    runner = load(folder, manifest(), 1)
+    runner = load_streaming(folder, manifest(), 1)
     for i, prompt in enumerate(PROMPTS):
         runner.open(i, row(prompt=prompt, max_tokens=20))
     together = chunks_of(runner, *range(len(PROMPTS)))
@@ -392,16 +392,16 @@ def test_what_does_not_generate_is_refused_at_its_load(artifact: Path, tmp_path:
     )
     transformers.LlamaForSequenceClassification(config).save_pretrained(tmp_path / "classes")
     with pytest.raises(ModelMismatchError, match="LlamaForSequenceClassification"):
-        load(tmp_path / "classes", manifest(), 1)
+        load_streaming(tmp_path / "classes", manifest(), 1)
     save_language_model(tmp_path / "mamba")
     transformers.MambaForCausalLM(
         transformers.MambaConfig(vocab_size=300, hidden_size=8, num_hidden_layers=1)
     ).save_pretrained(tmp_path / "mamba")
     with pytest.raises(ModelMismatchError, match="MambaForCausalLM"):
-        load(tmp_path / "mamba", manifest(), 1)
+        load_streaming(tmp_path / "mamba", manifest(), 1)
     wrong = [Field("question", FieldKind.TEXT, "BYTES")]
     with pytest.raises(ModelMismatchError, match=r"'question'.*prompt, messages"):
-        load(artifact / "model", manifest(inputs=wrong), 1)
+        load_streaming(artifact / "model", manifest(inputs=wrong), 1)
 
 
 def test_a_model_is_tried_with_its_example_when_it_is_loaded(artifact: Path) -> None:
