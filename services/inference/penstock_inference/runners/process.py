@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_inference.runners.memory import peak_bytes, private_bytes, resident_bytes
+from penstock_inference.runners.packet_sender import PacketSender
 from penstock_inference.runners.process_streams import ProcessStream, ProcessStreams
 from penstock_inference.runners.progress import BEAT_SECONDS, ProgressReader
 from penstock_inference.runners.shared_tensors import SharedMemory, create_memory, datatype_of, plan
@@ -27,7 +27,6 @@ from penstock_inference.runners.wire import (
     Chunks,
     Failed,
     FromProcess,
-    FromServer,
     Loaded,
     Ran,
     Room,
@@ -48,7 +47,6 @@ _OBITUARY_SECONDS = 5.0
 _OWN_ENDS = frozenset({"exit", "sigabrt", "sigfpe", "sigill", "sigsegv", "sigsys"})
 
 _decode = msgspec.msgpack.Decoder(FromProcess).decode
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class LoadFailedError(Exception):
@@ -120,8 +118,10 @@ class ModelProcess:
         self._inputs: SharedMemory | None = None
         self._outputs: list[SharedMemory | None] = [None] * OUTPUT_SLOTS
         self._reply: asyncio.Future[FromProcess] | None = None
-        self._streams = ProcessStreams(self._send, len(manifest.outputs), lambda failed: _error(failed, memory_bytes))
-        self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._packets = PacketSender(connection)
+        self._streams = ProcessStreams(
+            self._packets.send, len(manifest.outputs), lambda failed: _error(failed, memory_bytes)
+        )
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection.fileno(), self._read)
         self.load_seconds = 0.0
@@ -208,7 +208,7 @@ class ModelProcess:
         self._inputs.write(places, contents)
         started = time.monotonic()
         self._longest_step = 0.0
-        self._send(request, fds)
+        self._packets.send(request, fds)
         reply = await self._next_reply()
         if isinstance(reply, TooSmall):
             reply = await self._give_room(request.slot, reply.outputs_bytes)
@@ -288,53 +288,17 @@ class ModelProcess:
             else:
                 self.cause, self.reason = "exit", f"its process ended by itself with status {status}"
         self._loop.remove_reader(self._connection.fileno())
-        self._loop.remove_writer(self._connection.fileno())
+        self._packets.close()
         self._connection.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
         self._inputs, self._outputs = None, [None] * OUTPUT_SLOTS
         self._progress.close()
-        self._drop_unsent()
         self.ended.set()
         self._streams.end(lambda: ProcessEndedError(self.reason))
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(ProcessEndedError(self.reason))
-
-    def _send(self, message: FromServer, fds: Sequence[int]) -> None:
-        """Send a message, now or when its process has read others, and close the descriptors."""
-        self._unsent.append((_encode(message), fds))
-        if len(self._unsent) == 1:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Send what waits, as far as there is room."""
-        while self._unsent:
-            data, fds = self._unsent[0]
-            try:
-                if fds:
-                    socket.send_fds(self._connection, [data], list(fds))
-                else:
-                    self._connection.send(data)
-            except BlockingIOError:
-                self._loop.add_writer(self._connection.fileno(), self._flush_rest)
-                return
-            except OSError:  # it has ended, and ``died`` follows
-                self._drop_unsent()
-                return
-            self._unsent.popleft()
-            for fd in fds:
-                os.close(fd)
-
-    def _flush_rest(self) -> None:
-        self._loop.remove_writer(self._connection.fileno())
-        self._flush()
-
-    def _drop_unsent(self) -> None:
-        for _, fds in self._unsent:
-            for fd in fds:
-                os.close(fd)
-        self._unsent.clear()
 
     async def _next_reply(self) -> FromProcess:
         if self.ended.is_set():
@@ -392,11 +356,11 @@ class ModelProcess:
 
     async def _give_room(self, slot: int, size: int) -> FromProcess:
         if not 0 < size <= MAX_OUTPUT_BYTES:
-            self._send(Room(0), [])
+            self._packets.send(Room(0), [])
             raise _bad_answer(f"The outputs of one batch take {size} bytes; {MAX_OUTPUT_BYTES} are possible.")
         memory, fd = create_memory("outputs", size)
         self._outputs[slot] = memory
-        self._send(Room(memory.size), [fd])
+        self._packets.send(Room(memory.size), [fd])
         return await self._next_reply()
 
     def _take(self, reply: Ran, slot: int, rows: int) -> list[NDArray[Any]]:
