@@ -25,3 +25,10 @@ class ByWhatIsShared(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """Of ``-n`` processes; ``--dist`` has no schedule with such groups."""
     return ByWhatIsShared(config, log)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes that are not text are named by their place: compressed ones hold the time, and processes must agree."""
+    if isinstance(val, bytes) and not (val.isascii() and val.decode().isprintable()):
+        return argname
+    return None
