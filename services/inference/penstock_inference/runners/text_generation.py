@@ -23,7 +23,7 @@ from penstock_inference.runners.chat_template import invalid
 from penstock_inference.runners.continuous_batch import PAGE, ContinuousBatch, cache_bytes_of_token
 from penstock_inference.runners.generated_stream import GeneratedStream
 from penstock_inference.runners.generation_request import INPUTS, GenerationRequest, read_request
-from penstock_inference.runners.grammars import Grammars, Guide
+from penstock_inference.runners.grammars import Grammars, Guide, grammars_of
 from penstock_inference.runners.hugging_face import architecture_of, generates_text
 from penstock_inference.runners.memory import read_memory
 from penstock_inference.runners.runner import Chunk, ModelMismatchError
@@ -63,8 +63,7 @@ class TextGenerationRunner:
         self._ends = _ends(model.generation_config.eos_token_id)
         self._grammars: Grammars | None = None
         if "response_format" in names or "tools" in names:
-            vocabulary = model.get_output_embeddings().weight.shape[0]
-            self._grammars = Grammars(tokenizer, vocabulary, self._ends)
+            self._grammars = grammars_of(tokenizer, model.config.get_text_config().vocab_size, self._ends)
         self._open: dict[int, GeneratedStream] = {}
         self._guides: dict[int, Future[Guide]] = {}  # of streams that wait for their grammar
         self._waiting: deque[tuple[GeneratedStream, Guide | None]] = deque()
@@ -76,8 +75,11 @@ class TextGenerationRunner:
         opened = GeneratedStream(stream, request, self._max_tokens(request), self._ends, self._tokenizer)
         if request.grammar is None:
             self._waiting.append((opened, None))
+        elif self._grammars is None:
+            raise invalid(
+                f"{request.grammar.source}: the model's tokenizer is of a kind with which no grammar can be kept."
+            )
         else:
-            assert self._grammars is not None
             self._guides[stream] = self._grammars.prepare(request.grammar.source, request.grammar.text)
         self._open[stream] = opened
 
