@@ -16,7 +16,6 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from penstock_common.errors import PenstockError
 from penstock_common.manifest import Generation, Manifest
 from penstock_common.preprocessing.steps import model_tensors
 from penstock_inference.runners.chat_template import invalid
@@ -117,12 +116,13 @@ class TextGenerationRunner:
         failed = []
         for number in [number for number, guide in self._guides.items() if guide.done()]:
             try:
-                self._waiting.append((self._open[number], self._guides[number].result()))
-            except PenstockError as err:
+                guide = self._guides[number].result()
+            except Exception as err:  # of its own grammar alone
                 failed.append(Chunk(number, last=True, error=err))
                 self.close(number)
             else:
                 del self._guides[number]
+                self._waiting.append((self._open[number], guide))
         return failed
 
     def _admit(self) -> None:
