@@ -12,6 +12,8 @@ from penstock_gateway.protocols.tasks.route import Count, TaskRequest, TaskRoute
 
 
 class ClassifyRequest(TaskRequest):
+    counts = ("top_k",)
+
     text: Values = msgspec.UNSET
     image: Values = msgspec.UNSET
     top_k: Count | None = None

@@ -12,10 +12,11 @@ from penstock_common.service import Service
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.large_json import LargeJson
-from penstock_gateway.protocols.tasks.request import Asked, invalid, read_request
+from penstock_gateway.protocols.tasks.request import Asked, read_request
 from penstock_gateway.protocols.tasks.route import R, TaskRoute
 from penstock_gateway.signature.answer_size import check_json_size
 from penstock_gateway.signature.column import Column
+from penstock_gateway.signature.field_check import invalid
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 

@@ -11,11 +11,11 @@ from penstock_gateway.signature.presenter import top_labels
 _DIGITS = 6
 
 
-def scored_labels(answer: Answer, top: int | None) -> list[list[tuple[str, float]]]:
+def scored_labels(answer: Answer, top: float | None) -> list[list[tuple[str, float]]]:
     """The likeliest labels of each row with their probabilities, the best first.
 
     Args:
-        top: how many; as many as ``/v1/models/{model}/predict`` answers if it is None.
+        top: how many, a whole number; as many as ``/v1/models/{model}/predict`` answers if it is None.
 
     Raises:
         PenstockError: 500 ``bad-model-answer``.
@@ -24,7 +24,7 @@ def scored_labels(answer: Answer, top: int | None) -> list[list[tuple[str, float
     output = manifest.outputs[0]
     array = answer_array(answer.outputs, 0, output, answer.rows.count, answer.servable.model)
     check_finite(array, output.name, answer.servable.model)
-    most = top or top_labels(manifest) or len(manifest.labels)
+    most = int(top or top_labels(manifest) or len(manifest.labels))
     best = np.argsort(-array, axis=1, kind="stable")[:, :most]
     return [
         [(manifest.labels[i], round(float(row[i]), _DIGITS)) for i in order]

@@ -11,6 +11,8 @@ from penstock_gateway.protocols.tasks.route import Count, TaskRequest, TaskRoute
 
 
 class LanguageRequest(TaskRequest):
+    counts = ("top_k",)
+
     text: Values = msgspec.UNSET
     top_k: Count | None = None
 

@@ -11,7 +11,7 @@ from penstock_common.manifest import FieldKind, Manifest
 from penstock_common.manifest_service import CONTRACTS, service_input
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.protocols.openapi_responses import responses
-from penstock_gateway.protocols.tasks.route import TaskRoute
+from penstock_gateway.protocols.tasks.route import MAX_COUNT, TaskRoute
 from penstock_gateway.protocols.tasks.table import TASK_ROUTES
 from penstock_gateway.signature.json_schema import field_schema
 from penstock_gateway.signature.row_decoder import MAX_ROWS
@@ -102,6 +102,7 @@ def _options(route: TaskRoute[Any], manifests: dict[str, Manifest]) -> dict[str,
     _, components = msgspec.json.schema_components([route.request], ref_template="#/{name}")
     options: dict[str, Any] = components[route.request.__name__]["properties"]
     options["model"] = {"type": "string", "enum": list(manifests)}
+    options |= {name: {"type": "integer", "minimum": 1, "maximum": MAX_COUNT} for name in route.request.counts}
     taken = {field.name for manifest in manifests.values() for field in manifest.client_inputs}
     others = {field.name for service in route.services.values() for field in CONTRACTS[service].others}
     if len(manifests) == 1:  # else the models may differ

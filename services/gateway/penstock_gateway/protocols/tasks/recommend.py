@@ -11,6 +11,8 @@ from penstock_gateway.protocols.tasks.route import Count, TaskRequest, TaskRoute
 
 
 class RecommendRequest(TaskRequest):
+    counts = ("count",)
+
     items: Values = msgspec.UNSET  # what one person likes
     count: Count | None = None  # of the recommendations
 

@@ -13,6 +13,7 @@ from penstock_gateway.edge.call import Call
 from penstock_gateway.edge.json_body import bad_json
 from penstock_gateway.protocols.multipart import read_parts
 from penstock_gateway.protocols.tasks.route import R, TaskRoute
+from penstock_gateway.signature.field_check import invalid
 
 #: Characters of msgspec's explanation that an error quotes; it may have a whole text of the request.
 _EXPLAINED = 200
@@ -54,11 +55,6 @@ async def read_request(call: Call, route: TaskRoute[R]) -> Asked[R]:
     others = ", multipart/form-data or image/png" if route.takes_pictures else ""
     text = f"Content-Type {shown!r} is not understood here; send application/json{others}."
     raise PenstockError(415, "unsupported-media-type", text)
-
-
-def invalid(member: str, what: str) -> PenstockError:
-    """The error of a member of a request."""
-    return PenstockError(422, "invalid-input", f"Field '{member}': {what}.", extra={"field": member})
 
 
 def _from_json(body: bytes, route: TaskRoute[R]) -> Asked[R]:

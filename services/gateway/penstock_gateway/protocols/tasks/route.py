@@ -5,24 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
 from penstock_common.service import Service
 from penstock_gateway.dataplane.dataplane import Answer
 from penstock_gateway.protocols.openai.request import ModelName
+from penstock_gateway.signature.field_check import invalid, shown
 
 #: A value or a list of values; the model's own checks read it.
 Values = msgspec.Raw | msgspec.UnsetType
-#: How much of something is asked for.
-Count = Annotated[int, msgspec.Meta(ge=1, le=100)]
+#: How much of something is asked for, a whole number; JSON's 1.0 is one too.
+Count = int | float
+MAX_COUNT = 100
 
 
 class TaskRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The members of a request that all routes have; absent, the model is the default one of the service."""
+    """The members of a request that all routes have; absent, the model is the default one of the service.
+
+    ``counts`` names the members that are a ``Count``.
+
+    Raises:
+        PenstockError: 422 ``invalid-input`` for a count that is not a whole number from 1 to ``MAX_COUNT``.
+    """
+
+    counts: ClassVar[tuple[str, ...]] = ()
 
     model: ModelName | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.counts:
+            count = getattr(self, name)
+            if count is not None and (not 1 <= count <= MAX_COUNT or count % 1):
+                raise invalid(name, f"{shown(count)} is not a whole number from 1 to {MAX_COUNT}")
 
 
 R = TypeVar("R", bound=TaskRequest)

@@ -16,6 +16,8 @@ _TEXT = (
 
 
 class SummarizeRequest(TaskRequest):
+    counts = ("sentences",)
+
     text: Values = msgspec.UNSET
     sentences: Count | None = None  # of the summary
 

@@ -118,10 +118,17 @@ async def test_labels_come_with_their_scores() -> None:
 
 @pytest.mark.parametrize(
     ("labels", "members", "top_k", "answered"),
-    [(3, {}, None, 3), (30, {}, None, 5), (30, {}, 7, 7), (3, {"top_k": 2}, None, 2), (3, {"top_k": 2}, 100, 3)],
+    [
+        (3, {}, None, 3),
+        (30, {}, None, 5),
+        (30, {}, 7, 7),
+        (3, {"top_k": 2}, None, 2),
+        (3, {"top_k": 2}, 100, 3),
+        (3, {}, 1.0, 1),
+    ],
 )
 async def test_as_many_labels_as_are_asked_for(
-    labels: int, members: dict[str, Any], top_k: int | None, answered: int
+    labels: int, members: dict[str, Any], top_k: float | None, answered: int
 ) -> None:
     """Else as many as the manifest says, or all of up to 20, or 5."""
     names = [f"label {i}" for i in range(labels)]

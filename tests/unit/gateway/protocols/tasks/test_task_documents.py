@@ -104,7 +104,8 @@ def test_texts_and_pictures_are_classified_by_one_route() -> None:
     types = content("/v1/classify", MODELS[Service.TEXT_CLASSIFICATION], MODELS[Service.IMAGE_CLASSIFICATION])
     requests = types["application/json"]["schema"]["oneOf"]
     assert [request["required"] for request in requests] == [["text"], ["image"]]
-    assert all("top_k" in request["properties"] for request in requests)
+    count = {"type": "integer", "minimum": 1, "maximum": 100}
+    assert [request["properties"]["top_k"] for request in requests] == [count, count]
     assert "text" not in types["multipart/form-data"]["schema"]["properties"]
 
 
