@@ -13,8 +13,8 @@ from penstock_gateway.dataplane.dataplane import Answer, DataPlane
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.large_json import LargeJson
 from penstock_gateway.protocols.openai.request import ModelName, decode_request
-from penstock_gateway.protocols.tasks.handler import decode_column, input_of, of_member
 from penstock_gateway.protocols.tasks.labels import scored_labels
+from penstock_gateway.protocols.tasks.rows import decode_column, input_of, of_member
 from penstock_gateway.signature.answer_size import check_answer_size
 from penstock_gateway.signature.column import Column
 from penstock_gateway.signature.rows import Rows

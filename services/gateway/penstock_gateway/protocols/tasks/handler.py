@@ -7,18 +7,22 @@ from typing import Any, Generic
 import msgspec
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest_service import CONTRACTS, service_input
+from penstock_common.manifest_service import CONTRACTS
 from penstock_common.service import Service
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.large_json import LargeJson
 from penstock_gateway.protocols.tasks.request import Asked, read_request
 from penstock_gateway.protocols.tasks.route import R, TaskRoute
+from penstock_gateway.protocols.tasks.rows import decode_column, input_of, of_member
 from penstock_gateway.signature.answer_size import check_json_size
 from penstock_gateway.signature.column import Column
 from penstock_gateway.signature.field_check import invalid
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
+
+#: Characters of a model's description that an error quotes.
+_DESCRIBED = 200
 
 
 class TaskAnswer(msgspec.Struct):
@@ -75,37 +79,6 @@ class TaskHandler(Generic[R]):
             raise of_member(err, field, asked.member) from None
 
 
-def input_of(signature: Signature, service: Service) -> str:
-    """The name of the input with which a model is asked.
-
-    Raises:
-        PenstockError: 422 ``invalid-input`` if the model is not for the service.
-    """
-    field = service_input(signature.manifest)
-    if field is None or signature.manifest.service is not service:
-        said = f"service: {signature.manifest.service}" if signature.manifest.service else "no service"
-        what = f"'{signature.model}' is not for {service}: its manifest says {said}; GET /v1/models lists those of all models"
-        raise invalid("model", what)
-    return field.name
-
-
-async def decode_column(call: Call, column: Column, signature: Signature, large_json: LargeJson | None) -> Rows:
-    """The rows of a column, decoded in a process beside the gateway if it is large."""
-    if large_json is not None and len(memoryview(column.values)) > large_json.min_bytes:
-        return await large_json.column(call, column, signature)
-    return column.rows(signature.decoder)
-
-
-def of_member(err: PenstockError, field: str, member: str) -> PenstockError:
-    """The error of a model's field as one of the request's member that had its value."""
-    if field == member or err.extra.get("field") != field:
-        return err
-    named = err.copy()
-    named.detail = err.detail.replace(f"Field '{field}'", f"Field '{member}'", 1)
-    named.extra["field"] = member
-    return named
-
-
 def _others(request: R, service: Service, signature: Signature) -> dict[str, Any]:
     """The further inputs that a request gives.
 
@@ -117,7 +90,7 @@ def _others(request: R, service: Service, signature: Signature) -> dict[str, Any
     others = {name: value for name in names if (value := getattr(request, name)) is not None}
     for name in others:
         if name not in taken:
-            description = signature.manifest.description
+            description = signature.manifest.description[:_DESCRIBED]
             said = f" (it says of itself: {description})" if description else ""
             raise invalid(name, f"'{signature.model}' does not take it{said}; leave it out")
     return others

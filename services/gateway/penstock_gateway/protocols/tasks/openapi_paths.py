@@ -72,7 +72,7 @@ def _operation(route: TaskRoute[Any], asked: dict[str, dict[str, Manifest]]) -> 
         "operationId": route.name,
         "tags": ["Tasks"],
         "summary": route.summary,
-        "description": "A result for each row, in their order. Without `model`, it is the installation's for the task.",
+        "description": "A result for each row, in their order. Without `model`, the installation's own for the task answers.",
         "requestBody": {"required": True, "content": content},
         "responses": responses(answer),
     }

@@ -65,7 +65,11 @@ def _from_json(body: bytes, route: TaskRoute[R]) -> Asked[R]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise bad_json(body, err) from None
     given = [member for member in route.services if getattr(request, member) is not msgspec.UNSET]
-    member = _only(given, route)
+    if not given:
+        raise invalid(next(iter(route.services)), f"is missing; send {' or '.join(route.services)}")
+    if len(given) > 1:
+        raise invalid(given[0], f"is given beside '{given[1]}'; send one of them")
+    [member] = given
     values = getattr(request, member)
     setattr(request, member, msgspec.UNSET)  # else the request would keep the body
     return Asked(request, member, values)
@@ -82,20 +86,13 @@ def _from_form(parts: Sequence[tuple[str, bytes | str]], route: TaskRoute[R]) ->
             raise invalid(name[:80], "is given twice")
         else:
             fields[name] = value
-    _only([_IMAGE] * bool(pictures), route)
+    if not pictures:
+        raise invalid(_IMAGE, "is missing; send a file of the form")
     try:
         request = msgspec.convert(fields, route.request, strict=False)
     except msgspec.ValidationError as err:
         raise _explained(err, route) from None
     return Asked(request, _IMAGE, pictures)
-
-
-def _only(given: Sequence[str], route: TaskRoute[R]) -> str:
-    if len(given) != 1:
-        members = " or ".join(route.services)
-        what = f"is missing; send {members}" if not given else f"is given beside '{given[1]}'; send one of them"
-        raise invalid(given[0] if given else next(iter(route.services)), what)
-    return given[0]
 
 
 def _explained(err: msgspec.ValidationError, route: TaskRoute[R]) -> PenstockError:

@@ -168,7 +168,7 @@ async def test_pictures_come_in_a_form() -> None:
 @pytest.mark.parametrize(
     ("parts", "refused", "field", "detail"),
     [
-        ([("model", None, b"m")], (422, "invalid-input"), "image", "is missing; send image"),
+        ([("model", None, b"m")], (422, "invalid-input"), "image", "is missing; send a file of the form"),
         ([("image", "a.png", b"GIF89a")], (415, "unsupported-image"), "image", "not an image"),
         (
             [("image", "a.png", PNG), ("image", "b.png", b"GIF89a")],
