@@ -26,7 +26,7 @@ inputs: [{name: comment, kind: text, datatype: BYTES, max_length: 100, source: t
 outputs: [{name: probabilities, datatype: FP32, shape: [2]}]
 labels: [calm, shouted]
 harmless_labels: [calm]
-preprocess: utf8-bytes
+preprocess: {name: utf8-bytes}
 """
 ECHO = """
 format: onnx
