@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from penstock_common.manifest_service import service_input
 from penstock_common.service import Service
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.protocols.openai.embeddings import vector_width
@@ -74,8 +75,8 @@ def _embeddings(servables: Sequence[Servable]) -> dict[str, Any]:
 
 def _moderations(servables: Sequence[Servable]) -> dict[str, Any]:
     names = [servable.model for servable in servables]
-    longest = min(servable.signature.manifest.client_inputs[0].max_length or 100_000 for servable in servables)
-    text = {"type": "string", "maxLength": longest}
+    fields = [field for s in servables if (field := service_input(s.signature.manifest)) is not None]
+    text = {"type": "string", "maxLength": min(field.max_length or 100_000 for field in fields)}
     is_chosen = len(names) == 1 or Service.MODERATION in names
     return {
         "type": "object",
