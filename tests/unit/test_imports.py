@@ -34,6 +34,7 @@ ROOMS = {
         "edge",
         "limits",
         "auth",
+        "database",
     ],
     "inference": [
         "__main__",

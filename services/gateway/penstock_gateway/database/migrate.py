@@ -78,6 +78,6 @@ def _upgrade(connection: Connection) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", "penstock_gateway.auth:migrations")
+    config.set_main_option("script_location", "penstock_gateway.database:migrations")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
