@@ -34,6 +34,7 @@ ROOMS = {
         "edge",
         "limits",
         "auth",
+        "stored_responses",
         "database",
     ],
     "inference": [
