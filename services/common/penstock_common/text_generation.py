@@ -16,6 +16,9 @@ INPUTS = (
     Field("seed", FieldKind.INTEGER, "INT64", required=False),
     Field("stop", FieldKind.TENSOR, "BYTES", shape=[-1], required=False),
     Field("logprobs", FieldKind.INTEGER, "INT32", required=False),
+    Field("response_format", FieldKind.TEXT, "BYTES", required=False),
+    Field("tool_choice", FieldKind.TEXT, "BYTES", required=False),
+    Field("parallel_tool_calls", FieldKind.BOOLEAN, "BOOL", required=False),
 )
 #: Of a chunk.
 OUTPUTS = (
@@ -24,4 +27,7 @@ OUTPUTS = (
     Output("finish_reason", "BYTES"),
     Output("prompt_tokens", "INT32"),
     Output("logprobs", "BYTES"),
+    Output("tool_calls", "BYTES"),
 )
+#: Inputs and outputs of models whose chat template knows tools.
+OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls", "tool_calls")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from penstock_inference.runners.call_reader import CallReader
 from penstock_inference.runners.detokenizer import Detokenizer
 from penstock_inference.runners.generation_request import GenerationRequest
 from penstock_inference.runners.runner import Chunk
@@ -35,10 +36,12 @@ class GeneratedStream:
         self._ends = ends
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(self._decode)
-        self._stops = StopStrings(request.stop)
+        self._stops = StopStrings(request.stop)  # of the text beside the calls
+        self._calls = CallReader() if request.grammar is not None and request.grammar.calls else None
         self._count = 0
         self._unsent = 0  # tokens that no chunk has counted
         self._logprobs: list[dict[str, Any]] = []
+        self._call_pieces: list[dict[str, Any]] = []  # that no chunk has
 
     def add(self, choice: TokenChoice) -> Chunk | None:
         """Return a chunk if a token completes some text or is the last one."""
@@ -48,20 +51,32 @@ class GeneratedStream:
             self._logprobs.append(self._with_text(choice))
         if choice.token in self._ends:
             return self._last("stop")
-        text, stopped = self._stops.add(self._detokenizer.add(choice.token))
+        text, stopped = self._take(self._detokenizer.add(choice.token))
         if stopped:
             return self._chunk(text, "stop")
+        if choice.final:
+            return self._last("stop", text)
         if self._count == self.max_tokens:
             return self._last("length", text)
-        return self._chunk(text, "") if text else None
+        return self._chunk(text, "") if text or self._call_pieces else None
+
+    def _take(self, text: str) -> tuple[str, bool]:
+        """Return what of a text can be passed on, and whether a stop has come; keep what belongs to calls."""
+        if self._calls is not None:
+            text, pieces = self._calls.add(text)
+            self._call_pieces += pieces
+        return self._stops.add(text)
 
     def _decode(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def _last(self, reason: str, text: str = "") -> Chunk:
-        rest, stopped = self._stops.add(self._detokenizer.rest())
+        rest, stopped = self._take(self._detokenizer.rest())
         if not stopped:
             rest += self._stops.rest()
+            if self._calls is not None:
+                rest += self._calls.rest()
+                reason = "tool_calls" if self._calls.called and reason == "stop" else reason
         return self._chunk(text + rest, "stop" if stopped else reason)
 
     def _chunk(self, text: str, reason: str) -> Chunk:
@@ -71,8 +86,9 @@ class GeneratedStream:
             "finish_reason": text_column([reason]),
             "prompt_tokens": np.array([len(self.request.prompt)], np.int32),
             "logprobs": json_column([self._logprobs]),
+            "tool_calls": json_column([self._call_pieces]),
         }
-        self._unsent, self._logprobs = 0, []
+        self._unsent, self._logprobs, self._call_pieces = 0, [], []
         return Chunk(self.number, outputs, last=bool(reason))
 
     def _with_text(self, choice: TokenChoice) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from penstock_common import text_generation
 from penstock_common.dimensions import wire_shape
+from penstock_inference.runners.answer_grammar import AnswerGrammar, read_answer_grammar
 from penstock_inference.runners.chat_template import chat_prompt, invalid
 from penstock_inference.runners.runner import FileTensor
 from penstock_inference.runners.token_chooser import Sampling
@@ -34,12 +35,16 @@ class GenerationRequest:
         prompt: its tokens, at least one.
         max_tokens: the most new ones; None if the client does not say.
         stop: texts that end it.
+        source: the input that the prompt comes from.
+        grammar: of its text; None for any text.
     """
 
     prompt: list[int]
     max_tokens: int | None
     sampling: Sampling
     stop: list[str]
+    source: str
+    grammar: AnswerGrammar | None
 
 
 def read_request(given: Mapping[str, NDArray[Any]], tokenizer: Any) -> GenerationRequest:
@@ -59,21 +64,34 @@ def read_request(given: Mapping[str, NDArray[Any]], tokenizer: Any) -> Generatio
     )
     if sampling.top_p == 0:
         raise invalid("top_p: is 0; more than 0 to 1 is possible.")
-    return GenerationRequest(_prompt(row, tokenizer), _within(row, "max_tokens", 1), sampling, _stops(row))
+    return GenerationRequest(
+        _prompt(row, tokenizer),
+        _within(row, "max_tokens", 1),
+        sampling,
+        _stops(row),
+        "prompt" if "prompt" in row else "messages",
+        read_answer_grammar(row, tokenizer),
+    )
 
 
 def _prompt(row: Mapping[str, Any], tokenizer: Any) -> list[int]:
     if ("prompt" in row) == ("messages" in row):
         raise invalid("Send either prompt or messages.")
-    tools = row["tools"].decode() if "tools" in row else None
     if "messages" in row:
-        return chat_prompt(tokenizer, row["messages"].decode(), tools)
-    if tools is not None:
+        return chat_prompt(tokenizer, row["messages"].decode(), _tools(row))
+    if "tools" in row:
         raise invalid("tools: belong to messages; a prompt has none.")
     tokens: list[int] = tokenizer(row["prompt"].decode())["input_ids"]
     if not tokens:
         raise invalid("prompt: has no tokens; send a text.")
     return tokens
+
+
+def _tools(row: Mapping[str, Any]) -> str | None:
+    """Return the tools that the model sees: none if it may not call any."""
+    if "tools" not in row or row.get("tool_choice") == b'"none"':
+        return None
+    return str(row["tools"].decode())
 
 
 def _stops(row: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import resource
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from penstock_common.errors import PenstockError
 from penstock_common.manifest import Generation, Manifest
 from penstock_common.preprocessing.steps import model_tensors
 from penstock_inference.runners.chat_template import invalid
 from penstock_inference.runners.continuous_batch import PAGE, ContinuousBatch, cache_bytes_of_token
 from penstock_inference.runners.generated_stream import GeneratedStream
-from penstock_inference.runners.generation_request import INPUTS, read_request
+from penstock_inference.runners.generation_request import INPUTS, GenerationRequest, read_request
+from penstock_inference.runners.grammars import Grammars, Guide
 from penstock_inference.runners.hugging_face import architecture_of, generates_text
 from penstock_inference.runners.memory import read_memory
 from penstock_inference.runners.runner import Chunk, ModelMismatchError
@@ -32,6 +35,8 @@ from penstock_inference.runners.torch_device import TorchDevice
 #: of the memory that the process can still take has room for.
 _CACHED_CONTEXTS = 4
 _SHARE_OF_MEMORY = 4
+#: Seconds that a step waits for a grammar if there is nothing else to do; meanwhile no new stream is heard of.
+_GRAMMAR_SECONDS = 0.02
 
 
 class TextGenerationRunner:
@@ -56,20 +61,29 @@ class TextGenerationRunner:
             most_sequences=options.max_streams,
         )
         self._ends = _ends(model.generation_config.eos_token_id)
+        self._grammars: Grammars | None = None
+        if "response_format" in names or "tools" in names:
+            vocabulary = model.get_output_embeddings().weight.shape[0]
+            self._grammars = Grammars(tokenizer, vocabulary, self._ends)
         self._open: dict[int, GeneratedStream] = {}
-        self._waiting: deque[GeneratedStream] = deque()
+        self._guides: dict[int, Future[Guide]] = {}  # of streams that wait for their grammar
+        self._waiting: deque[tuple[GeneratedStream, Guide | None]] = deque()
         self._by_sequence: dict[str, GeneratedStream] = {}
 
     def open(self, stream: int, inputs: Sequence[NDArray[Any] | None]) -> None:
         given = {str(tensor.name): a for tensor, a in zip(self.inputs, inputs, strict=True) if a is not None}
         request = read_request(given, self._tokenizer)
-        max_tokens = self._max_tokens(len(request.prompt), request.max_tokens)
-        self._open[stream] = GeneratedStream(stream, request, max_tokens, self._ends, self._tokenizer)
-        self._waiting.append(self._open[stream])
+        opened = GeneratedStream(stream, request, self._max_tokens(request), self._ends, self._tokenizer)
+        if request.grammar is None:
+            self._waiting.append((opened, None))
+        else:
+            assert self._grammars is not None
+            self._guides[stream] = self._grammars.prepare(request.grammar.source, request.grammar.text)
+        self._open[stream] = opened
 
     def step(self) -> list[Chunk]:
+        chunks = self._take_guides()
         self._admit()
-        chunks = []
         for sequence, choice in self._batch.step().items():
             stream = self._by_sequence[sequence]
             if isinstance(choice, Exception):
@@ -89,36 +103,55 @@ class TextGenerationRunner:
         if closed.sequence:
             del self._by_sequence[closed.sequence]
             self._batch.remove(closed.sequence)
+        elif stream in self._guides:
+            self._guides.pop(stream).cancel()
         else:
-            self._waiting.remove(closed)
+            self._waiting = deque(waiting for waiting in self._waiting if waiting[0] is not closed)
+
+    def _take_guides(self) -> list[Chunk]:
+        """Let streams whose grammar is ready wait for their turn; return the last chunks of those that have none."""
+        if not self._waiting and not self._by_sequence:
+            wait(self._guides.values(), _GRAMMAR_SECONDS, FIRST_COMPLETED)
+        failed = []
+        for number in [number for number, guide in self._guides.items() if guide.done()]:
+            try:
+                self._waiting.append((self._open[number], self._guides[number].result()))
+            except PenstockError as err:
+                failed.append(Chunk(number, last=True, error=err))
+                self.close(number)
+            else:
+                del self._guides[number]
+        return failed
 
     def _admit(self) -> None:
         """Let waiting streams into the batch as long as the first of them fits."""
         while self._waiting:
-            stream = self._waiting[0]
+            stream, guide = self._waiting[0]
             prompt = stream.request.prompt
             tokens = len(prompt) + stream.max_tokens
             if not self._batch.has_room(tokens):
                 return
             self._waiting.popleft()
-            chooser = TokenChooser(self._model, stream.request.sampling, prompt, tokens)
+            chooser = TokenChooser(self._model, stream.request.sampling, prompt, tokens, guide)
             stream.sequence = self._batch.add(prompt, tokens, chooser.choose)
             self._by_sequence[stream.sequence] = stream
 
-    def _max_tokens(self, prompt: int, wanted: int | None) -> int:
+    def _max_tokens(self, request: GenerationRequest) -> int:
         """Return how many new tokens a stream may have.
 
         Raises:
             PenstockError: 422 ``invalid-input`` if the model cannot read so many, or the cache has no room for them.
         """
+        prompt, wanted = len(request.prompt), request.max_tokens
         limit = min(self._context, self._batch.cache_tokens)
         if wanted is None:
             wanted = max(1, min(self._default_max_tokens, limit - prompt))
         if prompt + wanted > limit:
+            source = request.source if prompt >= limit else "max_tokens"
             whose = "the model reads" if limit == self._context else "its cache (generation.cache_tokens) has room for"
             raise invalid(
-                f"The prompt has {prompt} tokens and max_tokens is {wanted}, together {prompt + wanted}; {whose} {limit}. "
-                "Shorten the prompt, or ask for fewer."
+                f"{source}: the prompt has {prompt} tokens and max_tokens is {wanted}, together {prompt + wanted}; "
+                f"{whose} {limit}. Shorten the prompt, or ask for fewer."
             )
         return wanted
 
@@ -137,6 +170,8 @@ def load_streaming(path: Path, manifest: Manifest, threads: int) -> TextGenerati
             f"A model that generates text has no input {unknown[0]!r}; it has {', '.join(INPUTS)}. If the manifest calls "
             "one differently, set its `source` to the name here."
         )
+    if "tools" in names and not any((output.source or output.name) == "tool_calls" for output in manifest.outputs):
+        raise ModelMismatchError("A model with the input tools has the output tool_calls; add it, or leave out tools.")
     device = TorchDevice(manifest, path, threads)
     source: dict[str, Any] = {"pretrained_model_name_or_path": path, "local_files_only": True}
     if path.is_file():

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from penstock_common.errors import PenstockError
+from penstock_inference.runners.grammars import Guide
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,13 @@ class TokenChoice:
     Attributes:
         logprob: the natural logarithm of its probability by the model alone, whatever the sampling; None if not asked.
         likeliest: tokens with theirs, the likeliest first.
+        final: nothing can follow it.
     """
 
     token: int
     logprob: float | None = None
     likeliest: Sequence[tuple[int, float]] = ()
+    final: bool = False
 
 
 class TokenChooser:
@@ -53,9 +56,12 @@ class TokenChooser:
         model: of ``transformers``.
         prompt: the tokens before the first that is chosen.
         most_tokens: that the stream has with its prompt.
+        guide: which tokens may come; None if all may.
     """
 
-    def __init__(self, model: Any, sampling: Sampling, prompt: list[int], most_tokens: int) -> None:
+    def __init__(
+        self, model: Any, sampling: Sampling, prompt: list[int], most_tokens: int, guide: Guide | None = None
+    ) -> None:
         config = copy.deepcopy(model.generation_config)
         config.num_beams, config.guidance_scale, config.max_length = 1, None, most_tokens
         if sampling.temperature is not None:
@@ -71,6 +77,7 @@ class TokenChooser:
         )
         self._tokens = list(prompt)
         self._logprobs = sampling.logprobs
+        self._guide = guide
         self._random: torch.Generator | None = None
         if config.do_sample:
             seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
@@ -83,11 +90,13 @@ class TokenChooser:
             logits: the model's scores ``[vocabulary]``, FP32.
 
         Raises:
-            PenstockError: 500 ``bad-model-answer`` if they are not numbers.
+            PenstockError: 500 ``bad-model-answer`` if they are not numbers; those of ``Guide``.
         """
         if logits.isnan().any():
             raise PenstockError(500, "bad-model-answer", "The model's scores for the next token are not numbers (NaN).")
         scores = logits[None]
+        if self._guide is not None:
+            scores = scores.masked_fill(self._guide.forbidden(len(logits)).to(logits.device), -torch.inf)
         if self._processors:
             scores = self._processors(torch.tensor([self._tokens], device=logits.device), scores.clone())
         if self._random is None:
@@ -95,10 +104,10 @@ class TokenChooser:
         else:
             token = int(torch.multinomial(scores.softmax(-1), 1, generator=self._random))
         self._tokens.append(token)
-        return TokenChoice(token) if self._logprobs is None else _with_logprobs(token, logits, self._logprobs)
-
-
-def _with_logprobs(token: int, logits: torch.Tensor, count: int) -> TokenChoice:
-    logprobs = logits.log_softmax(-1)
-    values, tokens = logprobs.topk(min(count, len(logprobs)))
-    return TokenChoice(token, float(logprobs[token]), list(zip(tokens.tolist(), values.tolist(), strict=True)))
+        final = self._guide is not None and self._guide.accept(token)
+        if self._logprobs is None:
+            return TokenChoice(token, final=final)
+        logprobs = logits.log_softmax(-1)
+        values, tokens = logprobs.topk(min(self._logprobs, len(logprobs)))
+        likeliest = list(zip(tokens.tolist(), values.tolist(), strict=True))
+        return TokenChoice(token, float(logprobs[token]), likeliest, final)

@@ -13,8 +13,8 @@ from penstock_inference.runners.runner import ModelMismatchError
 
 #: Characters of a token, generously: longer texts would only be refused.
 _CHARACTERS_OF_A_TOKEN = 8
-#: Inputs for which a chat template is needed.
-_OF_CHAT = ("messages", "tools")
+#: Inputs and outputs for which a chat template is needed.
+_OF_CHAT = ("messages", *text_generation.OF_TOOLS)
 _MESSAGES = '[{"role": "user", "content": "Say hello."}]'
 
 
@@ -61,7 +61,11 @@ def signature(context: int, *, chat: bool, description: str) -> FileSignature:
         for field in text_generation.INPUTS
         if chat or field.name not in _OF_CHAT
     ]
-    outputs = [FoundOutput(output.name, output.datatype, []) for output in text_generation.OUTPUTS]
+    outputs = [
+        FoundOutput(output.name, output.datatype, [])
+        for output in text_generation.OUTPUTS
+        if chat or output.name not in _OF_CHAT
+    ]
     example: dict[str, Any] = {"messages": _MESSAGES} if chat else {"prompt": "Hello"}
     return FileSignature(
         inputs,

@@ -24,12 +24,20 @@ TEMPLATE = (
     "{% for message in messages %}{% if message.role not in ['user', 'assistant', 'system'] %}"
     "{{ raise_exception('no role ' + message.role) }}{% endif %}"
     "[{{ message.role }}]{{ message.content }}{% endfor %}"
-    "{% if tools %}({{ tools[0].function.name }}){% endif %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+#: As Qwen2.5 has it, in short.
+TOOL_TEMPLATE = (
+    "{% if tools %}[tools]{% for tool in tools %}{{ tool | tojson }}{% endfor %}"
+    'Answer with <tool_call>{"name": ..., "arguments": ...}</tool_call>.{% endif %}'
+    "{% for message in messages %}[{{ message.role }}]{{ message.content }}"
+    "{% for call in message.tool_calls %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
 INPUTS, OUTPUTS = list(text_generation.INPUTS), list(text_generation.OUTPUTS)
 
 
-def save_language_model(folder: Path, *, template: bool = True, **config: Any) -> Path:
+def save_language_model(folder: Path, *, template: str | None = TEMPLATE, **config: Any) -> Path:
     """Write a folder of ``save_pretrained``; scores are far enough apart that rounding does not change the best."""
     torch.manual_seed(0)
     tokenizer = Tokenizer(BPE())
@@ -40,8 +48,7 @@ def save_language_model(folder: Path, *, template: bool = True, **config: Any) -
     )
     tokenizer.train_from_iterator([TEXT], trainer)
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
-    if template:
-        fast.chat_template = TEMPLATE
+    fast.chat_template = template
     fast.save_pretrained(folder)
     settings = transformers.LlamaConfig(
         **{
@@ -87,7 +94,7 @@ def _array(datatype: str, value: Any) -> NDArray[Any]:
         array = np.empty(len(texts), np.object_)
         array[:] = [text.encode() for text in texts]
         return array if isinstance(value, str) else array[np.newaxis]
-    return np.array([value], {"INT32": np.int32, "INT64": np.int64, "FP32": np.float32}[datatype])
+    return np.array([value], {"INT32": np.int32, "INT64": np.int64, "FP32": np.float32, "BOOL": np.bool_}[datatype])
 
 
 def chunks_of(runner: StreamingRunner, *streams: int, steps: int = 1000) -> dict[int, list[Chunk]]:

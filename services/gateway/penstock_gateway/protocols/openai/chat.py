@@ -10,7 +10,7 @@ from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.openai.chat_request import ChatRequest, chat_inputs
 from penstock_gateway.protocols.openai.choices import Choices
-from penstock_gateway.protocols.openai.generation import Alternative, Gathered, Piece, Token
+from penstock_gateway.protocols.openai.generation import Alternative, CallPiece, Gathered, Piece, Token
 from penstock_gateway.protocols.openai.request import decode_request
 
 
@@ -24,7 +24,7 @@ class ChatShape:
     def choice(self, index: int, text: Gathered) -> dict[str, Any]:
         return {
             "index": index,
-            "message": {"role": "assistant", "content": text.text, "refusal": None},
+            "message": _message(text),
             "logprobs": _logprobs(text.logprobs),
             "finish_reason": text.finish_reason,
         }
@@ -40,7 +40,7 @@ class ChatShape:
     def delta(self, index: int, piece: Piece) -> dict[str, Any]:
         return {
             "index": index,
-            "delta": {"content": piece.text} if piece.text else {},
+            "delta": _delta(piece),
             "logprobs": _logprobs(piece.logprobs),
             "finish_reason": piece.finish_reason or None,
         }
@@ -54,6 +54,27 @@ class ChatCompletions:
     async def __call__(self, call: Call) -> Reply:
         request = decode_request(self._decoder, call.body)
         return await self._choices.reply(call, request, chat_inputs(request))
+
+
+def _message(text: Gathered) -> dict[str, Any]:
+    if not text.calls:
+        return {"role": "assistant", "content": text.text, "refusal": None}
+    calls = [_call(text.calls[index]) for index in sorted(text.calls)]
+    return {"role": "assistant", "content": text.text or None, "refusal": None, "tool_calls": calls}
+
+
+def _delta(piece: Piece) -> dict[str, Any]:
+    delta: dict[str, Any] = {"content": piece.text} if piece.text else {}
+    if piece.calls:
+        delta["tool_calls"] = [{"index": call.index} | _call(call) for call in piece.calls]
+    return delta
+
+
+def _call(call: CallPiece) -> dict[str, Any]:
+    """A call of a tool; of a piece behind the first only the arguments."""
+    if not call.id:
+        return {"function": {"arguments": call.arguments}}
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
 def _logprobs(tokens: list[Token]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from penstock_common.chat_members import NamedTool, ResponseFormat, TextFormat, ToolChoice, Tools
 from penstock_gateway.protocols.openai.choices import ChoicesRequest
 from penstock_gateway.protocols.openai.errors import bad_request
 from penstock_gateway.protocols.openai.generation import MESSAGES, refuse_what_changes_meaning, sampling_inputs
@@ -20,13 +21,27 @@ class Part(msgspec.Struct, gc=False):
     text: str = ""
 
 
+class CalledFunction(msgspec.Struct, gc=False):
+    """A function that was called, with its arguments as JSON."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct, tag="function", gc=False):
+    """A call of a tool, in a message of the model."""
+
+    id: str
+    function: CalledFunction
+
+
 class Message(msgspec.Struct, omit_defaults=True, gc=False):
     """A message of a conversation."""
 
     role: Literal["developer", "system", "user", "assistant", "tool"]
     content: str | list[Part] | None = None
     name: str | None = None
-    tool_calls: list[dict[str, msgspec.Raw]] | None = None  # for the chat template, as they are
+    tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
 
 
@@ -38,10 +53,11 @@ class ChatRequest(ChoicesRequest, kw_only=True):
     max_completion_tokens: Int64 | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     # Members that change the answer, and that nothing here carries out.
-    response_format: msgspec.Raw = msgspec.Raw()
-    tools: msgspec.Raw = msgspec.Raw()
-    tool_choice: msgspec.Raw = msgspec.Raw()
     functions: msgspec.Raw = msgspec.Raw()
     function_call: msgspec.Raw = msgspec.Raw()
     audio: msgspec.Raw = msgspec.Raw()
@@ -52,9 +68,10 @@ class ChatRequest(ChoicesRequest, kw_only=True):
     web_search_options: msgspec.Raw = msgspec.Raw()
 
 
+#: Characters of a list of names that an error has.
+_SHOWN = 200
+
 _NEUTRAL: dict[str, Any] = {
-    "tools": [],
-    "tool_choice": "none",
     "functions": [],
     "function_call": "none",
     "audio": None,
@@ -63,7 +80,6 @@ _NEUTRAL: dict[str, Any] = {
     "reasoning_effort": "none",
     "verbosity": "medium",
     "web_search_options": None,
-    "response_format": {"type": "text"},
 }
 
 
@@ -74,7 +90,7 @@ def chat_inputs(request: ChatRequest) -> dict[str, Any]:
         PenstockError: 400 ``invalid-request`` or ``unsupported-parameter``, naming the member.
     """
     refuse_what_changes_meaning(request, _NEUTRAL)
-    inputs: dict[str, Any] = {MESSAGES: _messages(request.messages)} | sampling_inputs(request)
+    inputs: dict[str, Any] = {MESSAGES: _messages(request.messages)} | sampling_inputs(request) | _form_inputs(request)
     limit = request.max_completion_tokens if request.max_completion_tokens is not None else request.max_tokens
     if limit is not None:
         inputs["max_tokens"] = limit
@@ -83,6 +99,34 @@ def chat_inputs(request: ChatRequest) -> dict[str, Any]:
     elif request.top_logprobs:
         raise bad_request("top_logprobs: set logprobs to true as well.", "top_logprobs")
     return inputs
+
+
+def _form_inputs(request: ChatRequest) -> dict[str, Any]:
+    """The inputs that bound the form of an answer, with those members alone that change it."""
+    inputs: dict[str, Any] = {}
+    if request.response_format is not None and not isinstance(request.response_format, TextFormat):
+        inputs["response_format"] = _json(request.response_format)
+    choice = request.tool_choice
+    if choice == "none" or not request.tools:
+        if choice not in (None, "none", "auto"):
+            raise bad_request("tool_choice: asks for a call, but there are no tools; send some.", "tool_choice")
+        return inputs
+    names = [tool.function.name for tool in request.tools]
+    if len(set(names)) < len(names):
+        raise bad_request("tools: two of them have the same name.", "tools")
+    if isinstance(choice, NamedTool) and choice.function.name not in names:
+        text = f"tool_choice: there is no tool '{choice.function.name}'; the tools are {', '.join(names)[:_SHOWN]}."
+        raise bad_request(text, "tool_choice")
+    inputs["tools"] = _json(request.tools)
+    if choice not in (None, "auto"):
+        inputs["tool_choice"] = _json(choice)
+    if request.parallel_tool_calls is False:
+        inputs["parallel_tool_calls"] = False
+    return inputs
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _messages(messages: Sequence[Message]) -> str:
@@ -98,6 +142,9 @@ def _messages(messages: Sequence[Message]) -> str:
             if not message.tool_calls:
                 raise bad_request(f"messages[{i}].content: is missing; send a text.", f"messages[{i}].content")
             message.content = ""
+        if message.role == "tool" and not message.tool_call_id:
+            where = f"messages[{i}].tool_call_id"
+            raise bad_request(f"{where}: is missing; say which call the message answers.", where)
         if message.role == "developer":
             message.role = "system"
     return msgspec.json.encode(messages).decode()

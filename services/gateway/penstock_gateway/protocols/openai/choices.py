@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol
 import msgspec
 import orjson
 
+from penstock_common.errors import PenstockError
 from penstock_gateway.dataplane.dataplane import DataPlane, StreamedAnswer
 from penstock_gateway.edge.call import JSON, Call, Reply
 from penstock_gateway.edge.event_stream import DONE, event_stream_reply
@@ -24,6 +25,7 @@ from penstock_gateway.protocols.openai.generation import (
     Sampling,
     TokenCount,
     generation_rows,
+    naming_input,
     usage,
 )
 from penstock_gateway.protocols.openai.request import ModelName
@@ -147,7 +149,10 @@ async def _pieces(answers: Sequence[StreamedAnswer]) -> AsyncGenerator[tuple[int
             done, _ = await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 i = coming.pop(task)
-                chunk = task.result()
+                try:
+                    chunk = task.result()
+                except PenstockError as err:
+                    raise naming_input(err, answers[i].servable.signature.manifest) from None
                 if chunk is not None:
                     coming[asyncio.ensure_future(anext(answers[i].chunks, None))] = i
                     yield i, readers[i].read(chunk)

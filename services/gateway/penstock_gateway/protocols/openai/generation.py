@@ -6,11 +6,12 @@ Its inputs and outputs have well-known names (docs/model-format.md, "Text genera
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import orjson
 
+from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_gateway.protocols.openai.errors import bad_request
 from penstock_gateway.protocols.openai.request import Int64
@@ -18,8 +19,11 @@ from penstock_gateway.signature.answer_tensors import answer_array, bad_answer
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
+T = TypeVar("T")
+
 PROMPT, MESSAGES = "prompt", "messages"
 _TEXT, _FINISH, _TOKENS, _PROMPT_TOKENS, _LOGPROBS = "text", "finish_reason", "tokens", "prompt_tokens", "logprobs"
+_CALLS = "tool_calls"
 _MAX_STOPS = 4
 #: Bytes of the longest neutral value of a member, with room for spaces.
 _LONGEST_NEUTRAL = 128
@@ -54,7 +58,23 @@ class Token(Alternative):
     top_logprobs: list[Alternative] = []
 
 
+class CallPiece(msgspec.Struct):
+    """A piece of a call of a tool.
+
+    Attributes:
+        index: of the call in the answer.
+        id, name: of the call and its function, in its first piece.
+        arguments: more of their JSON.
+    """
+
+    index: Annotated[int, msgspec.Meta(ge=0)]
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
 _TOKENS_DECODER = msgspec.json.Decoder(list[Token])
+_CALLS_DECODER = msgspec.json.Decoder(list[CallPiece])
 
 
 class Piece(msgspec.Struct):
@@ -62,9 +82,10 @@ class Piece(msgspec.Struct):
 
     Attributes:
         tokens: how many it has.
-        finish_reason: ``stop`` or ``length`` in the last one.
+        finish_reason: ``stop``, ``length`` or ``tool_calls`` in the last one.
         prompt_tokens: of the prompt, in one of the pieces; else 0.
         logprobs: each token with its own, if the request asked for them.
+        calls: pieces of calls of tools.
     """
 
     text: str
@@ -72,6 +93,7 @@ class Piece(msgspec.Struct):
     finish_reason: str = ""
     prompt_tokens: int = 0
     logprobs: list[Token] = []
+    calls: list[CallPiece] = []
 
 
 def sampling_inputs(sampling: Sampling) -> dict[str, Any]:
@@ -113,6 +135,8 @@ def generation_rows(signature: Signature, inputs: Mapping[str, Any]) -> Rows:
     for name in inputs:
         if name not in names:
             raise bad_request(f"{name}: '{signature.model}' does not take it; leave it out.", name)
+    if "tools" in inputs and not any(output.name == _CALLS for output in signature.manifest.outputs):
+        raise bad_request(f"tools: '{signature.model}' has no output '{_CALLS}'; leave them out.", "tools")
     return signature.decoder.decode_json(orjson.dumps(inputs))
 
 
@@ -134,17 +158,21 @@ class PieceReader:
         Raises:
             PenstockError: 500 ``bad-model-answer``.
         """
-        logprobs = self._text(chunk, _LOGPROBS)
+        return Piece(
+            self._text(chunk, _TEXT),
+            self._number(chunk, _TOKENS),
+            self._text(chunk, _FINISH),
+            self._number(chunk, _PROMPT_TOKENS),
+            self._list(chunk, _LOGPROBS, _TOKENS_DECODER),
+            self._list(chunk, _CALLS, _CALLS_DECODER),
+        )
+
+    def _list(self, chunk: RawOutputs, name: str, decoder: msgspec.json.Decoder[list[T]]) -> list[T]:
+        text = self._text(chunk, name)
         try:
-            return Piece(
-                self._text(chunk, _TEXT),
-                self._number(chunk, _TOKENS),
-                self._text(chunk, _FINISH),
-                self._number(chunk, _PROMPT_TOKENS),
-                _TOKENS_DECODER.decode(logprobs) if logprobs else [],
-            )
+            return decoder.decode(text) if text else []
         except msgspec.DecodeError:
-            raise bad_answer(self._model, f"'{_LOGPROBS}' that are not tokens in JSON") from None
+            raise bad_answer(self._model, f"'{name}' that are not the JSON of those") from None
 
     def _text(self, chunk: RawOutputs, name: str) -> str:
         element = self._element(chunk, name, b"")
@@ -181,18 +209,30 @@ class Gathered(TokenCount):
     text: str = ""
     finish_reason: str = "stop"
     logprobs: list[Token] = []
+    calls: dict[int, CallPiece] = {}
 
     def add(self, piece: Piece) -> None:
         TokenCount.add(self, piece)
         self.text += piece.text
         self.finish_reason = piece.finish_reason or self.finish_reason
         self.logprobs.extend(piece.logprobs)
+        for part in piece.calls:
+            whole = self.calls.setdefault(part.index, CallPiece(part.index, part.id, part.name))
+            whole.arguments += part.arguments
 
 
 def usage(texts: Sequence[TokenCount]) -> dict[str, int]:
     """OpenAI's usage object of the texts of one prompt."""
     prompt, completion = max(text.prompt_tokens for text in texts), sum(text.tokens for text in texts)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def naming_input(err: PenstockError, manifest: Manifest) -> PenstockError:
+    """A pod's error with the input whose name its detail begins with as its field."""
+    name = err.detail.partition(":")[0].partition(".")[0]
+    if err.code == "invalid-input" and any(field.name == name for field in manifest.client_inputs):
+        err.extra.setdefault("field", name)
+    return err
 
 
 def refuse_what_changes_meaning(request: msgspec.Struct, neutral: Mapping[str, Any], place: str = "") -> None:

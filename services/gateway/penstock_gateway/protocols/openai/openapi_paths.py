@@ -95,6 +95,18 @@ _MESSAGES = {
 }
 
 
+_FORM_OF_ANSWER = {
+    "response_format": {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"enum": ["text", "json_object", "json_schema"]}, "json_schema": _OBJECT},
+    },
+    "tools": {"type": "array", "items": _OBJECT, "maxItems": 128},
+    "tool_choice": {"oneOf": [{"enum": ["none", "auto", "required"]}, _OBJECT]},
+    "parallel_tool_calls": {"type": "boolean"},
+}
+
+
 def _generation(names: Sequence[str], member: str, schema: dict[str, Any]) -> dict[str, Any]:
     example: Any = [{"role": "user", "content": "What is a penstock?"}] if member == MESSAGES else "A penstock is"
     return {
@@ -109,6 +121,7 @@ def _generation(names: Sequence[str], member: str, schema: dict[str, Any]) -> di
             "seed": {"type": "integer"},
             "stop": {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 4},
             "stream": {"type": "boolean"},
+            **(_FORM_OF_ANSWER if member == MESSAGES else {}),
         },
         "example": {"model": names[0], member: example, "max_tokens": 32},
     }

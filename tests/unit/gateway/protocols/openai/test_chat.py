@@ -28,18 +28,19 @@ MESSAGES = [{"role": "user", "content": "Hi"}]
 TOKEN = {"token": "é", "id": 7, "logprob": -0.5, "top_logprobs": [{"token": "é", "id": 7, "logprob": -0.5}]}
 
 
-def chunk(text: str, finish: str = "", logprobs: str = "") -> RawOutputs:
+def chunk(text: str, finish: str = "", logprobs: str = "", calls: str = "") -> RawOutputs:
     number = np.int32(1).tobytes()
-    texts = [pack_bytes([t.encode()]) for t in (text, finish, logprobs)]
-    return RawOutputs([texts[0], number, texts[1], np.int32(3).tobytes(), texts[2]], [(), (), (), (), ()])
+    texts = [pack_bytes([t.encode()]) for t in (text, finish, logprobs, calls)]
+    return RawOutputs([texts[0], number, texts[1], np.int32(3).tobytes(), texts[2], texts[3]], [()] * 6)
 
 
 class Writer(OneServable):
     """Generates what it is given; an exception among the chunks is raised."""
 
-    def __init__(self, *chunks: RawOutputs | Exception, inputs: list[Field] | None = None) -> None:
-        given = INPUTS if inputs is None else inputs
-        manifest = Manifest(Format.TRANSFORMERS, "m", Task.GENERATION, given, OUTPUTS, stream=True)
+    def __init__(
+        self, *chunks: RawOutputs | Exception, inputs: list[Field] = INPUTS, outputs: list[Output] = OUTPUTS
+    ) -> None:
+        manifest = Manifest(Format.TRANSFORMERS, "m", Task.GENERATION, inputs, outputs, stream=True)
         super().__init__("chat", manifest)
         self._chunks = chunks or (chunk("Hel"), chunk("lo", "stop"))
         self.open = 0
@@ -195,6 +196,8 @@ async def test_a_text_is_continued() -> None:
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}, "messages[0].tool_calls[0]"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
         ({"n": 9}, "n"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
@@ -202,8 +205,7 @@ async def test_a_text_is_continued() -> None:
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"presence_penalty": 0.5}, "presence_penalty"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
-        ({"tools": [{"type": "function"}]}, "tools"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"functions": [{"name": "f"}]}, "functions"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"seed": "seven"}, "seed"),
         ({"seed": 2**63}, "seed"),
@@ -211,7 +213,6 @@ async def test_a_text_is_continued() -> None:
         ({"reasoning_effort": "high"}, "reasoning_effort"),
         ({"verbosity": "low"}, "verbosity"),
         ({"moderation": {"model": "omni"}}, "moderation"),
-        ({"tools": [[]] * 1000}, "tools"),
         ({"model": "m" * 257}, "model"),
     ],
 )
