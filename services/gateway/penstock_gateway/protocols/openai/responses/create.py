@@ -11,10 +11,11 @@ from penstock_common.errors import PenstockError
 from penstock_gateway.dataplane.dataplane import DataPlane, StreamedAnswer
 from penstock_gateway.edge.call import JSON, Call, Reply
 from penstock_gateway.edge.event_stream import DONE, NamedDocument, event_stream_reply
-from penstock_gateway.protocols.openai.generation import Gathered, Piece, PieceReader, generation_rows
+from penstock_gateway.protocols.openai.generation import PieceReader, TokenCount, generation_rows, naming_input
 from penstock_gateway.protocols.openai.request import decode_request
-from penstock_gateway.protocols.openai.responses.events import ResponseEvents
+from penstock_gateway.protocols.openai.responses.events import EventWriter
 from penstock_gateway.protocols.openai.responses.items import Item, input_items
+from penstock_gateway.protocols.openai.responses.output import Event, Output
 from penstock_gateway.protocols.openai.responses.request import ResponsesRequest, model_inputs
 from penstock_gateway.protocols.openai.responses.resource import Response, begun_response
 from penstock_gateway.protocols.openai.responses.stored import conversation
@@ -53,9 +54,9 @@ class CreateResponse:
         response = begun_response(request, answer.servable.signature.manifest, store=keep is not None)
         with self._dataplane.cancelling_on_disconnect(call):
             if request.stream:
-                events = ResponseEvents(response)
-                documents = _documents(events, response, answer, keep)
-                reply = await event_stream_reply(documents, self._keep_alive_seconds, events.error)
+                writer = EventWriter()
+                documents = _documents(writer, response, answer, keep)
+                reply = await event_stream_reply(documents, self._keep_alive_seconds, writer.error)
             else:
                 reply = Reply(await _whole(response, answer, keep), JSON)
         return answer.begun(reply)
@@ -83,46 +84,51 @@ class _Keep:
 
 
 async def _whole(response: Response, answer: StreamedAnswer, keep: _Keep | None) -> bytes:
-    text = Gathered()
-    async with aclosing(_pieces(answer)) as pieces:
-        async for piece in pieces:
-            text.add(piece)
-    response.complete(text)
+    async for _ in _output_events(response, answer):
+        pass
     if keep is not None:
         await keep(response)
     return msgspec.json.encode(response)
 
 
 async def _documents(
-    events: ResponseEvents, response: Response, answer: StreamedAnswer, keep: _Keep | None
+    writer: EventWriter, response: Response, answer: StreamedAnswer, keep: _Keep | None
 ) -> AsyncGenerator[bytes | NamedDocument, None]:
-    text = Gathered()
-    async with aclosing(_pieces(answer)) as pieces:
-        piece = await anext(pieces, None)  # an error before it is an ordinary refusal
-        for event in events.opening():
-            yield event
+    async with aclosing(_output_events(response, answer)) as events:
+        begun = msgspec.structs.replace(response, output=[])
+        event = await anext(events)  # an error before it is an ordinary refusal
+        yield writer.write(("response.created", {"response": begun}))
+        yield writer.write(("response.in_progress", {"response": begun}))
+        yield writer.write(event)
         try:
-            while piece is not None:
-                text.add(piece)
-                if piece.text or piece.logprobs:
-                    yield events.delta(piece)
-                piece = await anext(pieces, None)
-            response.complete(text)
-            for event in events.closing():
-                yield event
+            async for event in events:
+                yield writer.write(event)
             if keep is not None:
                 await keep(response)
         except PenstockError as err:
             response.fail(err)
-            yield events.end()
+            yield writer.write(("response.failed", {"response": response}))
             raise
-    yield events.end()
+    yield writer.write((f"response.{response.status}", {"response": response}))
     yield DONE
 
 
-async def _pieces(answer: StreamedAnswer) -> AsyncGenerator[Piece, None]:
-    """Yield the pieces of an answer; closing it ends the work."""
-    reader = PieceReader(answer.servable.signature.manifest, answer.servable.model)
+async def _output_events(response: Response, answer: StreamedAnswer) -> AsyncGenerator[Event, None]:
+    """Add what the model says to a response, and yield the events of that; closing it ends the work."""
+    output, count, finish = Output(response.output), TokenCount(), ""
+    manifest = answer.servable.signature.manifest
+    reader = PieceReader(manifest, answer.servable.model)
     async with aclosing(answer.chunks) as chunks:
-        async for chunk in chunks:
-            yield reader.read(chunk)
+        try:
+            async for chunk in chunks:
+                piece = reader.read(chunk)
+                count.add(piece)
+                finish = piece.finish_reason or finish
+                for event in output.add(piece):
+                    yield event
+        except PenstockError as err:
+            raise naming_input(err, manifest) from None
+    cut = finish == "length"
+    for event in output.end("incomplete" if cut else "completed"):
+        yield event
+    response.complete(count, cut=cut)

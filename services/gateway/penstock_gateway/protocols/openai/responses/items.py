@@ -13,6 +13,7 @@ import msgspec
 
 from penstock_common.errors import PenstockError
 from penstock_gateway.protocols.openai import chat_request
+from penstock_gateway.protocols.openai.chat_request import CalledFunction, ToolCall
 from penstock_gateway.protocols.openai.errors import bad_request
 
 Role = Literal["user", "assistant", "system", "developer"]
@@ -93,7 +94,7 @@ def input_items(sent: str | Sequence[SentItem]) -> list[Item]:
 
 
 def chat_messages(items: Iterable[Item]) -> list[chat_request.Message]:
-    """The messages of the model's conversation; calls that follow each other are one message."""
+    """The messages of the model's conversation; calls belong to the message of the model that they follow."""
     messages: list[chat_request.Message] = []
     for item in items:
         if isinstance(item, Message):
@@ -101,10 +102,11 @@ def chat_messages(items: Iterable[Item]) -> list[chat_request.Message]:
             messages.append(chat_request.Message(item.role, text))
         elif isinstance(item, FunctionCallOutput):
             messages.append(chat_request.Message("tool", item.output, tool_call_id=item.call_id))
-        elif messages and messages[-1].tool_calls is not None:
-            messages[-1].tool_calls.append(_tool_call(item))
         else:
-            messages.append(chat_request.Message("assistant", tool_calls=[_tool_call(item)]))
+            if not messages or messages[-1].role != "assistant":
+                messages.append(chat_request.Message("assistant"))
+            call = ToolCall(item.call_id, CalledFunction(item.name, item.arguments))
+            messages[-1].tool_calls = [*(messages[-1].tool_calls or ()), call]
     return messages
 
 
@@ -116,11 +118,11 @@ def _item(sent: SentItem, place: str) -> Item:
             kind = OutputText if sent.role == "assistant" else InputText
             return Message(new_id("msg"), sent.role, [kind(text) for text in _texts(sent.content, f"{place}.content")])
         case "function_call":
-            if sent.call_id is None or sent.name is None or sent.arguments is None:
+            if not sent.call_id or not sent.name or sent.arguments is None:
                 raise bad_request(f"{place}: a function_call has a call_id, a name and arguments.", place)
             return FunctionCall(new_id("fc"), sent.call_id, sent.name, sent.arguments)
         case "function_call_output":
-            if sent.call_id is None or sent.output is None:
+            if not sent.call_id or sent.output is None:
                 raise bad_request(f"{place}: a function_call_output has a call_id and an output.", place)
             return FunctionCallOutput(new_id("fco"), sent.call_id, "\n".join(_texts(sent.output, f"{place}.output")))
     raise _not_understood(place, f"items of type '{sent.type[:40]}'", "message, function_call or function_call_output")
@@ -142,9 +144,3 @@ def _texts(content: str | list[SentPart], place: str) -> list[str]:
 
 def _not_understood(place: str, what: str, instead: str) -> PenstockError:
     return bad_request(f"{place}: {what} are not understood here; send {instead}.", place)
-
-
-def _tool_call(call: FunctionCall) -> dict[str, msgspec.Raw]:
-    function = {"name": call.name, "arguments": call.arguments}
-    members = {"id": call.call_id, "type": "function", "function": function}
-    return {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in members.items()}

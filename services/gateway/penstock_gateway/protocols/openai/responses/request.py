@@ -10,6 +10,14 @@ import msgspec
 from penstock_gateway.protocols.openai.chat_request import ChatRequest, chat_inputs
 from penstock_gateway.protocols.openai.generation import Sampling, refuse_what_changes_meaning
 from penstock_gateway.protocols.openai.request import Int64, ModelName
+from penstock_gateway.protocols.openai.responses.forms import (
+    TextFormats,
+    ToolChoice,
+    Tools,
+    chat_format,
+    chat_tool,
+    chat_tool_choice,
+)
 from penstock_gateway.protocols.openai.responses.items import InputText, Item, Message, SentItem, chat_messages
 
 _LOGPROBS = "message.output_text.logprobs"
@@ -23,8 +31,8 @@ Metadata = Annotated[
 
 
 class TextOptions(msgspec.Struct):
-    # Members that change the answer, and that nothing here carries out.
-    format: msgspec.Raw = msgspec.Raw()
+    format: TextFormats | None = None
+    # A member that changes the answer, and that nothing here carries out.
     verbosity: msgspec.Raw = msgspec.Raw()
 
 
@@ -54,6 +62,8 @@ class ResponsesRequest(Sampling, kw_only=True):
     user: Label | None = None
     safety_identifier: Label | None = None
     prompt_cache_key: Label | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: Int64 | None = None
     # Members that change the answer, and that nothing here carries out.
@@ -62,8 +72,6 @@ class ResponsesRequest(Sampling, kw_only=True):
     conversation: msgspec.Raw = msgspec.Raw()
     moderation: msgspec.Raw = msgspec.Raw()
     prompt: msgspec.Raw = msgspec.Raw()
-    tool_choice: msgspec.Raw = msgspec.Raw()
-    tools: msgspec.Raw = msgspec.Raw()
     truncation: msgspec.Raw = msgspec.Raw()
 
 
@@ -73,10 +81,9 @@ _NEUTRAL: dict[str, Any] = {
     "conversation": None,
     "moderation": None,
     "prompt": None,
-    "tools": [],
     "truncation": "disabled",
 }
-_NEUTRAL_TEXT: dict[str, Any] = {"format": {"type": "text"}, "verbosity": "medium"}
+_NEUTRAL_TEXT: dict[str, Any] = {"verbosity": "medium"}
 _NEUTRAL_REASONING: dict[str, Any] = {"effort": "none", "summary": None, "generate_summary": None, "mode": "standard"}
 
 
@@ -90,8 +97,6 @@ def model_inputs(request: ResponsesRequest, conversation: Sequence[Item]) -> dic
         PenstockError: 400 ``invalid-request`` or ``unsupported-parameter``, naming the member.
     """
     refuse_what_changes_meaning(request, _NEUTRAL)
-    if bytes(request.tool_choice) != b'"auto"':  # without tools, the same as none
-        refuse_what_changes_meaning(request, {"tool_choice": "none"})
     if request.text is not None:
         refuse_what_changes_meaning(request.text, _NEUTRAL_TEXT, "text.")
     if request.reasoning is not None:
@@ -107,6 +112,10 @@ def model_inputs(request: ResponsesRequest, conversation: Sequence[Item]) -> dic
         max_completion_tokens=request.max_output_tokens,
         logprobs=bool(request.top_logprobs) or _LOGPROBS in (request.include or ()),
         top_logprobs=request.top_logprobs,
+        tools=[chat_tool(tool) for tool in request.tools or ()],
+        tool_choice=chat_tool_choice(request.tool_choice),
+        parallel_tool_calls=request.parallel_tool_calls,
+        response_format=chat_format(request.text.format) if request.text is not None else None,
         **sampling,
     )
     return chat_inputs(chat)

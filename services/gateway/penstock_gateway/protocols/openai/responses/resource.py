@@ -7,16 +7,23 @@ from typing import Any
 
 import msgspec
 
+from penstock_common.chat_members import TextFormat
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
-from penstock_gateway.protocols.openai.chat import token_object
-from penstock_gateway.protocols.openai.generation import Gathered, TokenCount
-from penstock_gateway.protocols.openai.responses.items import Message, OutputText, new_id
+from penstock_gateway.protocols.openai.generation import TokenCount
+from penstock_gateway.protocols.openai.responses.forms import FunctionTool, TextFormats, ToolChoice
+from penstock_gateway.protocols.openai.responses.items import Item
 from penstock_gateway.protocols.openai.responses.request import Metadata, ResponsesRequest
 from penstock_gateway.stored_responses.response_store import new_response_id
 
 _REASONING: dict[str, Any] = {"effort": None, "summary": None}
-_TEXT: dict[str, Any] = {"format": {"type": "text"}, "verbosity": "medium"}
+
+
+class ResponseText(msgspec.Struct):
+    """How the text was bound."""
+
+    format: TextFormats
+    verbosity: str = "medium"
 
 
 class Response(msgspec.Struct, kw_only=True):
@@ -28,7 +35,7 @@ class Response(msgspec.Struct, kw_only=True):
     completed_at: int | None = None
     status: str = "in_progress"
     model: str
-    output: list[Message] = []
+    output: list[Item] = []
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     incomplete_details: dict[str, Any] | None = None
@@ -43,10 +50,10 @@ class Response(msgspec.Struct, kw_only=True):
     truncation: str = "disabled"
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
-    text: dict[str, Any] = msgspec.field(default_factory=lambda: _TEXT)
+    text: ResponseText
     reasoning: dict[str, Any] = msgspec.field(default_factory=lambda: _REASONING)
-    tools: list[Any] = []
-    tool_choice: str = "auto"
+    tools: list[FunctionTool]
+    tool_choice: ToolChoice
     parallel_tool_calls: bool
     max_tool_calls: int | None
     background: bool = False
@@ -55,18 +62,16 @@ class Response(msgspec.Struct, kw_only=True):
     safety_identifier: str | None
     prompt_cache_key: str | None
 
-    def complete(self, text: Gathered) -> None:
-        """Give it the whole text and what that cost."""
-        whole = text.finish_reason != "length"
-        self.status = "completed" if whole else "incomplete"
-        if whole:
-            self.completed_at = int(time.time())
-        else:
-            self.incomplete_details = {"reason": "max_output_tokens"}
-        [message] = self.output
-        message.status = self.status
-        message.content = [output_text(text)]
-        self.usage = _usage(text)
+    def complete(self, count: TokenCount, *, cut: bool) -> None:
+        """Note that it is whole, and what that cost.
+
+        Args:
+            cut: whether it has as many tokens as it may.
+        """
+        self.status = "incomplete" if cut else "completed"
+        self.incomplete_details = {"reason": "max_output_tokens"} if cut else None
+        self.completed_at = None if cut else int(time.time())
+        self.usage = _usage(count)
 
     def fail(self, err: PenstockError) -> None:
         """Note the error that ended it; what it had said is no longer in it."""
@@ -77,17 +82,17 @@ class Response(msgspec.Struct, kw_only=True):
 
 
 def begun_response(request: ResponsesRequest, manifest: Manifest, *, store: bool) -> Response:
-    """The response to a request before its model has said anything: its only output is an empty message.
+    """The response to a request before its model has said anything.
 
     Args:
         manifest: the model's, whose defaults apply to what the request does not say.
         store: whether it will be stored.
     """
+    text_format = request.text.format if request.text is not None else None
     return Response(
         id=new_response_id(),
         created_at=int(time.time()),
         model=request.model,
-        output=[Message(new_id("msg"), "assistant", [], "in_progress")],
         previous_response_id=request.previous_response_id,
         store=store,
         instructions=request.instructions,
@@ -96,16 +101,15 @@ def begun_response(request: ResponsesRequest, manifest: Manifest, *, store: bool
         top_p=_used(request.top_p, manifest, "top_p"),
         max_output_tokens=request.max_output_tokens,
         top_logprobs=request.top_logprobs or 0,
+        text=ResponseText(text_format or TextFormat()),
+        tools=request.tools or [],
+        tool_choice=request.tool_choice or "auto",
         parallel_tool_calls=request.parallel_tool_calls is not False,
         max_tool_calls=request.max_tool_calls,
         user=request.user,
         safety_identifier=request.safety_identifier,
         prompt_cache_key=request.prompt_cache_key,
     )
-
-
-def output_text(text: Gathered) -> OutputText:
-    return OutputText(text.text, logprobs=[token_object(token) for token in text.logprobs])
 
 
 def _used(given: float | None, manifest: Manifest, name: str) -> float:

@@ -8,31 +8,12 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from openai.types.responses import Response, ResponseStreamEvent
-from openresponses_types import ResponseResource
-from pydantic import TypeAdapter
 
 from penstock_common.errors import PenstockError
-from penstock_common.tensors import unpack_bytes
-from tests.unit.gateway.protocols.openai.responses.asking import events, respond
+from tests.unit.gateway.protocols.openai.responses.asking import events, messages, respond, valid
 from tests.unit.gateway.protocols.openai.test_chat import INPUTS, TOKEN, Silent, Writer, chunk, whole
 
-EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 CALL = {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"city": "Rome"}'}
-
-
-def valid(response: dict[str, Any]) -> dict[str, Any]:
-    """A response that both specifications allow."""
-    Response.model_validate(response)
-    ResponseResource.model_validate(response)
-    return response
-
-
-def messages(writer: Writer) -> list[dict[str, Any]]:
-    """What the model got."""
-    [text] = unpack_bytes(writer.given("messages"), 1)
-    found: list[dict[str, Any]] = orjson.loads(text)
-    return found
 
 
 async def test_a_whole_response_has_all_that_the_model_said() -> None:
@@ -65,7 +46,6 @@ async def test_the_events_of_a_stream_come_in_order() -> None:
         "completed",
     ]
     for number, event in enumerate(found):
-        EVENT.validate_python(event)
         assert event["sequence_number"] == number
     created, added, last = found[0]["response"], found[2]["item"], found[-1]["response"]
     assert (created["status"], created["output"], created["usage"]) == ("in_progress", [], None)
@@ -162,7 +142,6 @@ async def test_logprobs_are_there_if_they_are_asked_for() -> None:
 
 
 IMAGE = {"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AA=="}]}
-TOOL = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
 
 
 @pytest.mark.parametrize(
@@ -177,9 +156,6 @@ TOOL = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
         ({"input": [{"type": "function_call", "name": "f"}]}, "input[0]"),
         ({"input": [{"type": "function_call_output", "call_id": "c"}]}, "input[0]"),
-        ({"tools": [TOOL]}, "tools"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),
         ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
         ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
@@ -236,7 +212,6 @@ async def test_an_error_on_the_way_ends_the_stream() -> None:
     *_, failed, error = await events(reply)
     assert failed["type"] == "response.failed"
     assert valid(failed["response"])["error"] == {"code": "server_error", "message": "The model restarts."}
-    EVENT.validate_python(error)
     assert (error["type"], error["sequence_number"]) == ("error", failed["sequence_number"] + 1)
     assert (error["code"], error["message"]) == ("model-restarting", "The model restarts.")
     assert error["error"]["type"] == "server_error"

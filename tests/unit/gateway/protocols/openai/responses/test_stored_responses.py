@@ -16,8 +16,7 @@ from penstock_gateway.protocols.openai.responses.stored import StoredResponses
 from penstock_gateway.stored_responses.response_store import NoStore, ResponseStore, StoredResponse
 from tests.postgres import PostgresServer
 from tests.unit.gateway.protocols.one_servable import call
-from tests.unit.gateway.protocols.openai.responses.asking import events, respond
-from tests.unit.gateway.protocols.openai.responses.test_create_response import messages
+from tests.unit.gateway.protocols.openai.responses.asking import events, messages, respond
 from tests.unit.gateway.protocols.openai.test_chat import Writer, asked, chunk, whole
 from tests.unit.gateway.stored_responses.storing import new_store, store_of
 
