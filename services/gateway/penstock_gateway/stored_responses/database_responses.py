@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import structlog
@@ -52,6 +52,7 @@ class DatabaseResponses:
         self._retention = retention
         self._clock = clock
         self._threads = ThreadPoolExecutor(_THREADS, "stored-responses")
+        self._free = asyncio.Semaphore(_THREADS)
         self._away = False
 
     def check_size(self, size: int) -> None:
@@ -101,10 +102,10 @@ class DatabaseResponses:
             with self._database.engine.connect() as connection:
                 return work(connection)
 
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_SECONDS):
-                done = await loop.run_in_executor(self._threads, connected)
+                await self._free.acquire()  # the pool's own queue would keep what has been given up
+                done = await asyncio.wrap_future(self._submit(connected))
         except (OSError, SQLAlchemyError) as err:
             if not self._away:
                 said = reason(err) or "no answer in time"
@@ -113,6 +114,18 @@ class DatabaseResponses:
             raise _store_away() from None
         self._away = False
         return done
+
+    def _submit(self, work: Callable[[], R]) -> Future[R]:
+        """Start work in a thread, which is free again once the work has really ended."""
+        loop = asyncio.get_running_loop()
+
+        def release(_: Future[R]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._free.release)
+
+        future = self._threads.submit(work)
+        future.add_done_callback(release)
+        return future
 
 
 def _store_away() -> PenstockError:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event
 
 from penstock_common.errors import PenstockError
+from penstock_gateway.stored_responses import database_responses
 from penstock_gateway.stored_responses.database_responses import DatabaseResponses
 from penstock_gateway.stored_responses.response_store import (
     NoStore,
@@ -155,6 +158,30 @@ async def test_a_database_without_the_table(tmp_path: Path) -> None:
     done, _ = await asyncio.wait([collecting], timeout=0.2)
     assert not done
     collecting.cancel()
+
+
+async def test_a_database_that_hangs_holds_nothing_but_its_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for one is refused in time and not kept; when the database goes on, so does the store."""
+    store = new_store(str(tmp_path / "keys.db"))
+    going_on = threading.Event()
+    real = store._database.engine.connect
+
+    def connect() -> Any:
+        going_on.wait()
+        return real()
+
+    monkeypatch.setattr(store._database.engine, "connect", connect)
+    monkeypatch.setattr(database_responses, "_SECONDS", 0.2)
+    refused = await asyncio.gather(*(store.write("ann", stored()) for _ in range(20)), return_exceptions=True)
+    assert {getattr(err, "code", None) for err in refused} == {"response-store-away"}
+    assert store._threads._work_queue.qsize() == 0
+    going_on.set()
+    monkeypatch.setattr(database_responses, "_SECONDS", 10.0)
+    response = stored()
+    await store.write("ann", response)
+    assert await known(store, response) == [True]
 
 
 async def test_the_oldest_are_found_without_the_rows(tmp_path: Path) -> None:
