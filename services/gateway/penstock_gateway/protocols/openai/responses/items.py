@@ -105,8 +105,9 @@ def chat_messages(items: Iterable[Item]) -> list[chat_request.Message]:
         else:
             if not messages or messages[-1].role != "assistant":
                 messages.append(chat_request.Message("assistant"))
-            call = ToolCall(item.call_id, CalledFunction(item.name, item.arguments))
-            messages[-1].tool_calls = [*(messages[-1].tool_calls or ()), call]
+            calling = messages[-1]
+            calling.tool_calls = calling.tool_calls or []
+            calling.tool_calls.append(ToolCall(item.call_id, CalledFunction(item.name, item.arguments)))
     return messages
 
 

@@ -101,14 +101,12 @@ def model_inputs(request: ResponsesRequest, conversation: Sequence[Item]) -> dic
         refuse_what_changes_meaning(request.text, _NEUTRAL_TEXT, "text.")
     if request.reasoning is not None:
         refuse_what_changes_meaning(request.reasoning, _NEUTRAL_REASONING, "reasoning.")
-    messages = chat_messages(conversation)
     if request.instructions is not None:
-        instructions = Message("", "system", [InputText(request.instructions)])
-        messages = [*chat_messages([instructions]), *messages]
+        conversation = [Message("", "system", [InputText(request.instructions)]), *conversation]
     sampling = {name: getattr(request, name) for name in Sampling.__struct_fields__}
     chat = ChatRequest(
         model=request.model,
-        messages=messages,
+        messages=chat_messages(conversation),
         max_completion_tokens=request.max_output_tokens,
         logprobs=bool(request.top_logprobs) or _LOGPROBS in (request.include or ()),
         top_logprobs=request.top_logprobs,
