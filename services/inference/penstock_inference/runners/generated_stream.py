@@ -53,6 +53,7 @@ class GeneratedStream:
             return self._last("stop")
         text, stopped = self._take(self._detokenizer.add(choice.token))
         if stopped:
+            self._call_pieces = []  # they come behind the stop
             return self._chunk(text, "stop")
         if choice.final:
             return self._last("stop", text)
@@ -72,11 +73,13 @@ class GeneratedStream:
 
     def _last(self, reason: str, text: str = "") -> Chunk:
         rest, stopped = self._take(self._detokenizer.rest())
+        if not stopped and self._calls is not None:
+            more, stopped = self._stops.add(self._calls.rest())
+            rest += more
+            if self._calls.called and reason == "stop":
+                reason = "tool_calls"
         if not stopped:
             rest += self._stops.rest()
-            if self._calls is not None:
-                rest += self._calls.rest()
-                reason = "tool_calls" if self._calls.called and reason == "stop" else reason
         return self._chunk(text + rest, "stop" if stopped else reason)
 
     def _chunk(self, text: str, reason: str) -> Chunk:

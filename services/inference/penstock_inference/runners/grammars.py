@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
-from llguidance import LLMatcher, LLParserLimits
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
 
 from penstock_inference.runners.chat_template import invalid
@@ -66,18 +66,10 @@ class Guide:
 
 
 class Grammars:
-    """Makes guides for the streams of one model.
+    """Makes guides for the streams of one model; see ``grammars_of``."""
 
-    Args:
-        tokenizer: of ``transformers``.
-        vocabulary: how many tokens have a score.
-        ends: tokens that end a text.
-    """
-
-    def __init__(self, tokenizer: Any, vocabulary: int, ends: Collection[int]) -> None:
-        self._tokenizer = from_tokenizer(
-            tokenizer, n_vocab=max(vocabulary, len(tokenizer)), eos_token=sorted(ends) or None
-        )
+    def __init__(self, tokenizer: LLTokenizer) -> None:
+        self._tokenizer = tokenizer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="grammars")
 
     def prepare(self, where: str, grammar: str) -> Future[Guide]:
@@ -98,6 +90,21 @@ class Grammars:
         if matcher.is_stopped():  # as it is by any error
             raise invalid(f"{where}: no answer can be held to it: {_reason(matcher)}.")
         return Guide(matcher)
+
+
+def grammars_of(tokenizer: Any, vocabulary: int, ends: Collection[int]) -> Grammars | None:
+    """Return what makes guides for a model; None if its tokenizer is of a kind that ``llguidance`` does not know.
+
+    Args:
+        tokenizer: of ``transformers``.
+        vocabulary: how many tokens have a score.
+        ends: tokens that end a text.
+    """
+    try:
+        known = from_tokenizer(tokenizer, n_vocab=max(vocabulary, len(tokenizer)), eos_token=sorted(ends) or None)
+    except ValueError:
+        return None
+    return Grammars(known)
 
 
 def _reason(matcher: LLMatcher) -> str:

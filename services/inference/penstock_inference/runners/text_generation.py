@@ -16,14 +16,13 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from penstock_common.errors import PenstockError
 from penstock_common.manifest import Generation, Manifest
 from penstock_common.preprocessing.steps import model_tensors
 from penstock_inference.runners.chat_template import invalid
 from penstock_inference.runners.continuous_batch import PAGE, ContinuousBatch, cache_bytes_of_token
 from penstock_inference.runners.generated_stream import GeneratedStream
 from penstock_inference.runners.generation_request import INPUTS, GenerationRequest, read_request
-from penstock_inference.runners.grammars import Grammars, Guide
+from penstock_inference.runners.grammars import Grammars, Guide, grammars_of
 from penstock_inference.runners.hugging_face import architecture_of, generates_text
 from penstock_inference.runners.memory import read_memory
 from penstock_inference.runners.runner import Chunk, ModelMismatchError
@@ -63,8 +62,7 @@ class TextGenerationRunner:
         self._ends = _ends(model.generation_config.eos_token_id)
         self._grammars: Grammars | None = None
         if "response_format" in names or "tools" in names:
-            vocabulary = model.get_output_embeddings().weight.shape[0]
-            self._grammars = Grammars(tokenizer, vocabulary, self._ends)
+            self._grammars = grammars_of(tokenizer, model.config.get_text_config().vocab_size, self._ends)
         self._open: dict[int, GeneratedStream] = {}
         self._guides: dict[int, Future[Guide]] = {}  # of streams that wait for their grammar
         self._waiting: deque[tuple[GeneratedStream, Guide | None]] = deque()
@@ -76,8 +74,11 @@ class TextGenerationRunner:
         opened = GeneratedStream(stream, request, self._max_tokens(request), self._ends, self._tokenizer)
         if request.grammar is None:
             self._waiting.append((opened, None))
+        elif self._grammars is None:
+            raise invalid(
+                f"{request.grammar.source}: the model's tokenizer is of a kind with which no grammar can be kept."
+            )
         else:
-            assert self._grammars is not None
             self._guides[stream] = self._grammars.prepare(request.grammar.source, request.grammar.text)
         self._open[stream] = opened
 
@@ -115,12 +116,13 @@ class TextGenerationRunner:
         failed = []
         for number in [number for number, guide in self._guides.items() if guide.done()]:
             try:
-                self._waiting.append((self._open[number], self._guides[number].result()))
-            except PenstockError as err:
+                guide = self._guides[number].result()
+            except Exception as err:  # of its own grammar alone
                 failed.append(Chunk(number, last=True, error=err))
                 self.close(number)
             else:
                 del self._guides[number]
+                self._waiting.append((self._open[number], guide))
         return failed
 
     def _admit(self) -> None:

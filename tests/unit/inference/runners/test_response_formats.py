@@ -12,6 +12,7 @@ import jsonschema_rs
 import pytest
 
 from penstock_common.errors import PenstockError
+from penstock_inference.runners import grammars
 from penstock_inference.runners.answer_schema import MOST_LEVELS, MOST_SCHEMA_BYTES
 from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.grammars import Grammars
@@ -223,6 +224,22 @@ def test_what_cannot_be_kept_is_refused_before_the_answer_begins(
     detail = error_of(runner, prompt="r", response_format=response_format).detail
     assert detail.startswith("response_format") and all(text in detail for text in texts), detail
     assert len(detail) < 600
+
+
+def test_a_model_whose_tokenizer_has_no_grammars_answers_other_requests(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is not of the library ``tokenizers``, for example."""
+
+    def refuse(*args: Any, **options: Any) -> None:
+        raise ValueError("Only fast tokenizers are supported")
+
+    monkeypatch.setattr(grammars, "from_tokenizer", refuse)
+    runner = load_streaming(artifact / "model", manifest(), 1)
+    detail = error_of(runner, prompt="r", response_format='{"type": "json_object"}').detail
+    assert detail.startswith("response_format: ") and "tokenizer" in detail
+    runner.open(1, row(prompt="r", max_tokens=3))
+    assert finish(chunks_of(runner, 1)[1]) == "length"
 
 
 def test_a_grammar_that_is_being_made_holds_up_nobody(

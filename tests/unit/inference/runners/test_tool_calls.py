@@ -12,11 +12,14 @@ import transformers
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Output
-from penstock_inference.runners.answer_grammar import read_answer_grammar
+from penstock_inference.runners.answer_grammar import AnswerGrammar, read_answer_grammar
 from penstock_inference.runners.call_reader import CallReader
-from penstock_inference.runners.grammars import Grammars
+from penstock_inference.runners.generated_stream import GeneratedStream
+from penstock_inference.runners.generation_request import GenerationRequest
+from penstock_inference.runners.grammars import Grammars, grammars_of
 from penstock_inference.runners.runner import Chunk, ModelMismatchError
 from penstock_inference.runners.text_generation import TextGenerationRunner, load_streaming
+from penstock_inference.runners.token_chooser import Sampling, TokenChoice
 from penstock_inference.runners.tool_calls import tools_refusal
 from tests.unit.inference.runners.tiny_language_model import (
     OUTPUTS,
@@ -145,7 +148,9 @@ def test_a_stop_ends_no_call(runner: TextGenerationRunner) -> None:
 
 @pytest.fixture(scope="module")
 def grammars(tokenizer: Any) -> Grammars:
-    return Grammars(tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+    made = grammars_of(tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+    assert made is not None
+    return made
 
 
 def written(grammars: Grammars, tokenizer: Any, text: str, **given: Any) -> tuple[bool, set[str]]:
@@ -201,6 +206,31 @@ def test_calls_are_read_in_pieces_of_any_size(size: int) -> None:
         for piece in pieces:
             calls[piece["index"]] += piece.get("name", "") + piece["arguments"]
     assert (content + reader.rest(), calls) == ("So: <tool ", [f"f{i}{a}" for i, a in enumerate(arguments)])
+
+
+@pytest.mark.parametrize(
+    ("written", "stop", "text", "reason", "calls"),
+    [
+        (f"Hi.{CALL}", [], "Hi.", "tool_calls", 1),
+        ("Hi. <tool", [], "Hi. <tool", "stop", 0),
+        ("Hi. <tool", ["<tool"], "Hi. ", "stop", 0),
+        (f"Hi.{CALL}", ["."], "Hi", "stop", 0),
+        (f"Hi.{CALL}", [".!", "Wien"], "Hi.", "tool_calls", 1),
+    ],
+)
+def test_a_stream_has_text_or_calls(
+    tokenizer: Any, written: str, stop: list[str], text: str, reason: str, calls: int
+) -> None:
+    """And says which it ended with; a stop counts in the text alone."""
+    request = GenerationRequest([1], None, Sampling(), stop, "messages", AnswerGrammar("", "tools", calls=True))
+    stream = GeneratedStream(1, request, 1000, [tokenizer.eos_token_id], tokenizer)
+    chunks: list[Chunk] = []
+    for token in [*tokenizer(written)["input_ids"], tokenizer.eos_token_id]:
+        chunk = stream.add(TokenChoice(token))
+        chunks += [chunk] if chunk is not None else []
+        if chunks and chunks[-1].last:
+            break
+    assert (joined(chunks), output(chunks[-1], "finish_reason"), len(calls_of(chunks))) == (text, reason, calls)
 
 
 def test_text_that_only_looks_like_a_call_is_not_lost() -> None:
