@@ -126,6 +126,28 @@ def test_chat_draws_the_same_text_for_a_seed(chat: openai.OpenAI) -> None:
     assert draw(7, stop=[first[5]]) == [first.partition(first[5])[0]]
 
 
+def test_responses_by_the_openai_client(chat: openai.OpenAI) -> None:
+    """Whole and streamed, the same words; a later one goes on where one ended, until that is deleted."""
+    question = "What is the capital of France?"
+    first = chat.responses.create(model="chat", input=question, max_output_tokens=16, temperature=0)
+    assert "Paris" in first.output_text
+    assert first.usage is not None and 0 < first.usage.output_tokens <= 16
+    with chat.responses.stream(model="chat", input=question, max_output_tokens=16, temperature=0) as stream:
+        seen = list(stream)
+    assert "".join(event.delta for event in seen if event.type == "response.output_text.delta") == first.output_text
+    assert [event.sequence_number for event in seen] == list(range(len(seen)))
+    assert chat.responses.retrieve(first.id).output == first.output
+    second = chat.responses.create(
+        model="chat", input="And of Italy?", previous_response_id=first.id, max_output_tokens=16, temperature=0
+    )
+    assert "Rome" in second.output_text
+    asked = [item.role for item in chat.responses.input_items.list(second.id, order="asc") if item.type == "message"]
+    assert asked == ["user", "assistant", "user"]
+    chat.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError, match="no stored response"):
+        chat.responses.create(model="chat", input="And of Spain?", previous_response_id=first.id)
+
+
 def test_completions_by_the_openai_client(chat: openai.OpenAI) -> None:
     """A text goes on, with the probabilities of its tokens."""
     answer = chat.completions.create(

@@ -34,6 +34,8 @@ ROOMS = {
         "edge",
         "limits",
         "auth",
+        "stored_responses",
+        "database",
     ],
     "inference": [
         "__main__",

@@ -50,6 +50,8 @@ from penstock_gateway.protocols.openai.chat import ChatCompletions
 from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
 from penstock_gateway.protocols.openai.moderations import Moderations
+from penstock_gateway.protocols.openai.responses.create import CreateResponse
+from penstock_gateway.protocols.openai.responses.stored import StoredResponses
 from penstock_gateway.protocols.openai.transcriptions import Transcriptions
 from penstock_gateway.protocols.openapi import OpenApi, document
 from penstock_gateway.protocols.predict import Predict
@@ -58,6 +60,7 @@ from penstock_gateway.protocols.tasks.table import task_handlers
 from penstock_gateway.protocols.triton_generate import Generate
 from penstock_gateway.routes import PROBES, predictions, routes
 from penstock_gateway.settings import GatewaySettings
+from penstock_gateway.stored_responses.response_store import Retention, open_store
 
 #: Calls under way, for each that would be otherwise, of a model whose requests differ in shape and are padded.
 _CALLS_OF_PADDED = 8
@@ -66,6 +69,12 @@ _CALLS_OF_PADDED = 8
 def build_app(settings: GatewaySettings, health: Health) -> App:
     """The application, not yet connected to anything; its lifespan connects it."""
     keys = KeyRing(open_keys(settings.keys_url), settings.keys_stale_seconds)
+    store = open_store(
+        settings.keys_url,
+        Retention(
+            settings.stored_responses_days, settings.max_stored_response_bytes, settings.max_stored_bytes_per_key
+        ),
+    )
     disconnects = DisconnectWatch()
     buckets = TokenBuckets(settings.rate, settings.burst)
     admission = LocalAdmission(buckets, settings.bytes_per_row)
@@ -102,6 +111,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
         async with RegistryClient(settings.registry_url, settings.registry_token_file) as registry:
             background = [
                 asyncio.create_task(keys.refresh_periodically()),
+                asyncio.create_task(store.collect_periodically()),
                 asyncio.create_task(disconnects.run()),
                 asyncio.create_task(follow_healthy_pods(settings.envoy_admin_socket, pods)),
                 asyncio.create_task(follow(registry, catalog.update)),
@@ -128,6 +138,8 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 Embeddings(dataplane, settings.max_answer_bytes),
                 ChatCompletions(dataplane, pause),
                 Completions(dataplane, pause),
+                CreateResponse(dataplane, store, pause),
+                StoredResponses(store),
                 Transcriptions(dataplane),
                 Moderations(dataplane, settings.max_answer_bytes, large_json),
                 task_handlers(dataplane, settings.max_answer_bytes, large_json),
@@ -185,7 +197,7 @@ def _with_cors(app: App, origins: list[str]) -> App:
     return CORSMiddleware(
         app,
         allow_origins=origins,
-        allow_methods=["GET", "POST"],
+        allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
         expose_headers=["*"],
     )

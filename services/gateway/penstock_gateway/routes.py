@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from penstock_gateway.edge.call import Handler
+from penstock_gateway.edge.call import Handler, Receive, Scope, Send
 from penstock_gateway.edge.endpoint import Endpoint, Guard
 from penstock_gateway.edge.health import Health
 from penstock_gateway.protocols.model_list import ModelList
@@ -20,6 +20,8 @@ from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
 from penstock_gateway.protocols.openai.errors import openai_reply
 from penstock_gateway.protocols.openai.moderations import Moderations
+from penstock_gateway.protocols.openai.responses.create import CreateResponse
+from penstock_gateway.protocols.openai.responses.stored import StoredResponses
 from penstock_gateway.protocols.openai.transcriptions import Transcriptions
 from penstock_gateway.protocols.openapi import OpenApi
 from penstock_gateway.protocols.predict import Predict
@@ -30,6 +32,16 @@ from penstock_gateway.protocols.triton_generate import Generate
 
 # Answered to anyone, and left out of the traces.
 PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+
+
+class _ByMethod:
+    """The endpoints of one path; with a route for each, a 405 would name the methods of one of them only."""
+
+    def __init__(self, **endpoints: Endpoint) -> None:
+        self._endpoints = endpoints | {"HEAD": endpoints["GET"]}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._endpoints[scope["method"]](scope, receive, send)
 
 
 def predictions(guard: Guard, predict: Predict, v2: OpenInference) -> dict[str, Endpoint]:
@@ -55,6 +67,8 @@ def routes(
     embeddings: Embeddings,
     chat: ChatCompletions,
     completions: Completions,
+    create_response: CreateResponse,
+    stored_responses: StoredResponses,
     transcriptions: Transcriptions,
     moderations: Moderations,
     tasks: Sequence[TaskHandler[Any]],
@@ -77,6 +91,10 @@ def routes(
     def streaming(path: str, name: str, handler: Handler) -> Route:
         return Route(path, Endpoint(name, guard, handler, longest_seconds=stream_seconds), methods=["POST"])
 
+    one_response = _ByMethod(
+        GET=Endpoint("responses", guard, stored_responses.show, openai_reply),
+        DELETE=Endpoint("responses", guard, stored_responses.delete, openai_reply),
+    )
     return [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in predictions(guard, predict, v2).items()),
         openai("/v1/models", "models", models.all, "GET"),
@@ -84,6 +102,10 @@ def routes(
         openai("/v1/embeddings", "embeddings", embeddings),
         openai("/v1/chat/completions", "chat", chat, longest_seconds=stream_seconds),
         openai("/v1/completions", "completions", completions, longest_seconds=stream_seconds),
+        openai("/v1/responses", "responses", create_response, longest_seconds=stream_seconds),
+        Route("/v1/responses/{response}", one_response, methods=["GET", "DELETE"]),
+        openai("/v1/responses/{response}/input_items", "responses", stored_responses.input_items, "GET"),
+        openai("/v1/responses/{response}/cancel", "responses", stored_responses.cancel),
         openai("/v1/audio/transcriptions", "transcriptions", transcriptions, longest_seconds=stream_seconds),
         openai("/v1/moderations", "moderations", moderations),
         *(streaming(task.route.path, task.route.name, task) for task in tasks),

@@ -29,6 +29,11 @@ class GatewaySettings(BaseSettings):
     registry_token_file: Path | None = None
     #: the API keys: a SQLite file, a folder of JSON files (a mounted Secret), or postgresql://...
     keys_url: str
+    #: days for which answers of /v1/responses are kept, in the database of the keys; 0: none is.
+    stored_responses_days: float = Field(default=30.0, ge=0)
+    #: bytes of one of them with what it answers, and of all that one key has made; beyond, its oldest go.
+    max_stored_response_bytes: int = Field(default=4 * 1024 * 1024, gt=0)
+    max_stored_bytes_per_key: int = Field(default=256 * 1024 * 1024, gt=0)
     #: seconds for which known keys are accepted while their store cannot be read, then 503; 0: without end.
     keys_stale_seconds: float = Field(default=0.0, ge=0)
     #: name that resolves to the addresses of all ready gateways; each then enforces its share of the limits.

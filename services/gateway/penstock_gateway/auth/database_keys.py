@@ -8,11 +8,11 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from penstock_gateway.auth.database import may_not_write, open_database, reason
 from penstock_gateway.auth.key_record import KeyRecord
 from penstock_gateway.auth.key_sources import KeySourceError
-from penstock_gateway.auth.migrate import migrate
-from penstock_gateway.auth.tables import read_keys, write_last_uses
+from penstock_gateway.auth.key_table import read_keys, write_last_uses
+from penstock_gateway.database.connect import may_not_write, open_database, reason
+from penstock_gateway.database.migrate import migrate
 
 _LOCK_SECONDS = 1
 logger = structlog.get_logger()

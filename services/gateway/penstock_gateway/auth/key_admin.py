@@ -13,10 +13,10 @@ from sqlalchemy import Connection, func, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.auth.database import open_database, reason
 from penstock_gateway.auth.key_record import KeyRecord, new_key, timestamp, unknown_key
-from penstock_gateway.auth.migrate import migrate
-from penstock_gateway.auth.tables import insert_key, keys, read_keys
+from penstock_gateway.auth.key_table import insert_key, keys, read_keys
+from penstock_gateway.database.connect import open_database, reason
+from penstock_gateway.database.migrate import migrate
 
 _LOCK_SECONDS = 10
 _LOCK_INTERVAL = 0.05

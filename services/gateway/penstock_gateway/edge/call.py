@@ -36,6 +36,7 @@ class Call(msgspec.Struct):
     deadline: float
     receive: Receive
     lease: Lease
+    query: bytes = b""
 
 
 class Reply(msgspec.Struct):

@@ -126,7 +126,8 @@ class Endpoint:
                     hold.take(max(0, len(body) - sent))
                 if len(body) > room:
                     lease.grow(len(body))
-                call = Call(scope.get("path_params", {}), headers, body, principal, deadline, receive, lease)
+                path, query = scope.get("path_params", {}), scope.get("query_string", b"")
+                call = Call(path, headers, body, principal, deadline, receive, lease, query)
                 del body  # the call's alone, which drops it once it is parsed
                 reply = await self._handler(call)
             except PenstockError as err:

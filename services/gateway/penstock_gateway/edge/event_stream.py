@@ -1,14 +1,15 @@
 """An answer as a stream of server-sent events (HTML Living Standard, section 9.2).
 
-Each event is a line ``data:`` with a JSON document. While nothing comes, comments keep the connection alive. An error
-before the first byte is an ordinary refusal; after it, an event ``error`` with the problem document is the last one.
+Each event is a line ``data:`` with a JSON document, after its name if it has one. While nothing comes, comments keep
+the connection alive. An error before the first byte is an ordinary refusal; after it, an event ``error`` with the
+problem document is the last one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -27,12 +28,19 @@ _KEEP_ALIVE = b": keep-alive\n\n"
 _HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
+class NamedDocument(NamedTuple):
+    """The document of an event that has a name."""
+
+    name: bytes
+    document: bytes
+
+
 def _problem(err: PenstockError) -> dict[str, Any]:
     return err.problem() | {"error": err.detail}
 
 
 async def event_stream_reply(
-    documents: AsyncGenerator[bytes, None],
+    documents: AsyncGenerator[bytes | NamedDocument, None],
     keep_alive_seconds: float,
     describe: Callable[[PenstockError], dict[str, Any]] = _problem,
 ) -> Reply:
@@ -56,7 +64,9 @@ async def event_stream_reply(
     return reply
 
 
-async def _events(documents: AsyncGenerator[bytes, None], keep_alive_seconds: float) -> AsyncGenerator[bytes, None]:
+async def _events(
+    documents: AsyncGenerator[bytes | NamedDocument, None], keep_alive_seconds: float
+) -> AsyncGenerator[bytes, None]:
     coming = asyncio.ensure_future(anext(documents, None))
     try:
         while True:
@@ -67,12 +77,16 @@ async def _events(documents: AsyncGenerator[bytes, None], keep_alive_seconds: fl
             document = coming.result()
             if document is None:
                 return
-            yield b"data: %b\n\n" % document
+            yield _event(document)
             coming = asyncio.ensure_future(anext(documents, None))
     finally:
         coming.cancel()
         await asyncio.gather(coming, return_exceptions=True)
         await documents.aclose()
+
+
+def _event(document: bytes | NamedDocument) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % document if isinstance(document, NamedDocument) else b"data: %b\n\n" % document
 
 
 async def _watched(

@@ -8,7 +8,7 @@ _PROBLEM_STATUSES = {
     "400": "The body, its encoding or a header is not readable, or a parameter is not supported.",
     "401": "The API key is missing, unknown, revoked or expired.",
     "403": "The key may not ask this model.",
-    "404": "No such model, alias or version.",
+    "404": "No such model, alias, version or stored response.",
     "409": "The version is registered, but no alias points at it.",
     "413": "The body, an image, a sound, the number of rows or the answer is too large; the problem names the bound.",
     "415": "The content type, the content encoding or the format of an image or a sound is not understood.",

@@ -14,12 +14,12 @@ from sqlalchemy.exc import OperationalError
 
 from penstock_common.errors import PenstockError
 from penstock_gateway.auth import database_keys
-from penstock_gateway.auth.database import open_database
 from penstock_gateway.auth.key_admin import KeyAdmin
 from penstock_gateway.auth.key_record import dump_record, load_record, new_key
 from penstock_gateway.auth.key_ring import KeyRing
 from penstock_gateway.auth.key_sources import KeySourceError, open_keys
 from penstock_gateway.auth.principal import Principal
+from penstock_gateway.database.connect import open_database
 from tests.postgres import PostgresServer
 
 

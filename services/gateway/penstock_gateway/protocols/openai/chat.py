@@ -80,9 +80,13 @@ def _call(call: CallPiece) -> dict[str, Any]:
 def _logprobs(tokens: list[Token]) -> dict[str, Any] | None:
     if not tokens:
         return None
-    named = [_token(token) | {"top_logprobs": [_token(t) for t in token.top_logprobs]} for token in tokens]
-    return {"content": named, "refusal": None}
+    return {"content": [token_object(token) for token in tokens], "refusal": None}
 
 
-def _token(token: Alternative) -> dict[str, Any]:
+def token_object(token: Token) -> dict[str, Any]:
+    """A token with its log probability, and those of the likeliest in its place."""
+    return _alternative(token) | {"top_logprobs": [_alternative(t) for t in token.top_logprobs]}
+
+
+def _alternative(token: Alternative) -> dict[str, Any]:
     return {"token": token.token, "logprob": token.logprob, "bytes": list(token.token.encode())}

@@ -235,12 +235,13 @@ def naming_input(err: PenstockError, manifest: Manifest) -> PenstockError:
     return err
 
 
-def refuse_what_changes_meaning(request: msgspec.Struct, neutral: Mapping[str, Any]) -> None:
+def refuse_what_changes_meaning(request: msgspec.Struct, neutral: Mapping[str, Any], place: str = "") -> None:
     """Refuse members that this API does not carry out, unless they are null or have a value that changes nothing.
 
     Args:
         request: has each of the members as the JSON that was sent (``msgspec.Raw``); empty if it was not.
         neutral: the value of each that changes nothing.
+        place: comes before the names in an error, such as ``text.``.
 
     Raises:
         PenstockError: 400 ``unsupported-parameter``.
@@ -248,8 +249,8 @@ def refuse_what_changes_meaning(request: msgspec.Struct, neutral: Mapping[str, A
     for name, value in neutral.items():
         sent = bytes(getattr(request, name))
         if sent and not _is_neutral(sent, value):
-            text = f"{name}: {sent[:80].decode(errors='replace')} is not supported here; leave it out."
-            raise bad_request(text, name, "unsupported-parameter")
+            text = f"{place}{name}: {sent[:80].decode(errors='replace')} is not supported here; leave it out."
+            raise bad_request(text, place + name, "unsupported-parameter")
 
 
 def _is_neutral(sent: bytes, neutral: Any) -> bool:

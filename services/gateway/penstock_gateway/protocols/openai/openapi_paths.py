@@ -10,6 +10,7 @@ from penstock_common.service import Service
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.protocols.openai.embeddings import vector_width
 from penstock_gateway.protocols.openai.generation import MESSAGES, PROMPT, generates_text
+from penstock_gateway.protocols.openai.responses.openapi_paths import response_paths
 from penstock_gateway.protocols.openai.transcriptions import writes_speech_down
 from penstock_gateway.protocols.openapi_responses import responses
 from penstock_gateway.signature.row_decoder import MAX_ROWS
@@ -31,6 +32,9 @@ def openai_paths(servables: Sequence[Servable]) -> dict[str, Any]:
         if names:
             paths[path] = _post(summary, _generation(names, member, schema))
             paths[path]["post"]["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    answering = [servable.model for servable in servables if generates_text(servable.signature.manifest, MESSAGES)]
+    if answering:
+        paths |= response_paths(answering)
     hearing = [servable.model for servable in servables if writes_speech_down(servable.signature.manifest)]
     if hearing:
         paths["/v1/audio/transcriptions"] = _post("Write speech down", _transcription(hearing), "multipart/form-data")

@@ -1,4 +1,4 @@
-"""Databases for the tests of keys: SQLite and a real PostgreSQL."""
+"""Databases: SQLite and a real PostgreSQL."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
-from penstock_gateway.auth import migrate
-from penstock_gateway.auth.database import open_database
 from penstock_gateway.auth.key_admin import KeyAdmin
 from penstock_gateway.auth.key_record import new_key
 from penstock_gateway.auth.key_ring import KeyRing
 from penstock_gateway.auth.key_sources import KeySourceError, open_keys
-from penstock_gateway.auth.tables import metadata
+from penstock_gateway.database import migrate
+from penstock_gateway.database.connect import metadata, open_database
+from penstock_gateway.stored_responses import response_table  # noqa: F401 (its table is in the metadata)
 from tests.postgres import PostgresServer
 
 #: A file that version 0.1.0 made before it had migrations, with the keys that are in it.
@@ -121,7 +121,7 @@ def test_a_database_of_the_first_revision_is_migrated(database_url: str) -> None
     plainly(database_url, f"CREATE TABLE {migrate.VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
     plainly(database_url, f"INSERT INTO {migrate.VERSION_TABLE} VALUES ('0001')")
     assert answers(database_url, keys) == {"shop": "shop", "café": "café", "gone": "revoked-key"}
-    assert revision(database_url) == "0002"
+    assert revision(database_url) == migrate.REVISIONS[-1]
     admin = KeyAdmin(database_url)
     assert {(r.models, r.expires, r.last_used) for r in admin.records() if not r.models} == {(None, None, None)}
     record, _ = admin.create("new", models=["price-*"], expires=datetime.now(UTC) + timedelta(days=1))
@@ -193,7 +193,7 @@ def test_a_role_that_may_only_read(postgres: PostgresServer, migrated: bool) -> 
     reader = url.replace("penstock@", f"{role}@")
     assert answers(reader, keys) == {"shop": "shop", "café": "café", "gone": "revoked-key"}
     tables = plainly(url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
-    assert tables == [(2 if migrated else 1,)]
+    assert tables == [(3 if migrated else 1,)]
 
 
 def test_a_role_that_may_also_note_the_last_use(postgres: PostgresServer) -> None:
@@ -307,7 +307,7 @@ def test_the_models_are_what_the_migrations_make(database_url: str) -> None:
 def test_the_list_of_revisions_is_complete() -> None:
     """``REVISIONS`` names the files of the folder in their order, in one line without branches."""
     config = Config()
-    config.set_main_option("script_location", "penstock_gateway.auth:migrations")
+    config.set_main_option("script_location", "penstock_gateway.database:migrations")
     scripts = list(ScriptDirectory.from_config(config).walk_revisions())
     assert tuple(script.revision for script in reversed(scripts)) == migrate.REVISIONS
     assert [script.down_revision for script in reversed(scripts)] == [None, *migrate.REVISIONS[:-1]]

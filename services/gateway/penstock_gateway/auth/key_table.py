@@ -1,8 +1,4 @@
-"""The tables of the gateway's database, for SQLAlchemy.
-
-They are Core tables, not mapped classes: rows become plain records, and importing the ORM would double what SQLAlchemy
-adds to a gateway's start. A change here needs a migration; ``migrate`` has the rules.
-"""
+"""The keys' table."""
 
 from __future__ import annotations
 
@@ -16,7 +12,6 @@ from sqlalchemy import (
     Connection,
     Double,
     LargeBinary,
-    MetaData,
     Select,
     Table,
     Text,
@@ -30,8 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ProgrammingError
 
 from penstock_gateway.auth.key_record import KeyRecord
-
-metadata = MetaData()
+from penstock_gateway.database.connect import metadata
 
 #: A ``KeyRecord`` a row; ``models`` is a list in JSON.
 keys = Table(

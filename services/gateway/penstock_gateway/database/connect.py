@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import Engine, MetaData, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from penstock_common.errors import PenstockError
+
+#: Of all tables. They are Core tables, not mapped classes: rows become plain records, and importing the ORM would double
+#: what SQLAlchemy adds to a gateway's start. A change of a table needs a migration; ``migrate`` has the rules.
+metadata = MetaData()
 
 #: PostgreSQL's SQLSTATEs: insufficient_privilege, and read_only_sql_transaction (a standby).
 _NO_RIGHT_TO_WRITE = {"42501", "25006"}

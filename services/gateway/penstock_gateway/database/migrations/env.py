@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from alembic import context
 
-from penstock_gateway.auth.migrate import VERSION_TABLE
-from penstock_gateway.auth.tables import metadata
+from penstock_gateway.database.migrate import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
     version_table=VERSION_TABLE,
 )
 with context.begin_transaction():

@@ -1,0 +1,4 @@
+"""The gateway's database, SQLite or PostgreSQL: ``connect`` opens it, ``migrate`` makes its tables what they should be.
+
+The rooms that keep something in it define their tables: ``auth`` the keys, ``stored_responses`` the responses.
+"""

@@ -1,0 +1,1 @@
+"""The database's revisions, for Alembic. ``penstock_gateway.database.migrate`` applies them and has the rules."""
