@@ -21,6 +21,7 @@ from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.formats import CODE_FORMATS, GPU_FORMATS
 from penstock_inference.runners.gpu_files import gpu_devices
 from penstock_inference.runners.process import LoadFailedError, ModelProcess
+from penstock_inference.runners.weight_bytes import weight_bytes
 from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.hosted import HostedVersion
 from penstock_inference.versions.load_gate import LoadGate, NoRoomError
@@ -153,6 +154,7 @@ class VersionLoader:
         await self._forker.prepare(version.manifest.format)
         async with self._gate.admitted(self._need(hosted), at_once=replaces_another) as memory_bytes:
             process = await self._forker.start(
+        hosted.weight_bytes = await asyncio.to_thread(weight_bytes, folder / version.manifest.file, version.manifest)
                 version.manifest, folder, threads=self._threads(version), memory_bytes=memory_bytes
             )
         self._needs.remember(hosted.digest, process.most_taken_bytes())
@@ -176,7 +178,7 @@ class VersionLoader:
 
     def _need(self, hosted: HostedVersion) -> Need:
         file_bytes = sum(file.size for file in hosted.version.files)
-        return self._needs.of(hosted.digest, hosted.version.manifest, file_bytes)
+        return self._needs.of(hosted.digest, hosted.version.manifest, file_bytes, hosted.weight_bytes)
 
     def _threads(self, version: Version) -> int:
         threads = self._devices.threads(version.manifest)
