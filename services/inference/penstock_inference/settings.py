@@ -50,6 +50,7 @@ class InferenceSettings(BaseSettings):
     retain_seconds: float = Field(default=30.0, ge=0)
     #: seconds for which a pod that shuts down reports NOT_SERVING and still answers, so that all load balancers notice.
     drain_seconds: float = Field(default=3.0, ge=0)
-    #: seconds that messages under way may take once the listener is closed.
-    grace_seconds: float = Field(default=10.0, ge=0)
+    #: seconds that streams, and messages under way, may take once the listener is closed; and the streams of a version
+    #: that is unloaded. Messages have their own deadlines, which are mostly earlier.
+    grace_seconds: float = Field(default=60.0, ge=0)
     log_level: str = "info"

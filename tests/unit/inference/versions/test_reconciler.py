@@ -138,6 +138,7 @@ async def reconciler(
             max_queue_rows=100,
             max_queue_bytes=1000,
             allow_code=False,
+            grace_seconds=30,
         ),
         cache,
         DesiredVersions(["s*", "other"]),
