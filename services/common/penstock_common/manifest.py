@@ -189,6 +189,9 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     priority: Priority = Priority.NORMAL
     memory_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None  # that a process needs to load and run
 
+    max_run_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] | None = (
+        None  # without progress; None: the pod's setting
+    )
 
 class Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """How a folder of Hugging Face or of CTranslate2 is used; which of these a model has depends on what it does."""
