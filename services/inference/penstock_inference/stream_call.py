@@ -43,11 +43,14 @@ class StreamCall:
         self._responses: asyncio.Queue[Answered | None] = asyncio.Queue(1)
         self._room = asyncio.Semaphore(_MOST_AT_ONCE)
         self._taking: asyncio.Task[None] | None = None
+        self._waits = False  # for the caller's next message
+        self._leaving = False
         self._cut_off = False
 
     def take_no_more(self) -> None:
         """Read no further messages: the call ends once those before are answered, and says so if it had not ended."""
-        if self._taking is not None and not self._taking.done():
+        self._leaving = True
+        if self._taking is not None and self._waits:
             self._cut_off = True
             self._taking.cancel()
 
@@ -81,7 +84,15 @@ class StreamCall:
 
     async def _take(self, requests: AsyncIterator[pb.ModelInferRequest], answers: asyncio.TaskGroup) -> None:
         """Begin the answer to each message as it comes."""
-        async for request in requests:
+        while True:
+            self._waits = True
+            request = await anext(requests, None)
+            self._waits = False
+            if request is None:
+                return
+            if self._leaving:
+                self._cut_off = True
+                return
             await self._room.acquire()
             answer = answers.create_task(self._answer(request, next_may_begin := asyncio.Event()))
             answer.add_done_callback(lambda _: self._room.release())
