@@ -25,7 +25,7 @@ class InferenceSettings(BaseSettings):
     cache_bytes: int = Field(default=2 * 1024**3, ge=0)
     #: comma-separated globs of the models that this pool serves; !glob excludes.
     models: str = "*"
-    #: load models that run code of whoever made them: the formats python and joblib.
+    #: load models that run code of whoever made them: the formats python, joblib and aot-inductor.
     allow_code: bool = False
     #: threads of a run of a model whose manifest does not say; 0 for as many as the container's limit of CPUs, 1 if it
     #: has none.
