@@ -27,7 +27,7 @@ from penstock_inference.runners.torch_runner import TorchRunner
 _MODEL = "model"
 #: Code for a number of rows that varies is compiled for two at least, whatever the export says.
 _LEAST_ROWS = 2
-#: What the code compares the types and shapes of its inputs for; without it, it would read whatever memory follows them.
+#: The variable with which the code compares the types and shapes of its inputs. Without it, it would read past their end.
 _CHECK_INPUTS = "AOTI_RUNTIME_CHECK_INPUTS"
 
 
