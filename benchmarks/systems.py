@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.processes import PIN, server
 from benchmarks.torchserve.environment import UnavailableError
-from benchmarks.torchserve.server import torchserve
+from benchmarks.torchserve.server import SPAM, torchserve
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION
 from tests.installation import Installation, free_ports
@@ -75,8 +75,8 @@ def _system(name: str, installation: Installation, artifact: Path) -> Iterator[S
             with _uncoalesced_gateway(installation) as url:
                 yield System(name, url + _PREDICT, _with_key(installation))
         case "torchserve":
-            with torchserve(artifact) as url:
-                yield System(name, url, _JSON, warm_up=30)
+            with torchserve(SPAM, artifact) as serving:
+                yield System(name, serving.url, _JSON, warm_up=30)
         case "fastapi":
             with _baseline("plain_fastapi", artifact, "eager") as url:
                 yield System(name, url, _JSON)

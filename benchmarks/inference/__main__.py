@@ -2,8 +2,9 @@
 
     python -m benchmarks.inference [--rounds 3] [--seconds 4]
 
-Everything that serves is pinned to one core, and the clients to another. Loop and pod take turns, so that the ratios of
-one run can be compared on a machine that is busy with other work; the figures of two runs cannot.
+Everything that serves is pinned to one core, and the clients to another. Loop, TorchServe (where Java is there) and pod
+take turns, so that the ratios of one run can be compared on a machine that is busy with other work; the figures of two
+runs cannot.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.inference import smollm2
+from benchmarks.inference import beside_torchserve, smollm2
 from benchmarks.inference.footprint import Framework, frameworks, server_resident
 from benchmarks.inference.pod import pod, publish, registry, train_spam
 from benchmarks.inference.resnet18 import FILES, write_artifact
 from benchmarks.inference.throughput import Case, measure, measure_streams
 from benchmarks.processes import LOAD_CPU, SERVING_CPU
+from benchmarks.torchserve.environment import UnavailableError
 from penstock_common.registry_client import RegistryClient
 
 #: Of each format.
@@ -36,7 +38,8 @@ async def fetch_spam(url: str, folder: Path) -> Path:
     return folder
 
 
-def throughput(url: str, home: Path, rounds: int, seconds: float) -> list[Case]:
+def throughput(url: str, home: Path, rounds: int, seconds: float) -> tuple[list[Case], list[Case], str]:
+    """Return the cases beside the loop, those beside TorchServe, and why there are none of these."""
     artifacts = {}
     for file_format, name in NAMES.items():
         artifacts[name] = write_artifact(home / name, file_format, max_batch_size=32)
@@ -44,7 +47,12 @@ def throughput(url: str, home: Path, rounds: int, seconds: float) -> list[Case]:
     train_spam(url)
     artifacts["spam"] = asyncio.run(fetch_spam(url, home / "spam"))
     with pod(url, "resnet18-*,spam", 3, home / "cache") as running:
-        return measure(running, artifacts, rounds, seconds)
+        cases = measure(running, artifacts, rounds, seconds)
+        name = NAMES["torch-export"]
+        try:
+            return cases, beside_torchserve.measure(running, name, artifacts[name], rounds, seconds), ""
+        except UnavailableError as reason:
+            return cases, [], f"TorchServe is left out: {reason}"
 
 
 def tokens(url: str, home: Path, rounds: int, seconds: float) -> list[Case]:
@@ -72,13 +80,20 @@ def loads_and_memory(url: str, home: Path) -> tuple[list[tuple[str, float]], lis
 def print_tables(
     console: Console,
     cases: list[Case],
+    torchserve: list[Case],
     chat: list[Case],
     seconds: list[tuple[str, float]],
     memory: list[Framework],
     server: float,
 ) -> None:
-    for title, measured in (("rows per second, one core", cases), ("tokens per second, one core", chat)):
-        table = Table(title, "loop", "served", "served / loop", "the same by CPU time")
+    for title, other, measured in (
+        ("rows per second, one core", "loop", cases),
+        ("rows per second, one core", "TorchServe", torchserve),
+        ("tokens per second, one core", "loop", chat),
+    ):
+        if not measured:
+            continue
+        table = Table(title, other, "served", f"served / {other}", "the same by CPU time")
         for case in measured:
             cells = [f"{case.loop:,.1f}", f"{case.served:,.1f}", f"{case.ratio:.2f}", f"{case.cpu_ratio:.2f}"]
             table.add_row(case.name, *cells)
@@ -101,16 +116,18 @@ def print_tables(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="for loop and pod each, in each round")
+    parser.add_argument("--seconds", type=float, default=4.0, help="for each that is measured, in each round")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     console = Console(width=120)
     with tempfile.TemporaryDirectory() as folder, registry(Path(folder)) as url:
         os.sched_setaffinity(0, {LOAD_CPU})
         console.print(f"serving on core {SERVING_CPU}, clients on core {LOAD_CPU}")
-        cases = throughput(url, Path(folder), options.rounds, options.seconds)
+        cases, torchserve, skipped = throughput(url, Path(folder), options.rounds, options.seconds)
         chat = tokens(url, Path(folder), options.rounds, options.seconds)
-        print_tables(console, cases, chat, *loads_and_memory(url, Path(folder)))
+        print_tables(console, cases, torchserve, chat, *loads_and_memory(url, Path(folder)))
+        if skipped:
+            console.print(skipped)
 
 
 if __name__ == "__main__":

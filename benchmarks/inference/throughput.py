@@ -87,19 +87,28 @@ def _cpu_seconds(server: psutil.Process) -> float:
 
 def served_rates(pod: Pod, ask: Ask, clients: int, seconds: float) -> Rates:
     """Return the rates of some clients, each of which asks again when it has its answer."""
-    with grpc.insecure_channel(pod.address) as channel, ThreadPoolExecutor(clients) as threads:
-        stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
-        ask(stub)
-        started, started_cpu = time.perf_counter(), _cpu_seconds(pod.process)
+    with grpc.insecure_channel(pod.address) as channel:
+        return rates(pod.process, partial(ask, inference_pb2_grpc.GRPCInferenceServiceStub(channel)), clients, seconds)
 
-        def client(_: int) -> int:
-            rows = 0
-            while time.perf_counter() < started + seconds:
-                rows += ask(stub)
-            return rows
 
+def rates(server: psutil.Process, ask: Callable[[], int], clients: int, seconds: float) -> Rates:
+    """Return the rates of some clients of a server, whose children belong to it.
+
+    Args:
+        ask: asks once; returns how many rows were answered.
+    """
+    ask()
+    started, started_cpu = time.perf_counter(), _cpu_seconds(server)
+
+    def client(_: int) -> int:
+        rows = 0
+        while time.perf_counter() < started + seconds:
+            rows += ask()
+        return rows
+
+    with ThreadPoolExecutor(clients) as threads:
         rows = sum(threads.map(client, range(clients)))
-        return Rates(rows / (time.perf_counter() - started), rows / (_cpu_seconds(pod.process) - started_cpu))
+    return Rates(rows / (time.perf_counter() - started), rows / (_cpu_seconds(server) - started_cpu))
 
 
 def unary(request: pb.ModelInferRequest) -> Ask:
@@ -111,7 +120,7 @@ def unary(request: pb.ModelInferRequest) -> Ask:
 
 
 def take_turns(name: str, here: Callable[[], Rates], served: Callable[[], Rates], rounds: int) -> Case:
-    """Measure a loop and a pod one after the other, in each round."""
+    """Measure a loop, or another server, and a pod one after the other, in each round."""
     pairs = [(here(), served()) for _ in range(rounds)]
     return Case(
         name,

@@ -1,1 +1,1 @@
-"""TorchServe in a virtual environment of its own, serving the spam model with batching."""
+"""TorchServe in a virtual environment of its own, serving one model with batching."""

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from penstock_common.manifest import dump_manifest
 from tests.installation import Installation, until
+from tests.integration.load import part
 from tests.unit.inference.streaming import streaming_manifest, write_model
 
 EVENT = re.compile(r"^data: (.*)$", re.MULTILINE)
@@ -31,7 +33,11 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     running = Installation(
         tmp_path_factory.mktemp("streams"),
         workers=2,
-        environment={"PENSTOCK_INFERENCE_ALLOW_CODE": "true"},
+        environment={
+            "PENSTOCK_INFERENCE_ALLOW_CODE": "true",
+            "PENSTOCK_INFERENCE_RETAIN_SECONDS": "0",
+            "PENSTOCK_INFERENCE_HANG_SECONDS": "60",  # a gate that is closed holds up a step
+        },
     )
     artifact = tmp_path_factory.mktemp("artifact")
     write_model(artifact)
@@ -87,14 +93,13 @@ def numbers(events: list[str]) -> list[Any]:
 
 def streams_open(installation: Installation) -> float:
     """The streams that are open in all pods."""
-    first = int(installation.environment["PENSTOCK_WORKER_METRICS_PORT"])
-    total = 0.0
-    for port in range(first, first + installation.workers):
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-        total += sum(
-            map(float, re.findall(r'^penstock_inference_streams_open{.*"streamer".*} (.*)$', text, re.MULTILINE))
-        )
-    return total
+    return sum(streams_open_in(installation, worker) for worker in range(installation.workers))
+
+
+def streams_open_in(installation: Installation, worker: int) -> float:
+    port = int(installation.environment["PENSTOCK_WORKER_METRICS_PORT"]) + worker
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    return sum(map(float, re.findall(r'^penstock_inference_streams_open{.*"streamer".*} (.*)$', text, re.MULTILINE)))
 
 
 def test_events_come_while_the_model_works(client: httpx.Client, gates: list[Path]) -> None:
@@ -327,3 +332,103 @@ def test_a_model_that_crashes_is_asked_on_another_pod_once_nothing_was_sent(clie
         answer.read()
     assert answer.status_code in (500, 503)
     until(answers, "a pod to be back")
+
+
+@contextmanager
+def gated_stream(client: httpx.Client) -> Iterator[Iterator[str]]:
+    """The lines of a stream of three chunks, of which the first was read."""
+    with streaming(client, "gated", 3) as answer:
+        lines = answer.iter_lines()
+        assert numbers(EVENT.findall(next(lines))) == [0]
+        yield lines
+
+
+def accepts(address: tuple[str, int] | str) -> bool:
+    """Whether somebody listens on a port, or on the path of a unix socket."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as probe:
+        return probe.connect_ex(address) == 0
+
+
+def ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_stream_outlives_the_signal_to_its_gateway(installation: Installation, key: str, gates: list[Path]) -> None:
+    """After SIGTERM the gateway takes nothing new, and ends once its streams have ended: long after other requests have."""
+    with (
+        installation.another_gateway(
+            PENSTOCK_GATEWAY_TIMEOUT_SECONDS="0.5", PENSTOCK_GATEWAY_STREAM_KEEP_ALIVE_SECONDS="0.1"
+        ) as gateway,
+        httpx.Client(base_url=gateway.url, headers={"API-Key": key}, timeout=60) as client,
+        gated_stream(client) as lines,
+    ):
+        gateway.process.terminate()
+        port = int(gateway.url.rpartition(":")[2])
+        until(lambda: not accepts(("127.0.0.1", port)), "the gateway to close its listener")
+        for _ in range(30):  # in which 3 s pass
+            while next(lines) != ": keep-alive":
+                pass
+        assert gateway.process.poll() is None
+        for number in (1, 2):
+            open_gate(gates, number)
+        assert numbers(EVENT.findall("\n".join(lines))) == [1, 2, "[DONE]"]
+        until(lambda: gateway.process.poll() == 0, "the gateway to end")
+
+
+def test_a_gateway_cuts_streams_that_do_not_end(installation: Installation, key: str) -> None:
+    """Once their time is over, with an answer that is not whole."""
+    with (
+        installation.another_gateway(
+            PENSTOCK_GATEWAY_STREAM_GRACE_SECONDS="0", PENSTOCK_GATEWAY_TIMEOUT_SECONDS="0.5"
+        ) as gateway,
+        httpx.Client(base_url=gateway.url, headers={"API-Key": key}, timeout=60) as client,
+        streaming(client, "gated", 2) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert numbers(EVENT.findall(next(lines))) == [0]
+        gateway.process.terminate()
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(lines)
+        until(lambda: gateway.process.poll() == 0, "the gateway to end")
+    until(lambda: streams_open(installation) == 0, "the stream to end in the pod")
+
+
+def test_a_stream_outlives_the_signal_to_its_pod(
+    installation: Installation, client: httpx.Client, gates: list[Path]
+) -> None:
+    """After SIGTERM the pod closes its listener, lets the stream end, and ends."""
+    with gated_stream(client) as lines:
+        [worker] = [worker for worker in range(installation.workers) if streams_open_in(installation, worker)]
+        pod = part(installation, f"worker-{worker + 1}")
+        pod.terminate()
+        until(lambda: not accepts(str(installation.socket(f"worker-{worker + 1}"))), "the pod to close its listener")
+        assert not ended(pod)
+        for number in (1, 2):
+            open_gate(gates, number)
+        assert numbers(EVENT.findall("\n".join(lines))) == [1, 2, "[DONE]"]
+    until(lambda: ended(pod), "the pod to end")
+    installation.up()  # both pods are ready again for the other tests
+
+
+def test_a_stream_outlives_the_promotion_of_another_version(
+    installation: Installation, client: httpx.Client, gates: list[Path], tmp_path: Path
+) -> None:
+    """The old version is unloaded once its stream has ended."""
+
+    def versions() -> set[str]:
+        series = re.compile(r'^penstock_inference_streams_open{.*version="(\d+)"} ', re.MULTILINE)
+        first = int(installation.environment["PENSTOCK_WORKER_METRICS_PORT"])
+        ports = range(first, first + installation.workers)
+        return {found for port in ports for found in series.findall(httpx.get(f"http://127.0.0.1:{port}/metrics").text)}
+
+    write_model(tmp_path)
+    (tmp_path / "model.yaml").write_text(dump_manifest(streaming_manifest()))
+    installation.penstock("push", "streamer", str(tmp_path))
+    with gated_stream(client) as lines:
+        installation.penstock("promote", "streamer", "2")
+        assert versions() == {"1", "2"}
+        for number in (1, 2):
+            open_gate(gates, number)
+        assert numbers(EVENT.findall("\n".join(lines))) == [1, 2, "[DONE]"]
+    until(lambda: versions() == {"2"}, "the old version to go")

@@ -13,7 +13,17 @@ from pathlib import Path
 
 from penstock_cli.archive import unpack
 from penstock_common.errors import PenstockError
-from penstock_common.file_kinds import CTRANSLATE2, KERAS, SAFETENSORS, SAVED_MODEL, TF_LITE, FileKind, file_kind
+from penstock_common.file_kinds import (
+    AOT_FOLDER,
+    AOT_PACKAGE,
+    CTRANSLATE2,
+    KERAS,
+    SAFETENSORS,
+    SAVED_MODEL,
+    TF_LITE,
+    FileKind,
+    file_kind,
+)
 from penstock_common.manifest import MANIFEST_FILE, Format
 
 HUB = "hf:"
@@ -55,7 +65,7 @@ def place(source: str, folder: Path) -> Placed:
             404, "no-such-file", f"{path} does not exist; for a model of Hugging Face write hf:ORG/NAME."
         )
     kind = file_kind(path)
-    if kind is None and path.suffix.lower() == ".zip" and path.is_file():
+    if kind is AOT_PACKAGE or (kind is None and path.suffix.lower() == ".zip" and path.is_file()):
         return _place_archive(path, folder)
     if kind is SAFETENSORS or (kind is not None and kind.format is None):
         return _convert(path, kind, folder)
@@ -63,7 +73,7 @@ def place(source: str, folder: Path) -> Placed:
 
 
 def _place_archive(path: Path, folder: Path) -> Placed:
-    """Place what is in a ``.zip``: a lone file, or its folder."""
+    """Place what is in a ``.zip``, or in a package that is one: a lone file, or its folder."""
     with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
         inside = unpack(path, Path(temporary))
         if (inside / MANIFEST_FILE).exists():
@@ -75,7 +85,7 @@ def _place_archive(path: Path, folder: Path) -> Placed:
 def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
     if (path / MANIFEST_FILE).exists():
         raise _is_artifact(path)
-    if kind is CTRANSLATE2 or (path / "config.json").exists():
+    if kind in (AOT_FOLDER, CTRANSLATE2) or (path / "config.json").exists():
         shutil.copytree(path, folder / _FOLDER, ignore=shutil.ignore_patterns(".*"))
         return Placed(_format_of_folder(folder / _FOLDER), _FOLDER)
     if (path / "model.py").exists():
@@ -88,7 +98,8 @@ def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
 
 
 def _format_of_folder(path: Path) -> Format:
-    return Format.CTRANSLATE2 if file_kind(path) is CTRANSLATE2 else Format.TRANSFORMERS
+    kind = file_kind(path)
+    return kind.format if kind is not None and kind.format is not None else Format.TRANSFORMERS
 
 
 def _place_file(path: Path, kind: FileKind | None, folder: Path) -> Placed:

@@ -46,8 +46,11 @@ PICKLE = FileKind(
     remedy="For scikit-learn, use `skops.io.dump(model, 'model.skops')`; for PyTorch, `torch.export.save`",
 )
 AOT_PACKAGE = FileKind(
-    "a package of AOTInductor, which is machine code", remedy="Save the program with torch.export.save"
+    "a packed package of AOTInductor, which is machine code",
+    remedy="Unpack it into a folder and set `format: aot-inductor`, as `penstock import` does; or save the program with "
+    "torch.export.save, which runs on any machine",
 )
+AOT_FOLDER = FileKind("the folder of a package of AOTInductor, which is machine code", Format.AOT_INDUCTOR)
 SAFETENSORS = FileKind(
     "safetensors: weights without the program",
     Format.SAFETENSORS,
@@ -70,6 +73,8 @@ def file_kind(path: Path) -> FileKind | None:
     if path.is_dir():
         if (path / "saved_model.pb").exists():
             return SAVED_MODEL
+        if aot_libraries(path):
+            return AOT_FOLDER
         return CTRANSLATE2 if ctranslate2_model(path) else None
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
@@ -91,6 +96,11 @@ def file_kind(path: Path) -> FileKind | None:
     if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"(lp", b"cos\n", b"(dp")):
         return PICKLE
     return None
+
+
+def aot_libraries(folder: Path) -> list[Path]:
+    """Return the shared libraries in the folder of an unpacked package of AOTInductor; none if it is not one."""
+    return sorted(folder.glob("data/aotinductor/*/*.so"))
 
 
 def ctranslate2_model(folder: Path) -> str:

@@ -53,7 +53,8 @@ class Format(StrEnum):
     LIGHTGBM = "lightgbm"  # its own text format
     XGBOOST = "xgboost"  # its own .json or .ubj
     CTRANSLATE2 = "ctranslate2"  # a folder of CTranslate2: Whisper, or a translator
-    # These two run code of whoever made them; pods load them only if the operator allows it.
+    # These run code of whoever made them; pods load them only if the operator allows it.
+    AOT_INDUCTOR = "aot-inductor"  # the folder of an unpacked package of AOTInductor, which is machine code
     JOBLIB = "joblib"  # a pickled model of scikit-learn, .joblib or .pkl
     PYTHON = "python"  # a .py file with a class Model
 
@@ -189,6 +190,9 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     instances: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1  # processes that share the version's queue
     priority: Priority = Priority.NORMAL
     memory_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None  # that a process needs to load and run
+    max_run_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] | None = (
+        None  # without progress; None: the pod's setting
+    )
 
 
 class Parameters(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

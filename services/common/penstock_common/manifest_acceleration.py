@@ -13,7 +13,7 @@ FORMATS: dict[str, tuple[Format, ...]] = {
     "dtype": _TORCH,
     "batch_sizes": (*_MODULES, Format.ONNX),
     "cuda_graphs": _MODULES,
-    "gpu_memory_mb": (*_TORCH, Format.ONNX),
+    "gpu_memory_mb": (*_TORCH, Format.AOT_INDUCTOR, Format.ONNX),
 }
 
 

@@ -83,7 +83,7 @@ async def serve(settings: GatewaySettings) -> None:
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
+        timeout_graceful_shutdown=int(max(settings.timeout_seconds, settings.stream_grace_seconds)) + 1,
     )
     server = _Server(config, health, settings.drain_seconds, settings.front_socket)
     watch = asyncio.create_task(door.watch())

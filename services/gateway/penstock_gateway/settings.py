@@ -78,6 +78,8 @@ class GatewaySettings(BaseSettings):
     metrics_host: str = ""
     #: how long readiness says no before the listener closes.
     drain_seconds: float = Field(default=0.5, ge=0)
+    #: how long open streams may go on once the listener is closed; then they are cut.
+    stream_grace_seconds: float = Field(default=60.0, ge=0)
     #: which requests are logged.
     access_log: Literal["errors", "all"] = "errors"
     #: lines a second of each of 401 and 429, which no rate limit bounds; the others are counted in one line.

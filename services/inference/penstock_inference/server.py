@@ -76,6 +76,7 @@ async def serve(settings: InferenceSettings) -> None:
             max_queue_rows=settings.max_queue_rows,
             max_queue_bytes=settings.max_queue_bytes,
             allow_code=settings.allow_code,
+            grace_seconds=settings.grace_seconds,
         )
         reconciler = Reconciler(
             registry,
@@ -116,6 +117,7 @@ async def serve(settings: InferenceSettings) -> None:
         await board.show_leaving()
         # The pod still answers until the load balancers have seen the change in their next health checks.
         await asyncio.sleep(settings.drain_seconds)
+        servicer.take_no_more()
         await server.stop(settings.grace_seconds)
         await reconciler.close()
         await forker.close()

@@ -18,7 +18,7 @@ from penstock_inference.calls import DEFAULT_SECONDS, Sender, counted, sender_of
 from penstock_inference.engine.message import Message
 from penstock_inference.engine.pod_refusal import ANOTHER_POD, PodRefusalError
 from penstock_inference.infer_response import infer_response
-from penstock_inference.stream_call import StreamCall
+from penstock_inference.stream_call import StreamCall, pod_leaving
 from penstock_inference.tracing import describe_span
 from penstock_inference.versions.hosted import State
 from penstock_inference.versions.lookup import VersionLookup
@@ -37,7 +37,15 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
     def __init__(self, reconciler: Reconciler, versions: VersionLookup) -> None:
         self._reconciler = reconciler
         self._versions = versions
+        self._streams: set[StreamCall] = set()
+        self._takes_streams = True
         self.draining = False
+
+    def take_no_more(self) -> None:
+        """Begin no stream and read no further message of one; those that were read are answered."""
+        self._takes_streams = False
+        for stream in self._streams:
+            stream.take_no_more()
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -87,7 +95,10 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         sender, seconds = sender_of(context), context.time_remaining()
         by_status = ("triton_grpc_error", "true") in (context.invocation_metadata() or ())
         stream = StreamCall(self._versions, sender, None if seconds is None else time.monotonic() + seconds)
+        self._streams.add(stream)
         try:
+            if not self._takes_streams:
+                raise pod_leaving()
             async with aclosing(stream.responses(request_iterator)) as responses:
                 async for request, response in responses:
                     if isinstance(response, pb.ModelInferResponse):
@@ -99,6 +110,8 @@ class Servicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
                         yield pb.ModelStreamInferResponse(error_message=response.detail, infer_response=empty)
         except PenstockError as err:
             await _refuse(context, err)
+        finally:
+            self._streams.discard(stream)
 
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:
         entries = [

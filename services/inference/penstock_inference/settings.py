@@ -25,7 +25,7 @@ class InferenceSettings(BaseSettings):
     cache_bytes: int = Field(default=2 * 1024**3, ge=0)
     #: comma-separated globs of the models that this pool serves; !glob excludes.
     models: str = "*"
-    #: load models that run code of whoever made them: the formats python and joblib.
+    #: load models that run code of whoever made them: the formats python, joblib and aot-inductor.
     allow_code: bool = False
     #: threads of a run of a model whose manifest does not say; 0 for as many as the container's limit of CPUs, 1 if it
     #: has none.
@@ -50,6 +50,7 @@ class InferenceSettings(BaseSettings):
     retain_seconds: float = Field(default=30.0, ge=0)
     #: seconds for which a pod that shuts down reports NOT_SERVING and still answers, so that all load balancers notice.
     drain_seconds: float = Field(default=3.0, ge=0)
-    #: seconds that messages under way may take once the listener is closed.
-    grace_seconds: float = Field(default=10.0, ge=0)
+    #: seconds that streams, and messages under way, may take once the listener is closed; and the streams of a version
+    #: that is unloaded. Messages have their own deadlines, which are mostly earlier.
+    grace_seconds: float = Field(default=60.0, ge=0)
     log_level: str = "info"

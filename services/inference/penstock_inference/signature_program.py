@@ -22,6 +22,8 @@ from penstock_inference.signatures.read import read_signature
 
 
 class _Answer:
+    longest_run = 0.0
+
     def __init__(self, signature: FileSignature) -> None:
         self._signature = msgspec.json.encode(signature)
 

@@ -12,6 +12,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.tensors import input_arrays
 from penstock_inference.calls import DEFAULT_SECONDS, Sender, counted, until
 from penstock_inference.engine.message import Message
+from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.infer_response import infer_response
 from penstock_inference.runners.process_streams import Piece
 from penstock_inference.versions.hosted import HostedVersion
@@ -41,9 +42,25 @@ class StreamCall:
         # One response at a time: a caller that is slow to read stops the models.
         self._responses: asyncio.Queue[Answered | None] = asyncio.Queue(1)
         self._room = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._taking: asyncio.Task[None] | None = None
+        self._waits = False  # for the caller's next message
+        self._leaving = False
+        self._cut_off = False
+
+    def take_no_more(self) -> None:
+        """Read no further messages: the call ends once those before are answered, and says so if it had not ended."""
+        self._leaving = True
+        if self._taking is not None and self._waits:
+            self._cut_off = True
+            self._taking.cancel()
 
     async def responses(self, requests: AsyncIterator[pb.ModelInferRequest]) -> AsyncGenerator[Answered, None]:
-        """Yield each response with the message that it answers; closing it withdraws all messages."""
+        """Yield each response with the message that it answers; closing it withdraws all messages.
+
+        Raises:
+            PodRefusalError: 429 ``pod-leaving`` after the last response, if the call's messages had not ended by the time
+                of ``take_no_more``.
+        """
         reader = asyncio.create_task(self._read(requests))
         try:
             while (answered := await self._responses.get()) is not None:
@@ -57,15 +74,29 @@ class StreamCall:
         """Begin the answers to all messages, and wait for them."""
         try:
             async with asyncio.TaskGroup() as answers:
-                async for request in requests:
-                    await self._room.acquire()
-                    answer = answers.create_task(self._answer(request, next_may_begin := asyncio.Event()))
-                    answer.add_done_callback(lambda _: self._room.release())
-                    await next_may_begin.wait()
+                self._taking = answers.create_task(self._take(requests, answers))
+            if self._cut_off:
+                raise pod_leaving()
         except Exception:
             await self._responses.put(None)
             raise
         await self._responses.put(None)
+
+    async def _take(self, requests: AsyncIterator[pb.ModelInferRequest], answers: asyncio.TaskGroup) -> None:
+        """Begin the answer to each message as it comes."""
+        while True:
+            self._waits = True
+            request = await anext(requests, None)
+            self._waits = False
+            if request is None:
+                return
+            if self._leaving:
+                self._cut_off = True
+                return
+            await self._room.acquire()
+            answer = answers.create_task(self._answer(request, next_may_begin := asyncio.Event()))
+            answer.add_done_callback(lambda _: self._room.release())
+            await next_may_begin.wait()
 
     async def _answer(self, request: pb.ModelInferRequest, next_may_begin: asyncio.Event) -> None:
         """Put the responses to one message into the queue."""
@@ -103,6 +134,10 @@ class StreamCall:
                         yield _response(request, hosted, piece)
                     if piece.last:
                         return
+
+
+def pod_leaving() -> PodRefusalError:
+    return PodRefusalError(429, "pod-leaving", "This pod takes no more messages; open another stream.")
 
 
 def _response(request: pb.ModelInferRequest, hosted: HostedVersion, piece: Piece) -> pb.ModelInferResponse:

@@ -336,6 +336,23 @@ def test_the_last_resort_is_longer_than_the_longest_request(seconds: int, last_r
     assert environment["PENSTOCK_GATEWAY_ANSWER_SECONDS"] == last_resort
 
 
+@pytest.mark.parametrize(("timeout", "streams", "grace"), [(10, 60, 60), (90, 60, 90), (10, 0, 10)])
+def test_a_pod_that_leaves_has_the_time_that_its_streams_have(timeout: int, streams: int, grace: int) -> None:
+    """Kubernetes kills neither gateways, and with them their Envoys, nor the models' pods before it is over."""
+    objects = rendered("--set", f"gateway.timeoutSeconds={timeout},gateway.streamGraceSeconds={streams}")
+    seconds = {}
+    for name in ("penstock-gateway", "penstock-inference"):
+        spec = objects["Deployment", name]["spec"]["template"]["spec"]
+        environment = {variable["name"]: variable.get("value") for variable in spec["containers"][0]["env"]}
+        seconds[name] = (spec["terminationGracePeriodSeconds"], environment)
+    total, environment = seconds["penstock-gateway"]
+    assert environment["PENSTOCK_GATEWAY_STREAM_GRACE_SECONDS"] == str(streams)
+    assert total == int(environment["PENSTOCK_GATEWAY_DRAIN_SECONDS"]) + grace + 10
+    total, environment = seconds["penstock-inference"]
+    assert environment["PENSTOCK_INFERENCE_GRACE_SECONDS"] == str(grace)
+    assert total == int(environment["PENSTOCK_INFERENCE_DRAIN_SECONDS"]) + grace + 5
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_rendering_is_the_same_and_holds_no_secret(variant: str) -> None:
     """A GitOps controller that renders again, without a cluster, sees no difference and stores nothing secret."""

@@ -71,8 +71,8 @@ def gate(model: Echo) -> threading.Event:
 
 
 @pytest.fixture
-async def stub(regression: Manifest, model: Echo) -> AsyncIterator[Stub]:
-    """A client of a pod that serves one version, ``m`` 1."""
+async def servicer(regression: Manifest, model: Echo) -> edge.Servicer:
+    """The edge of a pod that serves one version, ``m`` 1."""
     metrics = VersionMetrics("m", 1)
     engine = Engine(regression, max_queue_rows=64, max_queue_bytes=1000, metrics=metrics)
     engine.run_on(InProcess(regression, model))
@@ -85,8 +85,13 @@ async def stub(regression: Manifest, model: Echo) -> AsyncIterator[Stub]:
             raise PenstockError(404, "unknown-model", f"This pool does not serve a model {name!r}.")
         return hosted
 
+    return edge.Servicer(SimpleNamespace(), SimpleNamespace(find=find))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def stub(servicer: edge.Servicer, model: Echo) -> AsyncIterator[Stub]:
+    """A client of that pod."""
     server = grpc.aio.server()
-    servicer = edge.Servicer(SimpleNamespace(), SimpleNamespace(find=find))  # type: ignore[arg-type]
     inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -329,6 +334,15 @@ async def test_a_client_that_leaves_a_stream_withdraws_its_message(stub: Stub, m
     async with asyncio.timeout(10):
         while counted("CANCELLED") == before:
             await asyncio.sleep(0.01)
+
+
+async def test_a_leaving_pod_answers_what_it_has(stub: Stub, servicer: edge.Servicer, model: Echo) -> None:
+    """No error follows the answer to the last message of a call."""
+    call = stub.ModelStreamInfer(iter([request(3)]))
+    assert await asyncio.to_thread(model.entered.wait, 5)
+    servicer.take_no_more()
+    model.gate.set()
+    assert [len(answer.infer_response.outputs) async for answer in call] == [1]
 
 
 async def test_metadata(stub: Stub) -> None:

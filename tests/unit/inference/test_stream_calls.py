@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -38,12 +38,23 @@ async def process(tmp_path: Path) -> AsyncIterator[ModelProcess]:
     await forker.close()
 
 
+class Pod(NamedTuple):
+    servicer: Servicer
+    stub: Stub
+
+
 @pytest.fixture
-async def stub(process: ModelProcess) -> AsyncIterator[Stub]:
-    """A client of a pod that serves one version, ``s`` 1."""
+def stub(pod: Pod) -> Stub:
+    """A client of the pod."""
+    return pod.stub
+
+
+@pytest.fixture
+async def pod(process: ModelProcess) -> AsyncIterator[Pod]:
+    """A pod that serves one version, ``s`` 1."""
     metrics = VersionMetrics("s", 1)
     manifest = streaming_manifest()
-    engine = StreamEngine(manifest, max_queue_rows=64, max_queue_bytes=10_000, metrics=metrics)
+    engine = StreamEngine(manifest, max_queue_rows=64, max_queue_bytes=10_000, grace_seconds=30, metrics=metrics)
     engine.run_on(process)
     hosted = SimpleNamespace(version=Version("s", 1, manifest, [], "now"), engine=engine, metrics=metrics)
 
@@ -58,7 +69,7 @@ async def stub(process: ModelProcess) -> AsyncIterator[Stub]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Stub(channel)
+        yield Pod(servicer, Stub(channel))
     await server.stop(None)
     metrics.remove()
 
@@ -208,3 +219,31 @@ async def test_a_call_for_one_answer_gets_a_stream_of_one(stub: Stub) -> None:
         await stub.ModelInfer(request("endless"))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     await no_stream_open()
+
+
+async def test_a_leaving_pod_answers_what_it_has(pod: Pod, tmp_path: Path) -> None:
+    """A stream whose messages have all come ends as always. One that its client keeps open ends once they are answered."""
+    idle = pod.stub.ModelStreamInfer()
+    await idle.write(request("count", 1))
+    assert y(await idle.read()) == 0
+    whole = pod.stub.ModelStreamInfer(iter([request("count", 50)]))
+    assert y(await whole.read()) == 0
+    kept_open = pod.stub.ModelStreamInfer()
+    await kept_open.write(request("gated", 2))
+    assert y(await kept_open.read()) == 0
+    pod.servicer.take_no_more()
+    assert await idle.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "open another stream" in await idle.details()
+    (tmp_path / "gate-1").touch()
+    assert y(await kept_open.read()) == 1
+    assert await kept_open.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert [y(await whole.read()) for _ in range(49)] == [*range(1, 50)]
+    assert await whole.code() is grpc.StatusCode.OK
+
+
+async def test_a_leaving_pod_begins_no_stream(pod: Pod) -> None:
+    """Envoy asks another pod."""
+    pod.servicer.take_no_more()
+    call = pod.stub.ModelStreamInfer(iter([request("count", 1)]))
+    assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert ("penstock-retry", "another-pod") in [*await call.trailing_metadata(), *await call.initial_metadata()]

@@ -133,6 +133,11 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- max 60 (add (ceil .Values.gateway.timeoutSeconds) 10) -}}
 {{- end }}
 
+{{/* How long a gateway or a pod that shuts down waits for what is under way once it takes nothing new. */}}
+{{- define "penstock.graceSeconds" -}}
+{{- max (ceil .Values.gateway.timeoutSeconds) (ceil .Values.gateway.streamGraceSeconds) -}}
+{{- end }}
+
 {{- define "penstock.seconds" -}}
 {{- trimSuffix "s" . | float64 -}}
 {{- end }}

@@ -19,6 +19,7 @@ from penstock_inference.engine.padding import Padding
 from penstock_inference.engine.pod_devices import PodDevices
 from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.process import LoadFailedError, ModelFailedError, ModelProcess, ProcessEndedError
+from penstock_inference.runners.weight_bytes import weight_bytes
 from penstock_inference.versions.fetch_and_load import refuse_code
 from penstock_inference.versions.load_gate import LoadGate
 from penstock_inference.versions.memory_needs import need_of
@@ -38,7 +39,7 @@ async def check_artifact(
         report.format = manifest.format
         refuse_code(manifest.format, allow_code)
         report.file_bytes = _bytes(folder)
-        need = need_of(manifest, report.file_bytes)
+        need = need_of(manifest, report.file_bytes, weight_bytes(folder / manifest.file, manifest))
         threads = devices.threads(manifest)
         async with gate.admitted(need, at_once=True) as memory_bytes:
             process = await forker.start(manifest, folder, threads=threads, memory_bytes=memory_bytes)

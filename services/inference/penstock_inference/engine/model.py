@@ -64,11 +64,15 @@ class LoadedModel(PassesProgressOn, FileModel):
 
     Args:
         runner: its file, loaded.
+
+    Attributes:
+        longest_run: seconds of the longest of the runs by which it was tried; 0 before.
     """
 
     def __init__(self, manifest: Manifest, runner: Runner, folder: Path = Path()) -> None:
         super().__init__(manifest, runner.inputs, folder)
         self._runner = runner
+        self.longest_run = 0.0
 
     def run(self, inputs: Arrays) -> Outputs:
         """Run one batch of checked inputs, ``[rows, *shape]`` each, with the masks of those that are padded.

@@ -24,6 +24,8 @@ from penstock_inference.metrics import VersionMetrics
 from penstock_inference.runners.process import ProcessEndedError
 from penstock_inference.runners.process_streams import Piece, ProcessStream, SlowReaderError
 
+_LEAVES = "The model leaves this pod"
+
 
 class StreamProcess(Protocol):
     """A process that runs streams."""
@@ -51,12 +53,20 @@ class StreamEngine:
     Args:
         max_queue_rows: the rows that may wait.
         max_queue_bytes: the bytes of inputs that may wait.
+        grace_seconds: that ``drain`` waits.
     """
 
     def __init__(
-        self, manifest: Manifest, *, max_queue_rows: int, max_queue_bytes: int, metrics: VersionMetrics
+        self,
+        manifest: Manifest,
+        *,
+        max_queue_rows: int,
+        max_queue_bytes: int,
+        grace_seconds: float,
+        metrics: VersionMetrics,
     ) -> None:
         self._manifest = manifest
+        self._grace_seconds = grace_seconds
         self._padding = Padding(manifest)
         self._run_times = RunTimes(1)
         self._queue: MessageQueue[_Place] = MessageQueue(max_queue_rows, max_queue_bytes, self._run_times, metrics)
@@ -101,8 +111,8 @@ class StreamEngine:
 
         Raises:
             PenstockError: 422 ``invalid-input`` if the inputs do not fit the signature; 429 ``slow-reader`` if too
-                much waits to be read; 500 ``model-crashed`` if the model's process ended after the first chunk, or
-                ended another pod's before.
+                much waits to be read; 429 ``version-unloaded`` if it did not end within the time of ``drain``; 500
+                ``model-crashed`` if the model's process ended after the first chunk, or ended another pod's before.
             PodRefusalError: 429 ``queue-full`` if the message could not be answered in time; 429 ``model-restarting``
                 if the model's process ended before the first chunk.
             Exception: what the model raised for it.
@@ -131,10 +141,19 @@ class StreamEngine:
             taken[0].future.set_exception(_restarting(reason))
 
     async def drain(self) -> None:
-        """Wait until every stream has ended. What waits without a process is refused."""
+        """Wait until every stream has ended, but no longer than ``grace_seconds``: the others then end with an error.
+
+        What waits without a process is refused.
+        """
         if not self._open:
-            self.refuse_waiting("The model leaves this pod")
-        await self._idle.wait()
+            self.refuse_waiting(_LEAVES)
+        try:
+            async with asyncio.timeout(self._grace_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            self.refuse_waiting(_LEAVES)
+            for place in [place for places in self._open.values() for place in places]:
+                place.stream.fail(_unloaded(self._grace_seconds))
 
     async def _read(self, place: _Place, retried: bool, arrived: float) -> AsyncGenerator[Piece, None]:
         """Yield what a stream gives, and measure it."""
@@ -202,6 +221,14 @@ def _streams() -> PenstockError:
 def _restarting(reason: str) -> PodRefusalError:
     detail = f"{reason}; another pod may answer, and this one will again shortly."
     return PodRefusalError(429, "model-restarting", detail)
+
+
+def _unloaded(seconds: float) -> PenstockError:
+    detail = (
+        "The answer is not whole: the model's version was replaced, and its streams had "
+        f"{seconds:g} s to end. Send the request again."
+    )
+    return PenstockError(429, "version-unloaded", detail)
 
 
 def _crashed(reason: str, retried: bool) -> PenstockError:

@@ -69,7 +69,7 @@ def _serve(server: ServerConnection, model: Model, progress: Progress, load_seco
     if isinstance(model, StreamModel):
         server.send(Loaded(load_seconds, *device_in_use(), model.most_streams))
         StreamLoop(server, model, progress).serve()
-    server.send(Loaded(load_seconds, *device_in_use()))
+    server.send(Loaded(load_seconds, *device_in_use(), longest_run=model.longest_run))
     BatchLoop(server, model, progress).serve()
 
 

@@ -15,7 +15,13 @@ from penstock_inference.runners.wire import OUTPUT_SLOTS, Ran, Run
 
 
 class BatchModel(Protocol):
-    """A loaded model that answers batches."""
+    """A loaded model that answers batches.
+
+    Attributes:
+        longest_run: seconds of the longest of the runs by which it was tried; 0 if it was not.
+    """
+
+    longest_run: float
 
     def run(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]: ...
 

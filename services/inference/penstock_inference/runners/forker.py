@@ -60,7 +60,7 @@ class Forker:
     """Starts processes, and watches those that live.
 
     Args:
-        run_seconds: after so long without progress a process is killed.
+        run_seconds: after so long without progress a process is killed, unless its manifest allows more.
         load_seconds: that a load may take.
         program: the module that a parent runs.
     """
@@ -92,7 +92,7 @@ class Forker:
         parent = await self._parent(FRAMEWORKS[manifest.format])
         process = parent.fork(
             _order(manifest, folder, threads, memory_bytes),
-            run_seconds=self._run_seconds,
+            run_seconds=max(self._run_seconds, manifest.resources.max_run_seconds or 0),
             load_seconds=self._load_seconds,
         )
         self._processes.add(process)

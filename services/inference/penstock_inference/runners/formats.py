@@ -12,9 +12,18 @@ from penstock_common.manifest import Format, Manifest
 from penstock_inference.runners.runner import ModelMismatchError, Runner, StreamingRunner
 
 #: Formats that run code of whoever made the model.
-CODE_FORMATS = frozenset({Format.JOBLIB, Format.PYTHON})
+CODE_FORMATS = frozenset({Format.AOT_INDUCTOR, Format.JOBLIB, Format.PYTHON})
 #: Formats that run on the pod's GPU if it has one.
-GPU_FORMATS = frozenset({Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.SAFETENSORS, Format.TRANSFORMERS, Format.ONNX})
+GPU_FORMATS = frozenset(
+    {
+        Format.AOT_INDUCTOR,
+        Format.TORCH_EXPORT,
+        Format.TORCHSCRIPT,
+        Format.SAFETENSORS,
+        Format.TRANSFORMERS,
+        Format.ONNX,
+    }
+)
 
 
 class Framework(StrEnum):
@@ -34,6 +43,7 @@ FRAMEWORKS = {
     Format.TORCH_EXPORT: Framework.TORCH,
     Format.TORCHSCRIPT: Framework.TORCH,
     Format.SAFETENSORS: Framework.TORCH,
+    Format.AOT_INDUCTOR: Framework.TORCH,
     Format.ONNX: Framework.ONNXRUNTIME,
     Format.TRANSFORMERS: Framework.TRANSFORMERS,
     Format.SKOPS: Framework.SCIKIT_LEARN,
@@ -103,6 +113,10 @@ def import_format(format_: Format) -> Callable[[Path, Manifest, int], Runner]:
             from penstock_inference.runners import safetensors
 
             return safetensors.load
+        case Format.AOT_INDUCTOR:
+            from penstock_inference.runners import aot_inductor
+
+            return aot_inductor.load
         case Format.ONNX:
             from penstock_inference.runners import onnx
 

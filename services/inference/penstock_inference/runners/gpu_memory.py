@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 _MB = 2**20
 #: Beside the weights: the libraries' kernels and workspaces, and what lies between two layers.
 _BESIDE_WEIGHTS = 512 * _MB
@@ -13,11 +11,11 @@ class GpuMemoryError(MemoryError):
     """The GPU has too little memory left. Other models may leave, so the load is worth another try."""
 
 
-def check_gpu_memory(file: Path, bound_mb: int | None, *, free: int, total: int) -> int:
+def check_gpu_memory(weight_bytes: int, bound_mb: int | None, *, free: int, total: int) -> int:
     """Return the bytes of the GPU's memory that a model may take.
 
     Args:
-        file: of the model, or its folder.
+        weight_bytes: of the model.
         bound_mb: that its manifest says it needs, and may take; None if it does not say.
         free: bytes of the GPU's memory that nobody has.
         total: bytes of the GPU's memory.
@@ -25,7 +23,7 @@ def check_gpu_memory(file: Path, bound_mb: int | None, *, free: int, total: int)
     Raises:
         GpuMemoryError: fewer are free than it needs.
     """
-    needed = bound_mb * _MB if bound_mb else _file_bytes(file) + _BESIDE_WEIGHTS
+    needed = bound_mb * _MB if bound_mb else weight_bytes + _BESIDE_WEIGHTS
     if needed > free:
         remedy = "lower acceleration.gpu_memory_mb" if bound_mb else "set acceleration.gpu_memory_mb if it needs less"
         raise GpuMemoryError(
@@ -33,8 +31,3 @@ def check_gpu_memory(file: Path, bound_mb: int | None, *, free: int, total: int)
             f"{total // _MB} MB are free. Move a model to another pool, or {remedy}."
         )
     return needed if bound_mb else total
-
-
-def _file_bytes(file: Path) -> int:
-    files = [file] if file.is_file() else [path for path in file.rglob("*") if path.is_file()]
-    return sum(path.stat().st_size for path in files)

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,30 +15,25 @@ from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
+from penstock_inference.runners.batch_memory import BatchMemory
+from penstock_inference.runners.hang_watch import HangWatch
 from penstock_inference.runners.memory import peak_bytes, private_bytes, resident_bytes
 from penstock_inference.runners.packet_sender import PacketSender
 from penstock_inference.runners.process_streams import ProcessStream, ProcessStreams
-from penstock_inference.runners.progress import BEAT_SECONDS, ProgressReader
-from penstock_inference.runners.shared_tensors import SharedMemory, create_memory, datatype_of, plan
+from penstock_inference.runners.shared_tensors import SharedMemory
 from penstock_inference.runners.wire import (
     MAX_PACKET,
-    OUTPUT_SLOTS,
     Chunks,
     Failed,
     FromProcess,
     Loaded,
     Ran,
     Room,
-    Run,
     TooSmall,
 )
 
 #: Bytes of the outputs of one batch at most.
 MAX_OUTPUT_BYTES = 2**30
-#: How many times as long as the longest run so far a run may take, if that is more than the bound of the settings.
-_TIMES_LONGEST_RUN = 10.0
-#: Seconds without a heartbeat after which it is taken for the reason of a run without an end.
-_STILL_SECONDS = 4 * BEAT_SECONDS
 #: Seconds that the parent has to say how a process ended whose socket is closed.
 _OBITUARY_SECONDS = 5.0
 
@@ -101,22 +95,15 @@ class ModelProcess:
     ) -> None:
         self._manifest = manifest
         self._connection = connection
-        self._progress = ProgressReader(beats)
+        self._watch = HangWatch(beats, run_seconds=run_seconds, load_seconds=load_seconds)
+        self._memory = BatchMemory()
         self._memory_bytes = memory_bytes
-        self._run_seconds = run_seconds
-        self._longest_run = 0.0
-        self._longest_step = 0.0
-        self._run_bound = load_seconds
         self._pid = 0
         self._pidfd = -1
         self._private_at_fork = 0
         self._resident_at_fork = 0
-        self._silence = _Stopwatch()
-        self._work = _Stopwatch()
         self._closed = False
         self._unheard: asyncio.TimerHandle | None = None
-        self._inputs: SharedMemory | None = None
-        self._outputs: list[SharedMemory | None] = [None] * OUTPUT_SLOTS
         self._reply: asyncio.Future[FromProcess] | None = None
         self._packets = PacketSender(connection)
         self._streams = ProcessStreams(
@@ -167,7 +154,7 @@ class ModelProcess:
         if not isinstance(reply, Loaded):
             self.kill("protocol", "its process broke the protocol")
             raise LoadFailedError(self.reason)
-        self._run_bound = self._run_seconds
+        self._watch.took(reply.longest_run)
         self.load_seconds = reply.seconds
         self.device, self.gpu_bytes = reply.device, reply.gpu_bytes
         self.most_streams = reply.most_streams
@@ -190,32 +177,13 @@ class ModelProcess:
             ModelFailedError: the model raised another exception.
             ProcessEndedError: the process ended.
         """
-        places, contents, size = plan(
-            [(name, datatype_of(array), [inputs[name] for inputs in batch]) for name, array in batch[0].items()]
-        )
-        request = Run(places, self._free_slot())
-        fds = []
-        if self._inputs is None or self._inputs.size < size:
-            self._inputs, fd = create_memory("inputs", size)
-            request.inputs_bytes = self._inputs.size
-            fds.append(fd)
-        memory = self._outputs[request.slot]
-        if memory is None or memory.in_use:
-            memory, fd = create_memory("outputs", memory.size if memory else size)
-            self._outputs[request.slot] = memory
-            request.outputs_bytes = memory.size
-            fds.append(fd)
-        self._inputs.write(places, contents)
-        started = time.monotonic()
-        self._longest_step = 0.0
+        request, fds = self._memory.put(batch)
+        self._watch.run_begins()
         self._packets.send(request, fds)
         reply = await self._next_reply()
         if isinstance(reply, TooSmall):
             reply = await self._give_room(request.slot, reply.outputs_bytes)
-        # A run that shows its progress may take as long as it likes; one of its steps may not.
-        in_steps = max(self._longest_step, self._work.seconds)
-        self._longest_run = max(self._longest_run, in_steps if self._longest_step else time.monotonic() - started)
-        self._run_bound = max(self._run_seconds, _TIMES_LONGEST_RUN * self._longest_run)
+        self._watch.run_ended()
         if isinstance(reply, Ran):
             return self._take(reply, request.slot, rows)
         if isinstance(reply, Failed):
@@ -230,35 +198,15 @@ class ModelProcess:
         """
         if not self._pid or self.cause:
             return
-        self._silence.tick(seconds, self._progress.heard_beat())
-        self._tick_work(seconds)
-        taken = (
-            private_bytes(self._pid)
-            - self._private_at_fork
-            - sum([memory.size for memory in (self._inputs, *self._outputs) if memory is not None])
-            - self._streams.room_bytes
-        )
-        if self._silence.seconds > self._run_seconds:
-            self.kill("silent", f"its process was stopped, or kept Python's lock, for {self._run_seconds:g} s")
-        elif self._work.seconds > self._run_bound:
-            still = self._silence.seconds > _STILL_SECONDS
-            self.kill("silent" if still else "hang", f"a run, or the load, took more than {self._run_bound:.0f} s")
+        if self.most_streams:
+            self._watch.tick_step(seconds)
+        else:
+            self._watch.tick_run(seconds, running=self._reply is not None)
+        taken = private_bytes(self._pid) - self._private_at_fork - self._memory.size - self._streams.room_bytes
+        if hang := self._watch.hang():
+            self.kill(*hang)
         elif taken > self._memory_bytes:
             self.kill("memory", f"its process took more than {self._memory_bytes // 2**20} MB")
-
-    def _tick_work(self, seconds: float) -> None:
-        """Count how long a run, the load or a step of streams has taken so far."""
-        if not self.most_streams:
-            moved = self._progress.moved()
-            if moved:
-                self._longest_step = max(self._longest_step, self._work.seconds, seconds)
-            self._work.tick(seconds, moved or self._reply is None)
-            return
-        stepped = self._progress.stepped()
-        if stepped:
-            self._longest_run = max(self._longest_run, self._work.seconds)
-            self._run_bound = max(self._run_seconds, _TIMES_LONGEST_RUN * self._longest_run)
-        self._work.tick(seconds, stepped)
 
     def kill(self, cause: str, reason: str) -> None:
         """End the process now; the first cause counts."""
@@ -293,8 +241,8 @@ class ModelProcess:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
-        self._inputs, self._outputs = None, [None] * OUTPUT_SLOTS
-        self._progress.close()
+        self._memory.close()
+        self._watch.close()
         self.ended.set()
         self._streams.end(lambda: ProcessEndedError(self.reason))
         if self._reply is not None and not self._reply.done():
@@ -304,7 +252,7 @@ class ModelProcess:
         if self.ended.is_set():
             raise ProcessEndedError(self.reason)
         self._reply = self._loop.create_future()
-        self._work.seconds = 0.0
+        self._watch.run_goes_on()
         try:
             return await self._reply
         finally:
@@ -347,51 +295,22 @@ class ModelProcess:
         else:
             self._reply.set_result(message)
 
-    def _free_slot(self) -> int:
-        """Return a slot whose memory nobody reads; if there is none, one that gets new memory."""
-        for slot, memory in enumerate(self._outputs):
-            if memory is not None and not memory.in_use:
-                return slot
-        return self._outputs.index(None) if None in self._outputs else 0
-
     async def _give_room(self, slot: int, size: int) -> FromProcess:
         if not 0 < size <= MAX_OUTPUT_BYTES:
             self._packets.send(Room(0), [])
             raise _bad_answer(f"The outputs of one batch take {size} bytes; {MAX_OUTPUT_BYTES} are possible.")
-        memory, fd = create_memory("outputs", size)
-        self._outputs[slot] = memory
-        self._packets.send(Room(memory.size), [fd])
+        self._packets.send(*self._memory.enlarge(slot, size))
         return await self._next_reply()
 
     def _take(self, reply: Ran, slot: int, rows: int) -> list[NDArray[Any]]:
-        """Return the outputs, once they prove to be what the process says and one row for each input row.
-
-        The process can still change their values, and nothing else; it has no reason to, since they are its own.
-        """
-        memory = self._outputs[slot]
-        if memory is None or len(reply.outputs) != len(self._manifest.outputs):
-            raise self._broken()
         try:
-            outputs = [memory.read(place) for place in reply.outputs]
+            return self._memory.take(reply, slot, len(self._manifest.outputs), rows)
         except (ValueError, PenstockError):
             raise self._broken() from None
-        if any(output.ndim == 0 or len(output) != rows for output in outputs):
-            raise self._broken()
-        return outputs
 
     def _broken(self) -> ProcessEndedError:
         self.kill("protocol", "its process broke the protocol")
         return ProcessEndedError(self.reason)
-
-
-class _Stopwatch:
-    """Seconds since something last happened, as far as the server was awake to see it."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def tick(self, seconds: float, happened: bool) -> None:
-        self.seconds = 0.0 if happened else self.seconds + seconds
 
 
 def _error(reply: Failed, memory_bytes: int) -> Exception:

@@ -35,7 +35,7 @@ class ProgramSignature:
         self._positions = [i for i, arg in enumerate(arguments) if isinstance(arg, TensorArgument)]
         names = _input_names(program)
         self.inputs = [_file_tensor(names[i] if names else None, values[arguments[i].name]) for i in self._positions]
-        self._output_names = _output_names(program)
+        self._output_names = output_names(program.call_spec.out_spec)
         self._outputs = [i for i, output in enumerate(outputs) if isinstance(output, TensorArgument)]
 
     def leaves(self, tensors: Sequence[torch.Tensor]) -> list[Any]:
@@ -87,12 +87,12 @@ def _input_names(program: ExportedProgram) -> list[str] | None:
     return paths
 
 
-def _output_names(program: ExportedProgram) -> list[str] | None:
-    """Return a name for each leaf of the answer; None if it is a tensor, a tuple or a list."""
-    answer = _with_numbered_leaves(program.call_spec.out_spec)
+def output_names(spec: Any) -> list[str] | None:
+    """Return a name for each leaf of an answer of that structure; None if it is a tensor, a tuple or a list."""
+    answer = _with_numbered_leaves(spec)
     if isinstance(answer, (int, list)) or type(answer) is tuple:
         return None
-    return [".".join(path) for path in _paths(program.call_spec.out_spec)]
+    return [".".join(path) for path in _paths(spec)]
 
 
 def _with_numbered_leaves(spec: Any) -> Any:

@@ -5,6 +5,7 @@
         def predict(self, inputs: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]: ...
 
 The arrays are batches ``[N, ...]``, or as the manifest says, and named as there; BYTES are object arrays of ``bytes``.
+A ``predict`` that takes long calls ``self.tell_progress()`` every few seconds, or counts as hanging.
 If the manifest says ``stream: true``, it has instead of ``predict``, for one row at a time:
 
         def stream(self, inputs: dict[str, numpy.ndarray]) -> Iterator[dict[str, numpy.ndarray]]: ...
@@ -15,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from penstock_common.manifest import Manifest
 from penstock_common.preprocessing.steps import model_tensors
-from penstock_inference.runners.runner import Chunk, FileAnswer, FileTensor, ModelMismatchError
+from penstock_inference.runners.runner import Chunk, FileAnswer, FileTensor, ModelMismatchError, tell_nobody
 
 #: Streams that may be open at once if the model does not say.
 _MOST_STREAMS = 8
@@ -34,6 +35,9 @@ class PythonRunner:
 
     def __init__(self, model: Any, manifest: Manifest) -> None:
         self._model = model
+        self.tell_progress: Callable[[], None] = tell_nobody
+        with contextlib.suppress(AttributeError):  # a class with slots
+            model.tell_progress = lambda: self.tell_progress()
         self.inputs = _inputs(manifest)
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:

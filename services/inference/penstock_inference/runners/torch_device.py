@@ -15,6 +15,7 @@ from penstock_inference.runners.device_in_use import use_gpu
 from penstock_inference.runners.gpu_memory import check_gpu_memory
 from penstock_inference.runners.runner import FileAnswer, FileTensor, PassesProgressOn, Runner
 from penstock_inference.runners.torch_arrays import tensor_of
+from penstock_inference.runners.weight_bytes import weight_bytes
 
 _DTYPES = {Precision.BFLOAT16: torch.bfloat16, Precision.FLOAT16: torch.float16}
 
@@ -44,7 +45,8 @@ class TorchDevice:
         self._stream: torch.cuda.Stream | None = None
         if self.on_gpu:
             free, total = torch.cuda.mem_get_info(self.device)
-            bound = check_gpu_memory(file, options.gpu_memory_mb, free=free, total=total)
+            weights = weight_bytes(file, manifest, on_gpu=True)
+            bound = check_gpu_memory(weights, options.gpu_memory_mb, free=free, total=total)
             torch.cuda.set_per_process_memory_fraction(bound / total, self.device)
             # The default stream would wait for every other one, and cannot be recorded.
             self._stream = torch.cuda.Stream(self.device)

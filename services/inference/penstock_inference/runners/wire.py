@@ -135,12 +135,14 @@ class Loaded(msgspec.Struct, tag=True, array_like=True):
         device: what it runs on, ``cpu`` or the name of a GPU.
         gpu_bytes: of the GPU's memory that the process holds.
         most_streams: that may be open at once; 0 if the model does not stream.
+        longest_run: seconds of the longest run of the trials.
     """
 
     seconds: float
     device: Annotated[str, msgspec.Meta(max_length=100)] = "cpu"
     gpu_bytes: int = 0
     most_streams: int = 0
+    longest_run: float = 0.0
 
 
 class Ran(msgspec.Struct, tag=True, array_like=True):

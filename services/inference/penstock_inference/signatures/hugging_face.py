@@ -68,7 +68,8 @@ def read(path: Path) -> FileSignature:
             return FileSignature([text], [entities], task=Task.TENSOR, description=description)
         case "" | "MaskedLM" | "PreTraining":
             vector = FoundOutput("embedding", "FP32", [_width(config)])
-            return FileSignature([text], [vector], task=Task.TENSOR, description=description)
+            tokens = FoundOutput("tokens", "INT32", [])
+            return FileSignature([text], [vector, tokens], task=Task.TENSOR, description=description)
     raise not_served(architecture)
 
 

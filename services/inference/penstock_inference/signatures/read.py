@@ -23,7 +23,7 @@ def read_signature(path: Path, format_: Format, given: list[FoundInput]) -> File
     """
     check_file(path, format_)
     match format_:
-        case Format.TORCH_EXPORT | Format.TORCHSCRIPT | Format.ONNX | Format.PYTHON:
+        case Format.TORCH_EXPORT | Format.TORCHSCRIPT | Format.AOT_INDUCTOR | Format.ONNX | Format.PYTHON:
             from penstock_inference.signatures import tensors
 
             return tensors.read(path, format_, given)

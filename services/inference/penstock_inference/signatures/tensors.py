@@ -20,7 +20,7 @@ _DATATYPES = {dtype: name for name, dtype in NUMPY_DTYPES.items()}
 
 
 def read(path: Path, format_: Format, given: list[FoundInput]) -> FileSignature:
-    """Return the signature of a torch.export program, a TorchScript module, an ONNX model or Python code."""
+    """Return the signature of a torch.export program, compiled or not, a TorchScript module, an ONNX model or code."""
     if format_ is Format.PYTHON and not given:
         return FileSignature([])  # code says nothing of its inputs
     runner = import_format(format_)(path, _placeholder(format_, path, given), 1)

@@ -21,6 +21,7 @@ from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.formats import CODE_FORMATS, GPU_FORMATS
 from penstock_inference.runners.gpu_files import gpu_devices
 from penstock_inference.runners.process import LoadFailedError, ModelProcess
+from penstock_inference.runners.weight_bytes import weight_bytes
 from penstock_inference.versions.artifact_cache import ArtifactCache
 from penstock_inference.versions.hosted import HostedVersion
 from penstock_inference.versions.load_gate import LoadGate, NoRoomError
@@ -53,6 +54,7 @@ class VersionLoader:
         max_queue_rows: the rows that may wait for one version.
         max_queue_bytes: the bytes of inputs that may wait for one version.
         allow_code: whether models may be loaded that run code of whoever made them.
+        grace_seconds: that the streams of a version may take once it is unloaded.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class VersionLoader:
         max_queue_rows: int,
         max_queue_bytes: int,
         allow_code: bool,
+        grace_seconds: float,
     ) -> None:
         self._cache = cache
         self._forker = forker
@@ -75,6 +78,7 @@ class VersionLoader:
         self._allow_code = allow_code
         self._max_queue_rows = max_queue_rows
         self._max_queue_bytes = max_queue_bytes
+        self._grace_seconds = grace_seconds
 
     async def keep_loaded(self, hosted: HostedVersion, on_change: Callable[[], None]) -> None:
         """Load all instances of a version, and again each whose process ends, until cancelled.
@@ -150,6 +154,7 @@ class VersionLoader:
         started = time.monotonic()
         refuse_code(version.manifest.format, self._allow_code)
         folder = await self._cache.fetch(version)
+        hosted.weight_bytes = await asyncio.to_thread(weight_bytes, folder / version.manifest.file, version.manifest)
         await self._forker.prepare(version.manifest.format)
         async with self._gate.admitted(self._need(hosted), at_once=replaces_another) as memory_bytes:
             process = await self._forker.start(
@@ -176,7 +181,7 @@ class VersionLoader:
 
     def _need(self, hosted: HostedVersion) -> Need:
         file_bytes = sum(file.size for file in hosted.version.files)
-        return self._needs.of(hosted.digest, hosted.version.manifest, file_bytes)
+        return self._needs.of(hosted.digest, hosted.version.manifest, file_bytes, hosted.weight_bytes)
 
     def _threads(self, version: Version) -> int:
         threads = self._devices.threads(version.manifest)
@@ -202,6 +207,7 @@ class VersionLoader:
                 manifest,
                 max_queue_rows=self._max_queue_rows,
                 max_queue_bytes=self._max_queue_bytes,
+                grace_seconds=self._grace_seconds,
                 metrics=hosted.metrics,
             )
         return Engine(

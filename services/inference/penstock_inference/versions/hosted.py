@@ -27,6 +27,7 @@ class HostedVersion:
 
     Attributes:
         digest: of its artifact.
+        weight_bytes: that its weights take once they are loaded; 0 until its files are here.
         reason: why the newest load failed, or why its last process ended; empty if READY.
         settled: set when the version is READY, when its first load has failed, or when it is closed.
         unnamed_since: the ``time.monotonic()`` since which no alias names the version; None while one does.
@@ -39,6 +40,7 @@ class HostedVersion:
     def __init__(self, version: Version) -> None:
         self.version = version
         self.digest = artifact_digest(version)
+        self.weight_bytes = 0
         self.state = State.LOADING
         self.reason = ""
         self.settled = asyncio.Event()

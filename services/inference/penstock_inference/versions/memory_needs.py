@@ -10,8 +10,6 @@ import msgspec
 
 from penstock_common.manifest import Manifest
 
-#: A load reads the file into memory and makes the weights of it, so for a moment it needs about twice the files.
-_TIMES_FILES = 2
 #: What a process needs for itself, whatever it loads.
 _PROCESS_BYTES = 64 * 2**20
 #: Added to what was measured, since no two loads are the same.
@@ -40,13 +38,13 @@ class MemoryNeeds:
         with contextlib.suppress(OSError, msgspec.DecodeError):
             self._measured = msgspec.json.decode(file.read_bytes(), type=dict[str, int])
 
-    def of(self, digest: str, manifest: Manifest, file_bytes: int) -> Need:
-        """Return what a process of an artifact with files of that size will need."""
+    def of(self, digest: str, manifest: Manifest, file_bytes: int, weight_bytes: int) -> Need:
+        """Return what a process of an artifact will need; see ``need_of``."""
         if manifest.resources.memory_mb is None and digest in self._measured:
             # What it took before the server heard of the process is not in the measure; the files bound that.
             needed = max(int(self._measured[digest] * _MARGIN), file_bytes)
             return Need(needed, "as measured when it was last loaded")
-        return need_of(manifest, file_bytes)
+        return need_of(manifest, file_bytes, weight_bytes)
 
     def remember(self, digest: str, taken_bytes: int) -> None:
         """Remember what the newest process of an artifact took at most while it was loaded and tried."""
@@ -65,8 +63,14 @@ class MemoryNeeds:
             new.replace(self._file)
 
 
-def need_of(manifest: Manifest, file_bytes: int) -> Need:
-    """Return what a process will need that was never loaded: what its manifest says, or a rough estimate."""
+def need_of(manifest: Manifest, file_bytes: int, weight_bytes: int) -> Need:
+    """Return what a process will need that was never loaded: what its manifest says, or a rough estimate.
+
+    Args:
+        file_bytes: of all files of the artifact.
+        weight_bytes: of the weights once they are loaded.
+    """
     if manifest.resources.memory_mb is not None:
         return Need(manifest.resources.memory_mb * 2**20, "as resources.memory_mb says")
-    return Need(_TIMES_FILES * file_bytes + _PROCESS_BYTES, "estimated from its files")
+    # For a moment a load has both in memory, the files and the weights that it makes of them.
+    return Need(file_bytes + max(file_bytes, weight_bytes) + _PROCESS_BYTES, "estimated from its files")

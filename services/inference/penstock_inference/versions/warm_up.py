@@ -5,6 +5,7 @@ A handful of runs: one row twice, some others alone, and a full batch of them; f
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ _MAX_DIFFERENT = 0.01
 
 
 def warm_up(model: LoadedModel) -> None:
-    """Try a model; all its outputs are compared with its manifest.
+    """Try a model, and set its ``longest_run``; all its outputs are compared with its manifest.
 
     Raises:
         ModelMismatchError: if its first output is not probabilities though it should be; if it keeps state or is
@@ -43,6 +44,7 @@ def warm_up(model: LoadedModel) -> None:
     manifest = model.manifest
     rows = trial_rows(manifest, _ROWS)
     first = _run(model, _chosen(rows, [0]))
+    model.longest_run = 0.0  # the first run prepares what later ones find
     check_probabilities(manifest, first)
     if manifest.batching.max_batch_size > 1:
         _check_repeatable(model, _chosen(rows, [0]), first)
@@ -62,7 +64,11 @@ def warm_up(model: LoadedModel) -> None:
 def _run(model: LoadedModel, rows: Arrays) -> Outputs:
     """Run rows as a message of their own."""
     padding = Padding(model.manifest)
-    return padding.cut(model.run(padding.pad([rows])[0]), rows)
+    padded = padding.pad([rows])[0]
+    started = time.perf_counter()
+    outputs = model.run(padded)
+    model.longest_run = max(model.longest_run, time.perf_counter() - started)
+    return padding.cut(outputs, rows)
 
 
 def _check_repeatable(model: LoadedModel, rows: Arrays, first: Outputs) -> None:

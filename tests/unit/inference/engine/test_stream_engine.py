@@ -66,7 +66,9 @@ def process() -> FakeProcess:
 @pytest.fixture
 async def engine(process: FakeProcess) -> AsyncIterator[StreamEngine]:
     metrics = VersionMetrics("s", 1)
-    engine = StreamEngine(streaming_manifest(), max_queue_rows=3, max_queue_bytes=10_000, metrics=metrics)
+    engine = StreamEngine(
+        streaming_manifest(), max_queue_rows=3, max_queue_bytes=10_000, grace_seconds=30, metrics=metrics
+    )
     engine.run_on(process)
     yield engine
     metrics.remove()
@@ -295,6 +297,24 @@ async def test_draining_waits_for_streams(engine: StreamEngine, process: FakePro
         process.opened[i].add(piece(0, last=True))
     await draining
     await asyncio.gather(*[reader.task for reader in readers])
+
+
+async def test_draining_ends_streams_after_a_while(engine: StreamEngine, process: FakeProcess) -> None:
+    """Those that are open end with an error after what came, those that wait go to another pod."""
+    engine._grace_seconds = 0.0
+    cut = [Reader(engine), Reader(engine)]
+    waiting = Reader(engine)
+    await settled()
+    process.opened[0].add(piece(0))
+    async with asyncio.timeout(10):
+        await engine.drain()
+    with pytest.raises(PenstockError, match="0 s to end") as caught:
+        await cut[0].task
+    assert (caught.value.code, cut[0].read) == ("version-unloaded", [0])
+    with pytest.raises(PenstockError, match="not whole"):
+        await cut[1].task
+    with pytest.raises(PodRefusalError, match="leaves this pod"):
+        await waiting.task
 
 
 async def test_streams_are_measured(engine: StreamEngine, process: FakeProcess) -> None:

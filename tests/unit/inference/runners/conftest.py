@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Resources, Task
 from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.process import ModelProcess
 
@@ -45,8 +46,11 @@ async def forker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Forker]:
 def start(forker: Forker, tmp_path: Path) -> Start:
     """Starts one of the odd models by name."""
 
-    async def start(name: str, datatype: str = "FP32", folder: Path = tmp_path) -> ModelProcess:
+    async def start(
+        name: str, datatype: str = "FP32", folder: Path = tmp_path, resources: Resources | None = None
+    ) -> ModelProcess:
         (folder / "own").write_bytes(b"own")
-        return await forker.start(odd_manifest(name, datatype), folder, threads=1, memory_bytes=MEMORY_BYTES)
+        manifest = replace(odd_manifest(name, datatype), resources=resources or Resources())
+        return await forker.start(manifest, folder, threads=1, memory_bytes=MEMORY_BYTES)
 
     return start

@@ -39,6 +39,11 @@ def loop(inputs: Arrays) -> None:
         time.sleep(0.01)
 
 
+def nap(inputs: Arrays) -> None:
+    """Take longer than a run may that shows no progress."""
+    time.sleep(5)
+
+
 def hold(inputs: Arrays) -> None:
     """Keep the interpreter's lock."""
     ctypes.PyDLL(None).sleep(1000)
@@ -251,12 +256,19 @@ def _succeeds(attempt: Callable[[], object]) -> bool:
 
 
 TURNS = (
-    loop, hold, crash, leave, allocate, swell, map_shared, bad_row, impostor, fail, babble, claim, fill_gpu, lose_gpu,
+    loop, nap, hold, crash, leave, allocate, swell, map_shared, bad_row, impostor, fail, babble, claim, fill_gpu, lose_gpu,
 )  # fmt: skip
 
 
 def load(manifest: Manifest, folder: Path, threads: int) -> Any:
-    name = manifest.description
+    """Return a model; ``nap after 1`` is ``nap`` that took a second when it was tried."""
+    name, _, tried = manifest.description.partition(" after ")
+    model = _loaded(name, folder)
+    model.longest_run = float(tried or 0)
+    return model
+
+
+def _loaded(name: str, folder: Path) -> Any:
     if name == "unloadable":
         raise ValueError("not a model")
     if name == "crash-load":

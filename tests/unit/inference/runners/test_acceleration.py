@@ -261,17 +261,14 @@ def test_the_device_in_use_is_known_once_a_model_is_loaded(device: str, tmp_path
         assert (name, held) == (CPU, 0)
 
 
-def test_a_gpu_without_room_is_refused_in_megabytes(tmp_path: Path) -> None:
-    """The files and what comes with them, or what the manifest says; the text names what is needed, free and there."""
-    (tmp_path / "part").mkdir()
-    for path in (tmp_path / "a", tmp_path / "part" / "b"):
-        path.write_bytes(bytes(2 * MB))
+def test_a_gpu_without_room_is_refused_in_megabytes() -> None:
+    """The weights and what comes with them, or what the manifest says; the text names what is needed, free and there."""
     with pytest.raises(GpuMemoryError, match=r"about 516 MB .* 500 of 80000 MB are free.* set acceleration"):
-        check_gpu_memory(tmp_path, None, free=500 * MB, total=80000 * MB)
+        check_gpu_memory(4 * MB, None, free=500 * MB, total=80000 * MB)
     with pytest.raises(GpuMemoryError, match=r"needs 600 MB .* 500 of 80000 MB are free.* lower acceleration"):
-        check_gpu_memory(tmp_path, 600, free=500 * MB, total=80000 * MB)
-    assert check_gpu_memory(tmp_path, None, free=600 * MB, total=80000 * MB) == 80000 * MB
-    assert check_gpu_memory(tmp_path / "a", 300, free=600 * MB, total=80000 * MB) == 300 * MB
+        check_gpu_memory(4 * MB, 600, free=500 * MB, total=80000 * MB)
+    assert check_gpu_memory(4 * MB, None, free=600 * MB, total=80000 * MB) == 80000 * MB
+    assert check_gpu_memory(2 * MB, 300, free=600 * MB, total=80000 * MB) == 300 * MB
 
 
 @GPU

@@ -76,6 +76,17 @@ def test_a_text_becomes_what_the_library_makes_of_it(make: Callable[..., Any], t
     assert len(set(expected)) > 1
 
 
+def test_a_large_batch_shows_its_progress(tmp_path: Path) -> None:
+    """After every eight rows, each of which is translated as in a small batch."""
+    tiny_conversions.marian(tmp_path)
+    model = load_model(manifest(), tmp_path, 1)
+    expected = ask(model, text=TEXTS)
+    told: list[int] = []
+    model.tell_progress = lambda: told.append(1)
+    assert ask(model, text=TEXTS * 6) == expected * 6
+    assert len(told) == 3
+
+
 def test_parameters_reach_the_library(tmp_path: Path) -> None:
     """One beam, and other tokens at most, give what the library gives with them."""
     tokenizer = tiny_conversions.marian(tmp_path)

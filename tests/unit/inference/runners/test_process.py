@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from penstock_common.errors import PenstockError
+from penstock_common.manifest import Resources
 from penstock_inference.engine.message import Outputs
 from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.process import LoadFailedError, ModelFailedError, ModelProcess, ProcessEndedError
@@ -161,6 +162,26 @@ async def test_a_server_that_stood_still_blames_nobody(start: Start) -> None:
     with pytest.raises(ProcessEndedError):
         await running
     assert process.cause == "hang"
+
+
+async def test_a_run_that_takes_longer_than_any_before_is_a_hang(start: Start) -> None:
+    """A process that computes looks like one whose loop has no end. Three seconds are allowed, and five pass."""
+    process = await start("nap")
+    with pytest.raises(ProcessEndedError):
+        await run(process, -1)
+    assert process.cause == "hang"
+
+
+async def test_a_run_may_take_ten_times_the_longest_of_the_trials(start: Start) -> None:
+    """So the first full batch of a slow model is no hang."""
+    process = await start("nap after 1")
+    assert (await run(process, -1))[0].tolist() == [-2]
+
+
+async def test_a_manifest_says_how_long_a_run_may_take(start: Start) -> None:
+    """If the trials have not shown it."""
+    process = await start("nap", resources=Resources(max_run_seconds=60))
+    assert (await run(process, -1))[0].tolist() == [-2]
 
 
 async def test_a_long_run_that_shows_its_progress_is_no_hang(start: Start) -> None:

@@ -241,6 +241,27 @@ def test_a_python_model_is_what_its_class_says(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.run({"x": np.array([1, 2], np.float32)})[0], np.array([2.5, 4.5], np.float32))
 
 
+def test_a_python_model_tells_its_progress(tmp_path: Path) -> None:
+    """Also one whose class has slots, which cannot be given anything to call, is served."""
+    for slots, expected in (("", 3), ("__slots__ = ()", 0)):
+        (tmp_path / "model.py").write_text(
+            "class Model:\n"
+            f"    {slots}\n"
+            "    def load(self, folder): pass\n"
+            "    def predict(self, inputs):\n"
+            "        for part in range(3 if hasattr(self, 'tell_progress') else 0):\n"
+            "            self.tell_progress()\n"
+            "        return {'y': inputs['x']}\n"
+        )
+        fields = [Field("x", FieldKind.NUMBER, "FP32")]
+        manifest = Manifest(Format.PYTHON, "model.py", Task.REGRESSION, fields, [Output("y", "FP32")])
+        model: LoadedModel = load_model(manifest, tmp_path, 1)
+        told: list[int] = []
+        model.tell_progress = lambda told=told: told.append(1)  # type: ignore[misc]
+        model.run({"x": np.array([1], np.float32)})
+        assert len(told) == expected
+
+
 def test_a_pickled_model_answers_too(tmp_path: Path) -> None:
     """Where the operator allows it; the loader asks."""
     x, y = load_diabetes(return_X_y=True)

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor, nn
 
-from penstock_common.file_signature import FileSignature, FoundInput
+from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
 from penstock_common.manifest import FieldKind, Format, Task
 from penstock_inference.runners.runner import ModelMismatchError
 from penstock_inference.signatures.read import read_signature
@@ -187,13 +187,10 @@ def test_a_hugging_face_folder_says_labels_and_lengths(tmp_path: Path) -> None:
 
 
 def test_a_hugging_face_folder_without_a_head_gives_embeddings(tmp_path: Path) -> None:
-    """As wide as its hidden state."""
+    """As wide as its hidden state, and the number of tokens, by which an embedding is paid."""
     signature = read_signature(folder(tmp_path, architectures=["BertModel"], hidden_size=32), Format.TRANSFORMERS, [])
     assert signature.task is Task.TENSOR
-    assert signature.outputs is not None and (signature.outputs[0].name, signature.outputs[0].shape) == (
-        "embedding",
-        [32],
-    )
+    assert signature.outputs == [FoundOutput("embedding", "FP32", [32]), FoundOutput("tokens", "INT32", [])]
 
 
 def test_a_folder_that_generates_text_has_the_inputs_of_all_of_them(tmp_path: Path) -> None:

@@ -19,20 +19,20 @@ def test_a_measure_counts_more_than_a_guess_and_the_manifest_more_than_both(
 ) -> None:
     """Twice the files and 64 MB, then what the newest load took and a tenth (the files at least), then ``memory_mb``."""
     needs = MemoryNeeds(tmp_path / "memory.json")
-    assert needs.of("a", regression, 100 * MB) == (264 * MB, "estimated from its files")
+    assert needs.of("a", regression, 100 * MB, 0) == (264 * MB, "estimated from its files")
     needs.remember("a", 900 * MB)
     needs.remember("a", 500 * MB)
-    assert needs.of("a", regression, 100 * MB) == (550 * MB, "as measured when it was last loaded")
-    assert needs.of("a", regression, 600 * MB).bytes == 600 * MB
-    assert needs.of("b", regression, 100 * MB).bytes == 264 * MB
+    assert needs.of("a", regression, 100 * MB, 0) == (550 * MB, "as measured when it was last loaded")
+    assert needs.of("a", regression, 600 * MB, 0).bytes == 600 * MB
+    assert needs.of("b", regression, 100 * MB, 0).bytes == 264 * MB
     regression.resources = Resources(memory_mb=700)
-    assert needs.of("a", regression, 100 * MB) == (700 * MB, "as resources.memory_mb says")
+    assert needs.of("a", regression, 100 * MB, 0) == (700 * MB, "as resources.memory_mb says")
 
 
 def test_measures_outlive_the_pod(tmp_path: Path, regression: Manifest) -> None:
     """The next start on the same folder knows them."""
     MemoryNeeds(tmp_path / "memory.json").remember("a", 100)
-    assert MemoryNeeds(tmp_path / "memory.json").of("a", regression, 0).bytes == 110
+    assert MemoryNeeds(tmp_path / "memory.json").of("a", regression, 0, 0).bytes == 110
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": "many"}', b"[]"])
@@ -40,7 +40,7 @@ def test_a_damaged_file_is_an_empty_one(content: bytes, tmp_path: Path, regressi
     """It costs estimates, no start."""
     (tmp_path / "memory.json").write_bytes(content)
     needs = MemoryNeeds(tmp_path / "memory.json")
-    assert needs.of("a", regression, 0).source == "estimated from its files"
+    assert needs.of("a", regression, 0, 0).source == "estimated from its files"
     needs.remember("a", 100)
     assert json.loads((tmp_path / "memory.json").read_bytes()) == {"a": 100}
 
@@ -49,7 +49,7 @@ def test_a_folder_that_cannot_be_written_costs_no_load(tmp_path: Path, regressio
     """The measures hold until the pod ends."""
     needs = MemoryNeeds(tmp_path / "absent" / "memory.json")
     needs.remember("a", 100)
-    assert needs.of("a", regression, 0).bytes == 110
+    assert needs.of("a", regression, 0, 0).bytes == 110
 
 
 def test_the_newest_measures_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,7 @@ async def reconciler(
             max_queue_rows=100,
             max_queue_bytes=1000,
             allow_code=False,
+            grace_seconds=30,
         ),
         cache,
         DesiredVersions(["s*", "other"]),
@@ -527,7 +528,8 @@ async def test_what_a_load_took_is_what_the_next_one_needs(
     await reconciler.update(snapshot(spam=1))
     hosted = await versions.find("spam")
     assert (
-        MemoryNeeds(tmp_path / "memory.json").of(hosted.digest, msgspec.structs.replace(MANIFEST), 0).bytes == 220 * MB
+        MemoryNeeds(tmp_path / "memory.json").of(hosted.digest, msgspec.structs.replace(MANIFEST), 0, 0).bytes
+        == 220 * MB
     )
     await reconciler.unload_model("spam")
     assert (tmp_path / "memory.json").exists()

@@ -50,6 +50,7 @@ async def reconciler(tmp_path: Path) -> AsyncIterator[Reconciler]:
             max_queue_rows=100,
             max_queue_bytes=1000,
             allow_code=False,
+            grace_seconds=30,
         ),
         cache,
         DesiredVersions(["*"]),

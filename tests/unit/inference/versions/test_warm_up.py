@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from penstock_common.manifest import (
 )
 from penstock_inference.engine.model import LoadedModel
 from penstock_inference.runners.runner import ModelMismatchError
+from penstock_inference.versions import warm_up as warm_up_module
 from penstock_inference.versions.load_model import load_model
 from penstock_inference.versions.warm_up import warm_up
 from tests.unit.inference.fake_runner import FakeRunner
@@ -52,6 +54,22 @@ def tried(m: Manifest, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Func
     runner = Function(function)
     warm_up(LoadedModel(m, runner))
     return runner
+
+
+def test_the_longest_run_is_that_of_a_full_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one does not count, in which a framework prepares itself."""
+    now = [0.0]
+    monkeypatch.setattr(warm_up_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    runner = Function(lambda x: x)
+
+    def run(batch: NDArray[Any]) -> NDArray[Any]:
+        now[0] += len(batch) if len(runner.batches) > 1 else 1000.0
+        return batch
+
+    runner._function = run
+    model = LoadedModel(manifest(PAIR, Output("y", "FP32", [2]), batching=Batching(6)), runner)
+    warm_up(model)
+    assert model.longest_run == 6.0
 
 
 def test_an_image_model_without_an_example_runs_small_and_large() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from penstock_inference.runners.ctranslate2_models.folder import most_tokens, re
 from penstock_inference.runners.ctranslate2_models.tokens import read_tokens
 from penstock_inference.runners.languages import Languages
 from penstock_inference.runners.parameters import parameters_of
-from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError
+from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError, tell_nobody
 from penstock_inference.runners.texts import text_column
 
 _TEXT, _SOURCE, _TARGET = "text", "source_language", "target_language"
 #: Tokens of a text, if the folder does not say.
 _MOST_TOKENS = 512
 _DEFAULT_END = "</s>"
+#: Rows that are translated together. The library shows no progress, so that a large batch would look like a hang.
+_ROWS = 8
 
 
 class TranslatorRunner:
@@ -30,6 +32,7 @@ class TranslatorRunner:
 
     def __init__(self, translator: Any, folder: Path, manifest: Manifest) -> None:
         self._translator = translator
+        self.tell_progress: Callable[[], None] = tell_nobody
         parameters = parameters_of(manifest, "max_tokens", "beam_size", "compute_type")
         options = {"beam_size": parameters.beam_size, "max_decoding_length": parameters.max_tokens}
         self._options = {name: value for name, value in options.items() if value is not None}
@@ -49,20 +52,26 @@ class TranslatorRunner:
         nothing = [""] * len(texts)
         rows = zip(texts, columns.get(_SOURCE, nothing), columns.get(_TARGET, nothing), strict=True)
         sources, prefixes = zip(*[self._row(*row) for row in rows], strict=True)
+        answers: list[str] = []
+        for start in range(0, len(texts), _ROWS):
+            answers += self._translate(sources[start : start + _ROWS], prefixes[start : start + _ROWS])
+            self.tell_progress()
+        return {_TEXT: text_column(answers)}
+
+    def changed_state(self) -> list[str]:
+        return []  # the library's models keep nothing between calls
+
+    def _translate(self, sources: Sequence[list[str]], prefixes: Sequence[list[str]]) -> list[str]:
         results = self._translator.translate_batch(
             list(sources),
             target_prefix=list(prefixes) if any(prefixes) else None,
             max_input_length=0,
             **self._options,
         )
-        answers = [
+        return [
             self._tokens.decode(result.hypotheses[0][len(prefix) :])
             for result, prefix in zip(results, prefixes, strict=True)
         ]
-        return {_TEXT: text_column(answers)}
-
-    def changed_state(self) -> list[str]:
-        return []  # the library's models keep nothing between calls
 
     def _row(self, text: str, source: str, target: str) -> tuple[list[str], list[str]]:
         """Return the tokens of a text, and those with which its translation begins."""
