@@ -10,7 +10,7 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
@@ -42,7 +42,7 @@ READY = Gauge("penstock_gateway_remote_ready", "1 if a remote answered when it w
 logger = structlog.get_logger()
 
 #: The last data of a stream.
-DONE = b"[DONE]"
+_DONE = b"[DONE]"
 
 _CONNECT_SECONDS = 5.0
 _KEPT_SECONDS = 30.0  # that an idle connection is kept; servers close theirs later
@@ -131,27 +131,33 @@ class RemoteServer:
                 parts.append(chunk)
         return b"".join(parts)
 
-    async def events(self, path: str, body: bytes, deadline: float) -> AsyncGenerator[bytes, None]:
-        """Yield the data of each event of a streamed answer as it comes, without its last, ``DONE``.
+    async def events(
+        self, path: str, body: bytes, deadline: float, whole: Callable[[], bool]
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the data of each event of a streamed answer as it comes, without the mark of its end.
 
         Closing the generator closes the connection. Arguments and errors are those of ``document``.
 
+        Args:
+            whole: whether what was yielded is a whole answer, also without that mark, which some servers do not send.
+
         Raises:
-            PenstockError: also 503 ``remote-unavailable`` if the stream ends without ``DONE``.
+            PenstockError: also 503 ``remote-unavailable`` if the stream ends with neither.
         """
         reader = EventReader()
         async with self._answer(path, body, deadline, "text/event-stream") as answer:
             while chunk := await answer.read():
                 try:
                     for data in reader.feed(chunk):
-                        if data == DONE:
+                        if data == _DONE:
                             await self._read_end(answer)
                             return
                         answer.heard()
                         yield data
                 except EventTooLargeError:
                     raise bad_remote_answer(self.name, "an event that is too large") from None
-            raise unavailable(self.name, "ended its stream too early")
+            if not whole():
+                raise unavailable(self.name, "ended its stream too early")
 
     async def _read_end(self, answer: AnswerBytes) -> None:
         """Read what comes after the last data, if that is soon: the connection is closed otherwise."""

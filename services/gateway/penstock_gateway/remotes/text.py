@@ -64,7 +64,8 @@ class RemoteText:
         rows.served_by = f"remote:{self._server.name}"
         gathered = Gathered()
         try:
-            async with aclosing(self._server.events(path, body, deadline)) as events:
+            stream = self._server.events(path, body, deadline, whole=lambda: bool(gathered.finish_reason))
+            async with aclosing(stream) as events:
                 async for data in events:
                     if values := gathered.add(self._chunk(data)):
                         yield raw_outputs(outputs, values)

@@ -21,6 +21,8 @@ from tests.unit.gateway.remotes.foreign_server import (
     HELLO,
     ForeignServer,
     delta,
+    hangs,
+    hangs_up,
     raised,
     remote_server,
     streams,
@@ -169,10 +171,11 @@ async def test_without_usage_each_chunk_counts() -> None:
 
 
 async def test_a_finished_text_needs_no_more() -> None:
-    """A server that hangs up after the finish, without the end mark, has answered."""
-    async with ForeignServer(streams(delta("abc", "stop"), end=b"")) as foreign:
-        found = await gathered(text := servable(remote_server(foreign.url)), rows(text))
-    assert (found.text, found.finish_reason) == ("abc", "stop")
+    """Not the mark of the end, which transformers' server does not send, nor that the server stays."""
+    for then in (None, hangs_up, hangs):
+        async with ForeignServer(streams(delta("abc", "stop"), end=b"", then=then)) as foreign:
+            found = await gathered(text := servable(remote_server(foreign.url, idle_seconds=0.1)), rows(text))
+        assert (found.text, found.finish_reason) == ("abc", "stop")
 
 
 async def test_a_connection_is_used_again() -> None:
