@@ -124,7 +124,8 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # also of a host's name that could not be looked up
         known = False
     if not known or not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError("url: is not understood; write https://host[:port]/v1, or http:// for a host of your own")

@@ -31,6 +31,7 @@ def remote(**members: object) -> dict[str, object]:
         ({"remotes": {"gpt": remote(url="ftp://a")}}, "url: is not understood"),
         ({"remotes": {"gpt": remote(url="https:///v1")}}, "url: is not understood"),
         ({"remotes": {"gpt": remote(url="https://a:99999/v1")}}, "url: is not understood"),
+        ({"remotes": {"gpt": remote(url="https://a..b/v1")}}, "url: is not understood"),
         ({"remotes": {"gpt": remote(url="https://user:pass@a/v1")}}, "url: it holds a name or a password"),
         ({"remotes": {"gpt": remote(url="https://a/v1?key=pass")}}, "url: has a query"),
         ({"remotes": {"GPT": remote()}}, "remotes"),

@@ -15,7 +15,7 @@ from penstock_gateway.dataplane.model_entry import AliasShare, ModelListing
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.remotes.embeddings import RemoteEmbeddings, embeddings_manifest
 from penstock_gateway.remotes.remote_files import ReadList, ReadRemote, RemoteFiles, trusted
-from penstock_gateway.remotes.server import RemoteServer
+from penstock_gateway.remotes.server import RemoteServer, forget
 from penstock_gateway.remotes.stand_ins import StandIns, WithStandIns
 from penstock_gateway.remotes.text import VERSION, RemoteText, text_manifest
 from penstock_gateway.signature.signature import Signature
@@ -123,6 +123,8 @@ class RemoteModels:
         for name, model in before.items():
             if self._models.get(name) is not model:
                 await model.server.retire()
+            if name not in self._models:
+                forget(name)
 
     def servable(self, name: str, alias: str, version: str) -> Servable | None:
         """The remote of a name; None if there is none.

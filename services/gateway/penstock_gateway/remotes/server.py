@@ -7,11 +7,11 @@ answered 429, 502 or 503. A ``Retry-After`` is kept to if it ends before the req
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
 
 import httpx
 import structlog
@@ -161,20 +161,20 @@ class RemoteServer:
 
     async def _read_end(self, answer: AnswerBytes) -> None:
         """Read what comes after the last data, if that is soon: the connection is closed otherwise."""
-        try:
+        with contextlib.suppress(PenstockError, TimeoutError):
             async with asyncio.timeout(_END_SECONDS):
                 while await answer.read():
                     pass
-        except (PenstockError, TimeoutError):
-            pass
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _answer(self, path: str, body: bytes, deadline: float, kind: str) -> AsyncGenerator[AnswerBytes, None]:
         """An answer with status 200 and content type ``kind``; its request ends with the block."""
         started = time.monotonic()
         outcome = "cancelled"
         self._under_way += 1
         try:
+            if self._client.is_closed:  # the list has changed since the request found this server
+                raise unavailable(self.name, "has just been changed or removed")
             response = await self._begun(path, body, deadline)
             try:
                 HEAD_SECONDS.labels(self.name).observe(time.monotonic() - started)
@@ -224,7 +224,8 @@ class RemoteServer:
                         raise failure
                     await asyncio.sleep(pause)
         except TimeoutError:
-            self._note("it does not answer in time")
+            if time.monotonic() >= limit:  # else it was the caller who had no time
+                self._note(f"it has not answered for {self.remote.first_seconds:g} s")
             raise late(self.name, deadline, self.remote.first_seconds) from None
         raise AssertionError("unreachable")
 
@@ -251,9 +252,16 @@ class RemoteServer:
         READY.labels(self.name).set(ready)
         if ready != self.ready:
             self.ready = ready
-            logger.info("remote ready", remote=self.name) if ready else logger.warning(
-                "remote not ready", remote=self.name, reason=fault
-            )
+            if ready:
+                logger.info("remote ready", remote=self.name)
+            else:
+                logger.warning("remote not ready", remote=self.name, reason=fault)
+
+
+def forget(name: str) -> None:
+    """Say nothing more about whether a remote that was removed is ready."""
+    with contextlib.suppress(KeyError):
+        READY.remove(name)
 
 
 def _fault(status: int) -> str:

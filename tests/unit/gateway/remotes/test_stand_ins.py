@@ -70,8 +70,8 @@ class Local:
             self.open -= 1
 
 
-def stand_ins(*urls: str, gateways: int = 1, **members: float) -> StandIns:
-    servers = [remote_server(url, first_seconds=0.2) for url in urls]
+def stand_ins(*urls: str, gateways: int = 1, patience: float = 20.0, **members: float) -> StandIns:
+    servers = [remote_server(url, first_seconds=patience if url == urls[0] else 20.0) for url in urls]
     fallback = Fallback(to=("gpt",), **members)  # type: ignore[arg-type]
     return StandIns("chat", fallback, servers, lambda: gateways)
 
@@ -139,7 +139,7 @@ async def test_pods_that_keep_one_waiting_are_passed_by() -> None:
 async def test_the_next_remote_is_asked_if_one_fails(failing: Behaviour) -> None:
     """In their order, as long as nothing was answered."""
     async with ForeignServer(failing) as first, ForeignServer(HELLO) as second:
-        assert (await answer(Local(AWAY), stand_ins(first.url, second.url)))[0] == "Hello"
+        assert (await answer(Local(AWAY), stand_ins(first.url, second.url, patience=0.2)))[0] == "Hello"
         assert (len(first.requests), len(second.requests)) == (1, 1)
 
 

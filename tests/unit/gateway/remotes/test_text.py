@@ -251,3 +251,5 @@ async def test_a_retired_server_ends_what_is_under_way() -> None:
         go_on.set()
         assert len([chunk async for chunk in chunks]) == 2
         assert server._client.is_closed
+        err = await raised(gathered(text, rows(text)))  # of a request that has found it before
+    assert (err.status, err.code) == (503, "remote-unavailable")
