@@ -9,10 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
 from penstock_cli.__main__ import app
+from penstock_cli.commands import models
+from penstock_common.registry_models import Model
 from penstock_common.remotes import Fallback, Remote, read_remotes
 
 SECRET = "sk-very-secret"
@@ -130,6 +133,23 @@ def test_a_model_falls_back_until_it_does_not(home: Path) -> None:
     assert "penstock remote fallback chat --off" in " ".join(penstock("remove", "gpt").output.split())
     assert penstock("fallback", "chat", "--off").exit_code == 0
     assert penstock("remove", "gpt").exit_code == 0
+
+
+def test_models_shows_the_remotes_of_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside those of the registry, and whether they answer."""
+    listed = [
+        {"id": "gpt", "owned_by": "remote:gpt", "ready": True, "loading": []},
+        {"id": "slow", "owned_by": "remote:slow", "ready": False, "loading": []},
+        {"id": "spam", "owned_by": "penstock", "ready": True, "loading": []},
+    ]
+    answer = httpx.Response(200, json={"data": listed})
+    monkeypatch.setattr(models, "ask_gateway", lambda *_: answer)
+    monkeypatch.setattr(models, "ask_registry", lambda *_: [Model("spam", 1, {}, {})])
+    shown = CliRunner().invoke(app, ["models"], env={"COLUMNS": "160"}).stdout
+    lines = {line.split()[1]: line for line in shown.splitlines() if len(line.split()) > 3}
+    assert "remote:gpt, ready" in lines["gpt"]
+    assert "remote:slow, does not answer" in lines["slow"]
+    assert "ready" in lines["spam"] and "remote" not in lines["spam"]
 
 
 @pytest.mark.parametrize("arguments", [["fallback", "chat", "--to", "gtp"], ["fallback", "chat"], ["remove", "gtp"]])

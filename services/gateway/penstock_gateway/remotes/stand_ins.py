@@ -113,15 +113,19 @@ class WithStandIns:
 
         attempt = await self._begin(rows, ask)
         try:
-            return await anext(attempt.rest())
+            outputs = await attempt.first()
         finally:
             await attempt.close()
+        assert outputs is not None  # ``ask`` yields once
+        return outputs
 
     async def stream(self, rows: Rows, deadline: float) -> AsyncGenerator[RawOutputs, None]:
         attempt = await self._begin(rows, lambda servable: servable.stream(rows, deadline))
         try:
-            async for outputs in attempt.rest():
+            outputs = await attempt.first()
+            while outputs is not None:
                 yield outputs
+                outputs = await attempt.next()
         finally:
             await attempt.close()
 
@@ -213,12 +217,13 @@ class _Attempt:
         self._first.result()
         return True
 
-    async def rest(self) -> AsyncGenerator[RawOutputs, None]:
-        """Yield the chunks, from the first on."""
-        outputs = await self._first
-        while outputs is not None:
-            yield outputs
-            outputs = await anext(self._chunks, None)
+    async def first(self) -> RawOutputs | None:
+        """The first chunk; None if there is none."""
+        return await self._first
+
+    async def next(self) -> RawOutputs | None:
+        """The chunk after the last one; None at the end."""
+        return await anext(self._chunks, None)
 
     async def close(self) -> None:
         self._first.cancel()

@@ -178,6 +178,19 @@ async def test_a_finished_text_needs_no_more() -> None:
         assert (found.text, found.finish_reason) == ("abc", "stop")
 
 
+async def test_a_long_text_takes_longer_than_its_beginning_may() -> None:
+    """Once it has begun, the time between two events counts."""
+
+    async def goes_on(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1.1)
+        await write_piece(writer, b"data: %b\n\ndata: [DONE]\n\n" % orjson.dumps(delta("b")))
+        writer.write(b"0\r\n\r\n")
+
+    async with ForeignServer(streams(delta("a"), then=goes_on)) as foreign:
+        text = servable(remote_server(foreign.url, first_seconds=1.0, idle_seconds=60.0))
+        assert (await gathered(text, rows(text), 60.0)).text == "ab"
+
+
 async def test_a_connection_is_used_again() -> None:
     """The end of a stream is read, so that the next request opens no connection."""
     async with ForeignServer(HELLO) as foreign:
