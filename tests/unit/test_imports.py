@@ -28,6 +28,7 @@ ROOMS = {
         "settings",
         "routes",
         "protocols",
+        "remotes",
         "dataplane",
         "decoders",
         "signature",

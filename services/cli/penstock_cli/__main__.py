@@ -17,6 +17,7 @@ from penstock_cli.commands import (
     predict,
     promotion,
     registry,
+    remote,
 )
 from penstock_common.version import VERSION
 
@@ -31,6 +32,7 @@ app.add_typer(predict.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(kserve.app, name="kserve")
 app.add_typer(registry.app, name="registry")
+app.add_typer(remote.app, name="remote")
 
 
 def _print_version(wanted: bool) -> None:

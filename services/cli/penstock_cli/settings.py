@@ -96,6 +96,11 @@ class LocalSettings(BaseSettings):
                 self.write_secret(f"registry-tokens/{role}", secrets.token_urlsafe(32))
 
     @property
+    def remotes_file(self) -> Path:
+        """The list of remotes; ``penstock remote`` writes it."""
+        return self.home / "remotes.yaml"
+
+    @property
     def certificates(self) -> Path:
         return self.home / "tls"
 

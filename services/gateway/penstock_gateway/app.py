@@ -23,7 +23,6 @@ from penstock_common.registry_models import Version
 from penstock_common.telemetry import tracing_enabled
 from penstock_gateway.auth.key_ring import KeyRing
 from penstock_gateway.auth.key_sources import open_keys
-from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.healthy_pods import HealthyPods, follow_healthy_pods
@@ -58,6 +57,9 @@ from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.protocols.predict_stream import PredictStream
 from penstock_gateway.protocols.tasks.table import task_handlers
 from penstock_gateway.protocols.triton_generate import Generate
+from penstock_gateway.remotes.catalog import CatalogWithRemotes
+from penstock_gateway.remotes.remote_files import RemoteFiles
+from penstock_gateway.remotes.remote_models import RemoteModels
 from penstock_gateway.routes import PROBES, predictions, routes
 from penstock_gateway.settings import GatewaySettings
 from penstock_gateway.stored_responses.response_store import Retention, open_store
@@ -94,10 +96,13 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = Upstream(settings.upstream, settings.pools)
-        catalog = Catalog(
+        files = RemoteFiles(settings.remotes_file) if settings.remotes_file else None
+        remotes = RemoteModels(files, settings.max_answer_bytes, gateways=lambda: buckets.gateways)
+        catalog = CatalogWithRemotes(
             upstream,
             lambda version: _in_pods(version, upstream, pods, settings),
-            probes=lambda model: pods.probes(_pool(model, settings)),
+            lambda model: pods.probes(_pool(model, settings)),
+            remotes,
         )
         open_streams = OpenStreams(settings.max_streams, settings.max_streams_per_key)
         dataplane = DataPlane(catalog, disconnects, open_streams)
@@ -108,6 +113,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             "envoy": upstream.connected,
         }
         await asyncio.to_thread(keys.load)
+        await remotes.refresh()
         async with RegistryClient(settings.registry_url, settings.registry_token_file) as registry:
             background = [
                 asyncio.create_task(keys.refresh_periodically()),
@@ -116,6 +122,8 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 asyncio.create_task(follow_healthy_pods(settings.envoy_admin_socket, pods)),
                 asyncio.create_task(follow(registry, catalog.update)),
             ]
+            if files is not None:
+                background.append(asyncio.create_task(remotes.follow()))
             if settings.peers:
                 background.append(asyncio.create_task(follow_peers(settings.peers, buckets)))
             decoders = DecoderPool(PROCESS, settings.decoders)
@@ -163,6 +171,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 await decoders.close()
                 await keys.write_last_uses()
                 await catalog.close()
+                await remotes.close()
                 await upstream.close()
 
     # FastAPI makes each request's span itself; metrics and logs are the endpoints'.

@@ -36,6 +36,8 @@ class GatewaySettings(BaseSettings):
     max_stored_bytes_per_key: int = Field(default=256 * 1024 * 1024, gt=0)
     #: seconds for which known keys are accepted while their store cannot be read, then 503; 0: without end.
     keys_stale_seconds: float = Field(default=0.0, ge=0)
+    #: the list of remotes, a YAML file (docs/remotes.md); it may change at any time, and need not exist. None for none.
+    remotes_file: Path | None = None
     #: name that resolves to the addresses of all ready gateways; each then enforces its share of the limits.
     peers: str = ""
     #: the model that POST /predict asks.

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from penstock_common.remotes import Fallback, Remote, parse_remotes
 from penstock_gateway.settings import GatewaySettings
 from penstock_inference.health import LIVE
 from penstock_inference.settings import InferenceSettings
@@ -69,6 +70,10 @@ VARIANTS: dict[str, list[str]] = {
         "--set-json", 'httpRoute.parentRefs=[{"name":"main"}]', "--set", "gateway.autoscaling.enabled=true",
     ],
     "tls": ["--set", "gateway.tls.enabled=true", "--set", "gateway.tls.secret=penstock-tls"],
+    "remotes": [
+        "--set-json", 'gateway.remotes.models={"gpt":{"url":"https://a.example.com/v1","model":"m","key_file":"gpt.key"}}',
+        "--set", "gateway.remotes.secret=remote-keys",
+    ],
     "traces": ["--set", "tracing.endpoint=http://collector.monitoring:4317", "--set", "networkPolicies.enabled=false"],
 }  # fmt: skip
 
@@ -109,6 +114,14 @@ def test_every_pod_fits_pod_security_restricted(variant: str) -> None:
         (["--set", "gateway.tls.minVersion=1.1"], "minVersion"),
         (["--set", "auth.existingKeySecret=mine"], "set auth.existingKeysSecret"),
         (["--set", "tracing.endpoint=http://10.0.0.5"], "names no port"),
+        (["--set", "gateway.remotes.models.gpt.model=m"], "models.gpt.url is missing"),
+        (["--set", "gateway.remotes.models.gpt.url=http://a/v1"], "models.gpt.model is missing"),
+        (
+            ["--set-json", 'gateway.remotes.models={"gpt":{"url":"http://a/v1","model":"m","key_file":"k"}}'],
+            "gateway.remotes.secret is empty",
+        ),
+        (["--set", "gateway.remotes.fallbacks.chat.to[0]=gpt"], "names gpt, which is not in"),
+        (["--set", "gateway.remotes.fallbacks.chat.in_flight=1"], "fallbacks.chat.to is missing"),
         (["--set", "gateway.replica=3"], "replica"),
         (["--set", "image.pullPolicy=Sometimes"], "pullPolicy"),
         (
@@ -531,6 +544,47 @@ def test_every_setting_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert RegistrySettings().max_blob_bytes == 78
     assert InferenceSettings().cache_bytes == 79
     assert settings_of(objects, "gpu")["PENSTOCK_INFERENCE_CACHE_BYTES"] == "80"
+
+
+REMOTES = """
+gateway:
+  remotes:
+    models:
+      gpt: {url: https://api.example.com/v1, model: big, key_file: gpt.key}
+      ollama: {url: "http://ollama.models:11434/v1", model: small, ca_file: ca.crt}
+      inside: {url: "http://vllm.models/v1", model: mid, max_connections: 8}
+    fallbacks:
+      chat: {to: [gpt], wait_seconds: 1.5, tokens_per_day: 25000000}
+    secret: remote-keys
+    ports: [8000]
+    to: [{ipBlock: {cidr: 10.0.0.0/8}}]
+"""
+
+
+def test_remotes_are_a_list_beside_the_files_that_it_names(tmp_path: Path) -> None:
+    """The gateway reads what the chart writes, the credentials are a Secret's, and only the remotes' ports are open."""
+    (tmp_path / "values.yaml").write_text(REMOTES)
+    objects = rendered("-f", str(tmp_path / "values.yaml"))
+    listed = parse_remotes(objects["ConfigMap", "penstock-remotes"]["data"]["remotes.yaml"])
+    assert listed.remotes["inside"] == Remote(url="http://vllm.models/v1", model="mid", max_connections=8)
+    assert listed.fallbacks["chat"] == Fallback(to=("gpt",), wait_seconds=1.5, tokens_per_day=25_000_000)
+    spec = objects["Deployment", "penstock-gateway"]["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "remotes"]
+    sources = volume["projected"]["sources"]
+    assert sources == [{"configMap": {"name": "penstock-remotes"}}, {"secret": {"name": "remote-keys"}}]
+    (mount,) = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "remotes"]
+    assert settings_of(objects, "gateway")["PENSTOCK_GATEWAY_REMOTES_FILE"] == f"{mount['mountPath']}/remotes.yaml"
+    opened = egress(objects, "penstock-gateway")
+    for port in (8000, 443, 11434, 80):
+        assert opened[port] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+
+
+def test_without_remotes_gateways_reach_no_more_than_before() -> None:
+    """No list, no volume and no open port."""
+    objects = rendered()
+    assert ("ConfigMap", "penstock-remotes") not in objects
+    assert 443 not in egress(objects, "penstock-gateway")
+    assert "PENSTOCK_GATEWAY_REMOTES_FILE" not in settings_of(objects, "gateway")
 
 
 def test_the_pods_event_loop_answers_the_probes_of_kubernetes() -> None:

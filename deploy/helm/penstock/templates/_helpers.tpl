@@ -163,6 +163,21 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 {{- end }}
 
+{{- define "penstock.toRemotes" }}
+{{- $ports := .Values.gateway.remotes.ports }}
+{{- range .Values.gateway.remotes.models }}
+{{- $url := .url | default "" }}
+{{- $port := regexFind ":[0-9]+$" (urlParse $url).host | trimPrefix ":" }}
+{{- $ports = append $ports (int ($port | default (ternary 443 80 (hasPrefix "https:" $url)))) }}
+{{- end }}
+{{- if .Values.gateway.remotes.models }}
+- ports: [{{ range $i, $port := $ports | uniq }}{{ if $i }}, {{ end }}{port: {{ $port }}}{{ end }}]
+  {{- with .Values.gateway.remotes.to }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The port of tracing.endpoint; checks.yaml refuses an endpoint without one. */}}
 {{- define "penstock.collectorPort" -}}
 {{- regexFind ":[0-9]+(/|$)" .Values.tracing.endpoint | trimPrefix ":" | trimSuffix "/" -}}

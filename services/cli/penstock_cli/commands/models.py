@@ -96,7 +96,7 @@ def models(as_json: AsJson = False) -> None:
         if as_json:
             print(msgspec.json.encode(found).decode())
             return
-        states = _states(settings)
+        in_gateway = _listed(settings)
         rows = [
             {
                 "model": model.name,
@@ -104,9 +104,14 @@ def models(as_json: AsJson = False) -> None:
                     f"{alias} -> {describe_targets(model.aliases[alias])}" for alias in sorted(model.aliases)
                 ),
                 "versions": len(model.versions),
-                "state": states.get(model.name, "") if states is not None else "the gateway could not be asked",
+                "state": _state(in_gateway, model.name),
             }
             for model in found
+        ]
+        rows += [
+            {"model": name, "aliases": "", "versions": "", "state": f"{listed['owned_by']}, {_state(in_gateway, name)}"}
+            for name, listed in (in_gateway or {}).items()
+            if listed["owned_by"].startswith("remote:")
         ]
         print_table("models", rows)
 
@@ -129,18 +134,27 @@ def delete(model: ModelName, why: Why = "") -> None:
         console.print(f"{model} is deleted; a later version of that name continues its numbers")
 
 
-def _states(settings: LocalSettings) -> dict[str, str] | None:
-    """Return what each model does in the gateway: answers, or what it waits for; None if the gateway cannot be asked."""
+def _listed(settings: LocalSettings) -> dict[str, dict[str, Any]] | None:
+    """Return the models as the gateway lists them, by name; None if it cannot be asked."""
     try:
         listed = ask_gateway(settings, "GET", "/v1/models").json()["data"]
     except PenstockError:
         return None
-    return {model["id"]: "; ".join(_describe_states(model)) for model in listed}
+    return {model["id"]: model for model in listed}
+
+
+def _state(listed: dict[str, dict[str, Any]] | None, name: str) -> str:
+    """Return what a model does in the gateway: answers, or what it waits for."""
+    if listed is None:
+        return "the gateway could not be asked"
+    return "; ".join(_describe_states(listed[name])) if name in listed else ""
 
 
 def _describe_states(model: dict[str, Any]) -> Iterator[str]:
     if model["ready"]:
         yield "ready"
+    elif model["owned_by"].startswith("remote:"):
+        yield "does not answer"
     for load in model["loading"]:
         reason = f": {load['reason']}" if load["reason"] else ""
         yield f"version {load['version']} {load['state']} since {load['since']}{reason}"

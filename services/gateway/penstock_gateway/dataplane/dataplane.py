@@ -33,8 +33,8 @@ class Answer(msgspec.Struct):
 
     def reply(self, body: bytes, content_type: bytes = JSON, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
         """The reply in a protocol's form, with the version that gave it and what it used."""
-        version = (b"x-model-version", self.servable.version.encode())
-        return Reply(body, content_type, headers=[version, *headers], usage=Usage(rows=self.rows.count))
+        origin = origin_headers(self.servable, self.rows)
+        return Reply(body, content_type, headers=[*origin, *headers], usage=Usage(rows=self.rows.count))
 
 
 def check_allowed(principal: Principal, model: str) -> None:
@@ -49,6 +49,12 @@ def check_allowed(principal: Principal, model: str) -> None:
         raise PenstockError(403, "model-not-allowed", text)
 
 
+def origin_headers(servable: Servable, rows: Rows) -> list[tuple[bytes, bytes]]:
+    """The version that was asked, and who answered if that could have been a remote."""
+    version = (b"x-model-version", servable.version.encode())
+    return [version, (b"x-served-by", rows.served_by.encode())] if rows.served_by else [version]
+
+
 class StreamedAnswer(msgspec.Struct):
     """What a servable answers to a request's rows, chunk by chunk; whoever has it closes ``chunks``."""
 
@@ -58,7 +64,7 @@ class StreamedAnswer(msgspec.Struct):
 
     def begun(self, reply: Reply) -> Reply:
         """The reply that streams it, with the version that gives it and what it uses."""
-        reply.headers.insert(0, (b"x-model-version", self.servable.version.encode()))
+        reply.headers[:0] = origin_headers(self.servable, self.rows)
         reply.usage = Usage(rows=self.rows.count)
         return reply
 

@@ -21,6 +21,8 @@ class Rows(msgspec.Struct):
     shapes: tuple[tuple[int, ...] | None, ...] | None = None
     #: The id of the caller, whose turn in the queue the rows take.
     principal: str = ""
+    #: Who has answered them, for a model that is not of this installation's pods alone: ``local`` or ``remote:<name>``.
+    served_by: str = ""
     #: The request's span, for the trace of the bundle that carries the rows.
     span: trace.Span = trace.INVALID_SPAN
 
