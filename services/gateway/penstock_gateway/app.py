@@ -49,7 +49,8 @@ from penstock_gateway.protocols.oip import OpenInference
 from penstock_gateway.protocols.openai.chat import ChatCompletions
 from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
-from penstock_gateway.protocols.openai.transcriptions import Transcriptions
+from penstock_gateway.protocols.openai.speech import Speech
+from penstock_gateway.protocols.openai.transcriptions import Transcriptions, Translations
 from penstock_gateway.protocols.openapi import OpenApi, document
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.protocols.predict_stream import PredictStream
@@ -127,6 +128,8 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 ChatCompletions(dataplane, pause),
                 Completions(dataplane, pause),
                 Transcriptions(dataplane),
+                Translations(dataplane),
+                Speech(dataplane, pause),
                 openapi,
                 stream_seconds=settings.stream_seconds,
                 with_metrics=not settings.metrics_port,

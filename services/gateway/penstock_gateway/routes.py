@@ -16,7 +16,8 @@ from penstock_gateway.protocols.openai.chat import ChatCompletions
 from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
 from penstock_gateway.protocols.openai.errors import openai_reply
-from penstock_gateway.protocols.openai.transcriptions import Transcriptions
+from penstock_gateway.protocols.openai.speech import Speech
+from penstock_gateway.protocols.openai.transcriptions import Transcriptions, Translations
 from penstock_gateway.protocols.openapi import OpenApi
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.protocols.predict_stream import PredictStream
@@ -51,6 +52,8 @@ def routes(
     chat: ChatCompletions,
     completions: Completions,
     transcriptions: Transcriptions,
+    translations: Translations,
+    speech: Speech,
     openapi: OpenApi | None,
     *,
     stream_seconds: float,
@@ -78,6 +81,8 @@ def routes(
         openai("/v1/chat/completions", "chat", chat, longest_seconds=stream_seconds),
         openai("/v1/completions", "completions", completions, longest_seconds=stream_seconds),
         openai("/v1/audio/transcriptions", "transcriptions", transcriptions, longest_seconds=stream_seconds),
+        openai("/v1/audio/translations", "translations", translations, longest_seconds=stream_seconds),
+        openai("/v1/audio/speech", "speech", speech, longest_seconds=stream_seconds),
         streaming("/v1/models/{model}/stream", "stream", stream),
         streaming("/v1/models/{model}/versions/{version}/stream", "stream", stream),
         streaming("/v2/models/{model}/generate_stream", "generate_stream", generate.stream),
