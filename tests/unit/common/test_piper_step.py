@@ -85,6 +85,15 @@ def test_speed_and_the_voice_decide_the_scales(folder: Path) -> None:
     assert scales.tolist() == [[0.5, 0.5, 0.25]]
 
 
+def test_a_row_is_bounded(folder: Path) -> None:
+    """A sentence of many phonemes has several rows, and the more the slower it is spoken."""
+    text = b"AAAAA " * 33
+    [ids, *_] = run(folder, text)
+    [slow, *_] = run(folder, text, speed=np.array([0.25], np.float32))
+    assert (len(ids), ids.shape[1] <= 2 * 400 + 3) == (2, True)
+    assert (len(slow), slow.shape[1] <= 2 * 100 + 3) == (7, True)
+
+
 @pytest.mark.parametrize(
     ("word", "phonemes"),
     [
