@@ -111,7 +111,9 @@ def test_words_are_pronounced(folder: Path, word: str, phonemes: str) -> None:
     assert pronunciation.phonemes(word) == phonemes
 
 
-@pytest.mark.parametrize(("text", "reason"), [(b"\xff", "UTF-8"), (b"... ?!", "no word"), (b"", "no word")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [(b"\xff", "UTF-8"), (b"... ?!", "no word"), (b"", "no word"), ("水".encode(), "no word")]
+)
 def test_a_text_that_cannot_be_spoken_is_refused(folder: Path, text: bytes, reason: str) -> None:
     """With the field's name."""
     with pytest.raises(PenstockError, match=f"text: .*{reason}") as caught:

@@ -23,8 +23,10 @@ _SPEED = "speed"
 _PAD, _START, _END, _SPACE = "_", "^", "$", " "
 #: Of a row at the usual speed, about 40 seconds: a sentence has fewer, unless it is one of initials.
 _MOST_PHONEMES = 400
+_PAUSES = ".,;:!?"
+_LETTERS = "[A-Za-z\u00c0-\u024f]+"  # Latin ones
 #: A word, or a sign that the voice pauses at.
-_TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|[.,;:!?]")
+_TOKEN = re.compile(rf"{_LETTERS}(?:'{_LETTERS})*|[{_PAUSES}]")
 
 
 class PiperParams(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,14 +98,12 @@ def _speak(
 def _phonemes(sentence: str, pronunciation: Pronunciation) -> str:
     """Return the phonemes of a sentence as Piper has them; nothing if it has no words."""
     spoken = ""
-    words = 0
     for token in _TOKEN.findall(sentence):
-        if token[0].isalpha():
+        if token not in _PAUSES:
             spoken += (_SPACE if spoken else "") + pronunciation.phonemes(token)
-            words += 1
-        elif spoken and spoken[-1] not in ".,;:!?":
+        elif spoken and spoken[-1] not in _PAUSES:
             spoken += token
-    return spoken if words else ""
+    return spoken
 
 
 def _ids(phonemes: str, voice: _Voice) -> list[int]:

@@ -15,6 +15,7 @@ TEXT = Field("text", FieldKind.TEXT, "BYTES", max_length=50)
 MESSAGES = Field("messages", FieldKind.TEXT, "BYTES", required=False)
 PROMPT = Field("prompt", FieldKind.TEXT, "BYTES", required=False)
 AUDIO = Field("audio", FieldKind.AUDIO, "BYTES")
+TASK = Field("task", FieldKind.CATEGORY, "BYTES", categories=["transcribe", "translate"], required=False)
 VECTOR, ANSWER = Output("vector", "FP32", [4]), Output("text", "BYTES")
 
 
@@ -30,6 +31,8 @@ def documented(fields: list[Field], output: Output, **members: Any) -> dict[str,
         ([MESSAGES, PROMPT], ANSWER, True, {"/v1/chat/completions", "/v1/completions"}),
         ([PROMPT], ANSWER, True, {"/v1/completions"}),
         ([AUDIO], ANSWER, False, {"/v1/audio/transcriptions"}),
+        ([AUDIO, TASK], ANSWER, False, {"/v1/audio/transcriptions", "/v1/audio/translations"}),
+        ([TEXT], Output("audio", "BYTES"), True, {"/v1/audio/speech"}),
         ([TEXT], ANSWER, False, set()),
     ],
 )
@@ -52,3 +55,11 @@ def test_embeddings_are_bounded_as_the_model_is() -> None:
     ]
     assert schema["properties"]["dimensions"]["maximum"] == 4
     assert schema["properties"]["input"]["oneOf"][0] == {"type": "string", "maxLength": 50}
+
+
+def test_speech_is_answered_with_a_sound() -> None:
+    """Of each format, or as events."""
+    content = documented([TEXT], Output("audio", "BYTES"))["/v1/audio/speech"]["post"]["responses"]["200"]["content"]
+    assert content["audio/mpeg"]["schema"] == {"type": "string", "format": "binary"}
+    assert set(content) > {"audio/wav", "audio/flac", "audio/pcm", "text/event-stream"}
+    assert "application/json" not in content
