@@ -123,10 +123,10 @@ def segments_of(serving: Serving, file: bytes) -> list[dict[str, float]]:
 
 def test_voice_activity(serving: Serving) -> None:
     """Speech between silences, and beside noise: the times are those of the package's own ``get_speech_timestamps``."""
-    folder = package_folder("silero_vad")
+    package_folder("silero_vad")
     serving.add("voice-activity")
     package = importlib.import_module("silero_vad")
-    model = package.OnnxWrapper(str(folder / "data" / "silero_vad.onnx"), force_onnx_cpu=True)
+    model = package.load_silero_vad(onnx=True)
     voice = speak(SENTENCE).ravel()
     noise = np.random.default_rng(0).normal(0, 0.01, 22050).astype(np.float32)
     for parts in ([noise, voice, noise, noise, voice, noise], [voice], [noise]):

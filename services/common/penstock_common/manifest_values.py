@@ -49,7 +49,7 @@ def _check_manifest(manifest: Manifest) -> None:
     check_architecture(manifest)
     if manifest.stream and manifest.format not in STREAMING_FORMATS:
         raise ValueError(
-            f"stream: {manifest.format} files answer at once; {' and '.join(STREAMING_FORMATS)} can stream"
+            f"stream: {manifest.format} files answer at once; those of {', '.join(STREAMING_FORMATS)} can stream"
         )
     if manifest.stream and manifest.format is Format.ONNX and manifest.preprocess is None:
         raise ValueError(

@@ -314,8 +314,8 @@ def test_a_model_that_streams_takes_one_row() -> None:
         PenstockError, match=r"batching: each stream is one row \(stream: true\); leave out max_batch_size"
     ):
         check(batches)
-    with pytest.raises(PenstockError, match="stream: onnx files answer at once; python and transformers can stream"):
-        check(text(stream=True))
+    with pytest.raises(PenstockError, match="stream: torchscript files answer at once; those of python, transformers"):
+        check(text(stream=True, format="torchscript"))
 
 
 GENERATION: dict[str, Any] = {
