@@ -29,7 +29,7 @@ _ABBREVIATIONS = {
 }  # fmt: skip
 _ABBREVIATION = re.compile(r"(?<![a-z])(?:" + "|".join(map(re.escape, _ABBREVIATIONS)) + ")", re.IGNORECASE)
 #: The full stops of "J. K. Rowling" and "U.S.".
-_INITIAL = re.compile(r"\b([A-Z])\.(?=\s?[A-Z]\b|\s[A-Z][a-z])")
+_INITIAL = re.compile(r"\b([A-Z])\.(?=\s?[A-Z]\b|\s[A-Za-z])")
 
 _CURRENCIES = {
     "$": ("dollar", "dollars", "cent", "cents"),
@@ -52,7 +52,7 @@ def sentences(text: str) -> list[str]:
     """Split a text, whose numbers are then words, into sentences of ``LONGEST_SENTENCE`` characters at most."""
     text = unicodedata.normalize("NFC", text).translate(_SIGNS)
     text = _ABBREVIATION.sub(lambda match: _ABBREVIATIONS[match[0].lower()], text)
-    text = _INITIAL.sub(r"\1", text)
+    text = _INITIAL.sub(r"\1 ", text)
     whole = [in_words(part) for part in _END.split(_STOP.sub(r"\1\n\n", text))]
     return [piece for sentence in whole for piece in _cut(" ".join(sentence.split())) if piece]
 

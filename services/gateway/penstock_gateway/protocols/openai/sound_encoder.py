@@ -60,7 +60,7 @@ class SoundEncoder:
         other_rate = sample_rate != SAMPLE_RATE
         self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="int16") if other_rate else None
         self._whole = format_ is SoundFormat.FLAC
-        self._out = _Drained()
+        self._out = DrainedFile()
         self._file: soundfile.SoundFile | None = None
         if format_ in _LIBSNDFILE:
             name, subtype, options = _LIBSNDFILE[format_]
@@ -95,7 +95,7 @@ def _wav_head() -> bytes:
     return struct.pack("<4sI4s", b"RIFF", _UNKNOWN, b"WAVE") + described + struct.pack("<4sI", b"data", _UNKNOWN)
 
 
-class _Drained:
+class DrainedFile:
     """A file whose bytes are taken away as they are written; one that is gone cannot be changed any more."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from penstock_gateway.protocols.openai.sound_encoder import SAMPLE_RATE, SoundEncoder, SoundFormat
+from penstock_gateway.protocols.openai.sound_encoder import SAMPLE_RATE, DrainedFile, SoundEncoder, SoundFormat
 
 RATE = 22_050
 
@@ -59,3 +59,15 @@ def test_what_has_no_loss_is_the_same_in_any_parts(format_: SoundFormat) -> None
     for parts in (1, 7):
         file = b"".join(encoded(format_, samples, parts, SAMPLE_RATE))
         np.testing.assert_array_equal(np.rint(decoded(format_, file) * 32768), samples)
+
+
+def test_what_has_left_a_file_cannot_be_changed() -> None:
+    """An encoder that goes back to the head changes what is still there."""
+    file = DrainedFile()
+    file.write(b"head")
+    assert file.drain() == b"head"
+    file.write(b"tail")
+    assert (file.seek(2), file.write(b"XXYY"), file.tell()) == (2, 4, 6)
+    assert (file.seek(-1, 2), file.read()) == (7, b"l")
+    assert (file.seek(0), file.read()) == (0, b"")
+    assert file.drain() == b"YYil"
