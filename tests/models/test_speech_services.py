@@ -21,7 +21,7 @@ from tests.models.serving import Array, Serving
 from tests.models.test_speech import SENTENCE, speak
 from tests.models.test_transcription import word_errors
 
-#: Harvard sentences, and others with numbers and with names that no lexicon has.
+#: Eight of the Harvard sentences, and two longer ones.
 SENTENCES = [
     "The birch canoe slid on the smooth planks.",
     "Glue the sheet to the dark blue background.",
