@@ -210,7 +210,7 @@ def test_the_parameters_of_a_folder_of_hugging_face_are_listed() -> None:
 
 def test_the_parameters_of_a_folder_of_ctranslate2_are_listed() -> None:
     """All that a manifest may have, but those of Hugging Face's library only."""
-    listed = set(Parameters.__struct_fields__) - {"task", "truncate", "threshold"}
+    listed = set(Parameters.__struct_fields__) - {"truncate", "threshold"}
     assert first_column("Folders of CTranslate2") == listed
 
 

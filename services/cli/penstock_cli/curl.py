@@ -15,9 +15,15 @@ def curl_call(
     *,
     body: Mapping[str, object] | None = None,
     form: Mapping[str, str] | None = None,
+    save_as: str = "",
 ) -> str:
-    """Return a curl command that sends JSON or a form, of which a field ``@NAME`` is a file; the key is in KEY."""
+    """Return a curl command that sends JSON or a form, of which a field ``@NAME`` is a file; the key is in KEY.
+
+    Args:
+        save_as: the file for the answer; it is printed if this is empty.
+    """
     trust = f" --cacert {settings.authority}" if settings.authority else ""
     fields = [f"-F {shlex.quote(f'{name}={value}')}" for name, value in (form or {}).items()]
     sent = " ".join(fields) or f"-d {shlex.quote(json.dumps(body))}"
-    return f'curl -s{trust} {settings.client_url}{path} -H "API-Key: $KEY" {sent}'
+    saved = f" -o {shlex.quote(save_as)}" if save_as else ""
+    return f'curl -s{trust}{saved} {settings.client_url}{path} -H "API-Key: $KEY" {sent}'

@@ -17,6 +17,7 @@ class ExampleCall(msgspec.Struct):
     path: str
     body: dict[str, object] | None = None
     form: dict[str, str] | None = None
+    save_as: str = ""
 
 
 class Recipe(msgspec.Struct):

@@ -21,7 +21,7 @@ from penstock_common.tensors import LARGEST_FLOATS
 MAX_FILE_BYTES = 10_000_000
 
 #: Formats whose models can stream.
-STREAMING_FORMATS = (Format.PYTHON, Format.TRANSFORMERS)
+STREAMING_FORMATS = (Format.PYTHON, Format.TRANSFORMERS, Format.ONNX)
 
 
 def check_manifest_values(manifest: Manifest) -> None:
@@ -49,7 +49,12 @@ def _check_manifest(manifest: Manifest) -> None:
     check_architecture(manifest)
     if manifest.stream and manifest.format not in STREAMING_FORMATS:
         raise ValueError(
-            f"stream: {manifest.format} files answer at once; {' and '.join(STREAMING_FORMATS)} can stream"
+            f"stream: {manifest.format} files answer at once; those of {', '.join(STREAMING_FORMATS)} can stream"
+        )
+    if manifest.stream and manifest.format is Format.ONNX and manifest.preprocess is None:
+        raise ValueError(
+            "stream: an onnx file answers each row of a preprocess step with a chunk, such as a sentence of piper; name "
+            "the step, or leave stream out"
         )
     model_tensors(manifest)  # refuses a step, a parameter or a field that does not fit the others
     sources = [field.source for field in manifest.inputs if field.source]

@@ -51,7 +51,8 @@ from penstock_gateway.protocols.openai.embeddings import Embeddings
 from penstock_gateway.protocols.openai.moderations import Moderations
 from penstock_gateway.protocols.openai.responses.create import CreateResponse
 from penstock_gateway.protocols.openai.responses.stored import StoredResponses
-from penstock_gateway.protocols.openai.transcriptions import Transcriptions
+from penstock_gateway.protocols.openai.speech import Speech
+from penstock_gateway.protocols.openai.transcriptions import Transcriptions, Translations
 from penstock_gateway.protocols.openapi import OpenApi, document
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.protocols.predict_stream import PredictStream
@@ -149,6 +150,8 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 CreateResponse(dataplane, store, pause),
                 StoredResponses(store),
                 Transcriptions(dataplane),
+                Translations(dataplane),
+                Speech(dataplane, pause),
                 Moderations(dataplane, settings.max_answer_bytes, large_json),
                 task_handlers(dataplane, settings.max_answer_bytes, large_json),
                 openapi,

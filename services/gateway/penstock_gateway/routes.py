@@ -22,7 +22,8 @@ from penstock_gateway.protocols.openai.errors import openai_reply
 from penstock_gateway.protocols.openai.moderations import Moderations
 from penstock_gateway.protocols.openai.responses.create import CreateResponse
 from penstock_gateway.protocols.openai.responses.stored import StoredResponses
-from penstock_gateway.protocols.openai.transcriptions import Transcriptions
+from penstock_gateway.protocols.openai.speech import Speech
+from penstock_gateway.protocols.openai.transcriptions import Transcriptions, Translations
 from penstock_gateway.protocols.openapi import OpenApi
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.protocols.predict_stream import PredictStream
@@ -70,6 +71,8 @@ def routes(
     create_response: CreateResponse,
     stored_responses: StoredResponses,
     transcriptions: Transcriptions,
+    translations: Translations,
+    speech: Speech,
     moderations: Moderations,
     tasks: Sequence[TaskHandler[Any]],
     openapi: OpenApi | None,
@@ -107,6 +110,8 @@ def routes(
         openai("/v1/responses/{response}/input_items", "responses", stored_responses.input_items, "GET"),
         openai("/v1/responses/{response}/cancel", "responses", stored_responses.cancel),
         openai("/v1/audio/transcriptions", "transcriptions", transcriptions, longest_seconds=stream_seconds),
+        openai("/v1/audio/translations", "translations", translations, longest_seconds=stream_seconds),
+        openai("/v1/audio/speech", "speech", speech, longest_seconds=stream_seconds),
         openai("/v1/moderations", "moderations", moderations),
         *(streaming(task.route.path, task.route.name, task) for task in tasks),
         streaming("/v1/models/{model}/stream", "stream", stream),

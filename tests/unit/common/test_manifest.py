@@ -192,7 +192,7 @@ def test_an_unknown_parameter_of_a_step_is_refused(name: str) -> None:
 
 def test_an_unknown_step_is_refused() -> None:
     """The refusal names the known ones."""
-    assert "preprocess.name: 'nosuch' is none of audio, image, tabular, tokenizer, utf8-bytes" in refusal(
+    assert "preprocess.name: 'nosuch' is none of audio, audio-windows, image, piper, tabular" in refusal(
         text(preprocess={"name": "nosuch"})
     )
 
@@ -314,8 +314,8 @@ def test_a_model_that_streams_takes_one_row() -> None:
         PenstockError, match=r"batching: each stream is one row \(stream: true\); leave out max_batch_size"
     ):
         check(batches)
-    with pytest.raises(PenstockError, match="stream: onnx files answer at once; python and transformers can stream"):
-        check(text(stream=True))
+    with pytest.raises(PenstockError, match="stream: torchscript files answer at once; those of python, transformers"):
+        check(text(stream=True, format="torchscript"))
 
 
 GENERATION: dict[str, Any] = {

@@ -52,7 +52,7 @@ def add(
             return
         call = _named(msgspec.to_builtins(recipe.call), name)
         console.print(f"{name} version {version} answers ({recipe.what}; licence of the weights: {recipe.licence})")
-        command = curl_call(settings, call["path"], body=call["body"], form=call["form"])
+        command = curl_call(settings, call["path"], body=call["body"], form=call["form"], save_as=call["save_as"])
         console.print(f"export KEY={settings.secret('key')}", highlight=False, markup=False, soft_wrap=True)
         console.print(command, highlight=False, markup=False, soft_wrap=True)
 

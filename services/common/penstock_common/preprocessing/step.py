@@ -44,6 +44,10 @@ class ModelTensor:
         return (*self.shape[: self.batch_axis], -1, *self.shape[self.batch_axis :])
 
 
+def _no_files(params: object) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Step(Generic[P]):
     """A step of the table in ``steps.py``.
@@ -52,11 +56,13 @@ class Step(Generic[P]):
         params: the ``msgspec.Struct`` of its parameters, which refuses keys that it does not have.
         tensors: what it gives, in order; raises ValueError if the manifest's fields are not those it takes.
         run: returns these tensors for a batch ``[N, ...]`` of the fields; its last argument is the artifact's folder.
+        files: paths in the artifact of the files that it reads.
     """
 
     params: type[P]
     tensors: Callable[[Manifest, P], list[ModelTensor]]
     run: Callable[[Manifest, Mapping[str, NDArray[Any]], P, Path], list[NDArray[Any]]]
+    files: Callable[[P], list[str]] = _no_files
 
 
 def only_field(manifest: Manifest, kind: FieldKind) -> Field:

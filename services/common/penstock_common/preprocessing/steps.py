@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 
 from penstock_common.manifest import Field, Manifest, Preprocess, bad_manifest
 from penstock_common.preprocessing.audio import AUDIO
+from penstock_common.preprocessing.audio_windows import AUDIO_WINDOWS
 from penstock_common.preprocessing.image import IMAGE
+from penstock_common.preprocessing.piper import PIPER
 from penstock_common.preprocessing.step import ModelTensor, Step
 from penstock_common.preprocessing.tabular import TABULAR
 from penstock_common.preprocessing.text import UTF8_BYTES
-from penstock_common.preprocessing.tokens import TOKENIZER, TokenizerParams
+from penstock_common.preprocessing.tokens import TOKENIZER
 from penstock_common.step_params import read_params
 
 STEPS: dict[str, Step[Any]] = {
     "audio": AUDIO,
+    "audio-windows": AUDIO_WINDOWS,
     "image": IMAGE,
+    "piper": PIPER,
     "tabular": TABULAR,
     "tokenizer": TOKENIZER,
     "utf8-bytes": UTF8_BYTES,
@@ -85,8 +89,8 @@ def files_of_step(manifest: Manifest) -> list[str]:
     """Return the paths in the artifact of the files that the pre-processing reads."""
     if manifest.preprocess is None:
         return []
-    _, params = _step(manifest.preprocess)
-    return [params.file] if isinstance(params, TokenizerParams) else []
+    step, params = _step(manifest.preprocess)
+    return step.files(params)
 
 
 def _step(chosen: Preprocess) -> tuple[Step[Any], Any]:

@@ -107,4 +107,4 @@ def _tensors(manifest: Manifest, params: TokenizerParams) -> list[ModelTensor]:
     ]
 
 
-TOKENIZER = Step(TokenizerParams, _tensors, _tokens)
+TOKENIZER = Step(TokenizerParams, _tensors, _tokens, files=lambda params: [params.file])

@@ -166,5 +166,9 @@ def import_streaming_format(format_: Format) -> Callable[[Path, Manifest, int], 
             from penstock_inference.runners import python
 
             return python.load_streaming
+        case Format.ONNX:
+            from penstock_inference.runners import onnx
+
+            return onnx.load_streaming
         case _:
             raise ModelMismatchError(f"Models of the format {format_} answer at once; leave stream: true out.")

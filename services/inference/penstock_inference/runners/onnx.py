@@ -15,7 +15,8 @@ from penstock_inference.runners.batch_sizes import FilledBatches
 from penstock_inference.runners.device_in_use import use_gpu
 from penstock_inference.runners.gpu_files import gpu_devices, gpu_name
 from penstock_inference.runners.onnx_bf16 import run_with_bf16
-from penstock_inference.runners.runner import FileAnswer, FileTensor, Runner
+from penstock_inference.runners.row_streams import RowStreams
+from penstock_inference.runners.runner import FileAnswer, FileTensor, Runner, StreamingRunner
 from penstock_inference.runners.texts import encoded, texts
 
 _DATATYPES = {
@@ -83,6 +84,11 @@ def load(path: Path, manifest: Manifest, threads: int) -> Runner:
     use_gpu(gpu_name())
     sizes = manifest.acceleration.batch_sizes
     return FilledBatches(runner, sizes) if sizes else runner
+
+
+def load_streaming(path: Path, manifest: Manifest, threads: int) -> StreamingRunner:
+    """Load an ``.onnx`` file that answers each row of its pre-processing with a chunk."""
+    return RowStreams(load(path, manifest, threads), manifest)
 
 
 def _providers(gpu_memory_mb: int | None) -> list[tuple[str, dict[str, Any]]]:

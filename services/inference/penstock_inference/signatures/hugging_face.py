@@ -88,8 +88,10 @@ def _object_finder(config: dict[str, Any], description: str) -> FileSignature:
 def _whisper(path: Path, description: str) -> FileSignature:
     language = FoundInput("language", "BYTES", [], FieldKind.TEXT, max_length=20, required=False)
     language.note = "language is heard if a row does not name it"
+    task = FoundInput("task", "BYTES", [], FieldKind.CATEGORY, categories=["transcribe", "translate"], required=False)
+    task.note = "translate writes English; transcribe is what a row gets that names neither"
     several = read_json(path / "generation_config.json").get("is_multilingual", True)
-    return _speech(["text", "segments", "language"], [language] if several else [], description)
+    return _speech(["text", "segments", "language"], [language, task] if several else [], description)
 
 
 def _speech(outputs: list[str], inputs: list[FoundInput], description: str) -> FileSignature:

@@ -11,13 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from penstock_common.errors import PenstockError
-from penstock_training.recipes import chat, embeddings, image_classification, transcription
+from penstock_training.recipes import chat, embeddings, image_classification, speech, transcription, voice_activity
 from penstock_training.recipes.packages import package_folder
 from penstock_training.recipes.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (chat.RECIPE, embeddings.RECIPE, image_classification.RECIPE, transcription.RECIPE)
+    for recipe in (
+        chat.RECIPE,
+        embeddings.RECIPE,
+        image_classification.RECIPE,
+        speech.RECIPE,
+        transcription.RECIPE,
+        voice_activity.RECIPE,
+    )
 }
 
 app = typer.Typer()

@@ -29,11 +29,13 @@ class Call:
         path: ``{model}`` stands for the model's name.
         body: JSON, in which the text ``{model}`` stands for it too; None if a form is sent.
         form: the fields of multipart/form-data; one that begins with ``@`` is the name of a file.
+        save_as: the file for an answer that is not text.
     """
 
     path: str
     body: dict[str, Any] | None = None
     form: dict[str, str] | None = None
+    save_as: str = ""
 
 
 @dataclass(frozen=True)

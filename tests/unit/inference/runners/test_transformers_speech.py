@@ -53,11 +53,14 @@ def manifest(outputs: list[str], *inputs: Field, max_seconds: float | None = Non
     )
 
 
-def ask(model: LoadedModel, files: list[bytes], languages: list[str] | None = None) -> list[list[Any]]:
+def ask(
+    model: LoadedModel, files: list[bytes], languages: list[str] | None = None, tasks: list[str] | None = None
+) -> list[list[Any]]:
     """Return a list for each output: texts and languages as they are, segments out of their JSON."""
     inputs = {"audio": np.array(files, object)}
-    if languages is not None:
-        inputs["language"] = np.array([language.encode() for language in languages], object)
+    for name, column in (("language", languages), ("task", tasks)):
+        if column is not None:
+            inputs[name] = np.array([text.encode() for text in column], object)
     answers = zip(model.manifest.outputs, model.run(inputs), strict=True)
     return [
         [json.loads(row) if output.name == "segments" else row.decode() for row in answer.tolist()]
@@ -146,6 +149,22 @@ def test_each_row_of_whisper_has_its_language(tmp_path: Path) -> None:
     with pytest.raises(PenstockError, match=r"language: 'xx' is not a language .* has de, en, fr") as refused:
         ask(model, [wav(SOUNDS[0])], ["xx"])
     assert refused.value.status == 422
+
+
+def test_each_row_of_whisper_has_its_task(tmp_path: Path) -> None:
+    """Rows with different ones may share a batch; a task that there is not is refused."""
+    tiny_listeners.whisper(tmp_path)
+    task = Field("task", FieldKind.CATEGORY, "BYTES", categories=["transcribe", "translate"], default="transcribe")
+    model = load_model(manifest(["text"], task, language="de"), tmp_path, 1)
+    library = Whisper(tmp_path)
+    named = ["translate", "transcribe", "translate", "transcribe"]
+    expected = [
+        library.answer(samples, language="de", task=name)[0] for samples, name in zip(SOUNDS, named, strict=True)
+    ]
+    assert ask(model, [wav(samples) for samples in SOUNDS], tasks=named) == [expected]
+    assert expected != [library.answer(samples, language="de", task="transcribe")[0] for samples in SOUNDS]
+    with pytest.raises(PenstockError, match="task: 'sing' is none of transcribe, translate"):
+        ask(model, [wav(SOUNDS[0])], tasks=["sing"])
 
 
 def test_an_english_whisper_takes_no_language(tmp_path: Path) -> None:

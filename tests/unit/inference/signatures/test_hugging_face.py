@@ -83,11 +83,11 @@ def test_a_folder_that_finds_objects_takes_an_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("several", [True, False])
-def test_whisper_takes_a_sound_and_may_be_told_the_language(several: bool, tmp_path: Path) -> None:
+def test_whisper_takes_a_sound_and_may_be_told_the_language_and_the_task(several: bool, tmp_path: Path) -> None:
     """If it knows more than one."""
     config = {"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper"}
     signature = read(tmp_path, config, generation_config={"is_multilingual": several})
-    inputs = [("audio", True), *([("language", False)] if several else [])]
+    inputs = [("audio", True), *([("language", False), ("task", False)] if several else [])]
     assert shown(signature) == (inputs, ["text", "segments", "language"])
     assert signature.inputs[0].kind is FieldKind.AUDIO
 

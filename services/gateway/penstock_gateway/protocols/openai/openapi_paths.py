@@ -11,7 +11,9 @@ from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.protocols.openai.embeddings import vector_width
 from penstock_gateway.protocols.openai.generation import MESSAGES, PROMPT, generates_text
 from penstock_gateway.protocols.openai.responses.openapi_paths import response_paths
-from penstock_gateway.protocols.openai.transcriptions import writes_speech_down
+from penstock_gateway.protocols.openai.sound_encoder import CONTENT_TYPES, SoundFormat
+from penstock_gateway.protocols.openai.speech import MAX_INPUT, speaks
+from penstock_gateway.protocols.openai.transcriptions import translates_speech, writes_speech_down
 from penstock_gateway.protocols.openapi_responses import responses
 from penstock_gateway.signature.row_decoder import MAX_ROWS
 
@@ -38,6 +40,17 @@ def openai_paths(servables: Sequence[Servable]) -> dict[str, Any]:
     hearing = [servable.model for servable in servables if writes_speech_down(servable.signature.manifest)]
     if hearing:
         paths["/v1/audio/transcriptions"] = _post("Write speech down", _transcription(hearing), "multipart/form-data")
+    translating = [servable.model for servable in servables if translates_speech(servable.signature.manifest)]
+    if translating:
+        form = _transcription(translating)
+        paths["/v1/audio/translations"] = _post("Write speech down in English", form, "multipart/form-data")
+    speaking = [servable.model for servable in servables if speaks(servable.signature.manifest)]
+    if speaking:
+        paths["/v1/audio/speech"] = _post("Speak a text", _speech(speaking))
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        sounds = {content_type.decode(): binary for content_type in CONTENT_TYPES.values()}
+        content = sounds | {"text/event-stream": {"schema": {"type": "string"}}}
+        paths["/v1/audio/speech"]["post"]["responses"]["200"]["content"] = content
     judging = [servable for servable in servables if servable.signature.manifest.service is Service.MODERATION]
     if judging:
         paths["/v1/moderations"] = _post("Flag texts", _moderations(judging))
@@ -102,6 +115,22 @@ def _transcription(names: Sequence[str]) -> dict[str, Any]:
             "file": {"type": "string", "format": "binary"},
             "response_format": {"enum": ["json", "text", "srt", "verbose_json", "vtt"], "default": "json"},
         },
+    }
+
+
+def _speech(names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["model", "input"],
+        "properties": {
+            "model": {"type": "string", "enum": list(names)},
+            "input": {"type": "string", "minLength": 1, "maxLength": MAX_INPUT},
+            "voice": {"type": "string", "maxLength": 256},
+            "response_format": {"enum": list(SoundFormat), "default": "mp3"},
+            "speed": {"type": "number", "minimum": 0.25, "maximum": 4, "default": 1},
+            "stream_format": {"enum": ["audio", "sse"], "default": "audio"},
+        },
+        "example": {"model": names[0], "input": "Water falls through the penstock.", "voice": "alloy"},
     }
 
 

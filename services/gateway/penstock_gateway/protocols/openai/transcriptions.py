@@ -1,44 +1,41 @@
-"""``POST /v1/audio/transcriptions``: a sound file in, what is said in it out, as text, JSON or subtitles."""
+"""``POST /v1/audio/transcriptions`` and ``translations``: a sound file in, what is said in it out, as it is said or in
+English."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Literal, TypeVar
 
 import msgspec
-import orjson
 
 from penstock_common.manifest import FieldKind, Manifest
 from penstock_gateway.dataplane.dataplane import Answer, DataPlane
-from penstock_gateway.edge.call import JSON, Call, Reply
+from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.multipart import read_form
 from penstock_gateway.protocols.openai.errors import bad_request
 from penstock_gateway.protocols.openai.request import ModelName, convert_request
-from penstock_gateway.signature.answer_tensors import answer_array, bad_answer
+from penstock_gateway.protocols.openai.transcripts import TEXT, ResponseFormat, check_form, transcript_reply
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 
-_TEXT, _SEGMENTS, _LANGUAGE = "text", "segments", "language"
+_LANGUAGE, _TASK, _TRANSLATE = "language", "task", "translate"
 
 
-class Segment(msgspec.Struct):
-    """A part of the text, with its times in seconds."""
-
-    start: Annotated[float, msgspec.Meta(ge=0)]
-    end: Annotated[float, msgspec.Meta(ge=0)]
-    text: str
-
-
-class TranscriptionRequest(msgspec.Struct):
-    """The fields of a form, without the file; a list has `[]` after its name."""
+class HearingRequest(msgspec.Struct, kw_only=True):
+    """The fields that both forms have, without the file."""
 
     model: ModelName
-    response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
-    language: str | None = None
-    timestamp_granularities: Literal["segment"] = msgspec.field(default="segment", name="timestamp_granularities[]")
+    response_format: ResponseFormat = "json"
     # Fields that change the answer, and that nothing here carries out.
     temperature: float | None = None
     prompt: str | None = None
+
+
+class TranscriptionRequest(HearingRequest, kw_only=True):
+    """A list has `[]` after its name."""
+
+    language: str | None = None
+    timestamp_granularities: Literal["segment"] = msgspec.field(default="segment", name="timestamp_granularities[]")
     stream: bool | None = None
     include: str = msgspec.field(default="", name="include[]")
     keywords: str = msgspec.field(default="", name="keywords[]")
@@ -58,133 +55,108 @@ _UNSUPPORTED = (
     "known_speaker_references",
 )
 
+R = TypeVar("R", bound=HearingRequest)
+
 
 class Transcriptions:
+    """The handler of ``transcriptions``."""
+
     def __init__(self, dataplane: DataPlane) -> None:
         self._dataplane = dataplane
 
     async def __call__(self, call: Call) -> Reply:
-        if not call.headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data"):
-            raise bad_request("The body is a form: send file and model as multipart/form-data.", "file")
-        fields = await read_form(call)
-        sound = fields.pop("file", None)
-        if not isinstance(sound, bytes):
-            raise bad_request("file: is missing; send the sound as a file of the form.", "file")
-        request = convert_request(fields, TranscriptionRequest)
-        for name in _UNSUPPORTED:
-            if getattr(request, name):
-                raise bad_request(f"{name}: is not supported here; leave it out.", name, "unsupported-parameter")
+        request, sound = await _read(call, TranscriptionRequest)
 
-        def rows(_: Call, signature: Signature) -> Rows:
-            if request.response_format in _WITH_TIMES:
-                _check_times(signature)
-            values: dict[str, str | bytes] = {_sound_field(signature): sound}
-            if request.language is not None:
-                if not any(field.name == _LANGUAGE for field in signature.manifest.client_inputs):
-                    text = f"language: '{signature.model}' does not take it; leave it out."
-                    raise bad_request(text, _LANGUAGE, "unsupported-parameter")
-                values[_LANGUAGE] = request.language
-            return signature.decoder.decode_form(values)
+        def language(signature: Signature) -> dict[str, str]:
+            if request.language is None:
+                return {}
+            if not _takes(signature, _LANGUAGE):
+                text = f"language: '{signature.model}' does not take it; leave it out."
+                raise bad_request(text, _LANGUAGE, "unsupported-parameter")
+            return {_LANGUAGE: request.language}
 
-        answer = await self._dataplane.infer(call, request.model, "", rows)
-        body, content_type = _FORMS[request.response_format](answer)
-        return answer.reply(body, content_type)
+        answer = await _heard(self._dataplane, call, request, sound, language)
+        return transcript_reply(answer, request.response_format, "transcribe")
+
+
+class Translations:
+    """The handler of ``translations``, for models that can hear in any language and write in English."""
+
+    def __init__(self, dataplane: DataPlane) -> None:
+        self._dataplane = dataplane
+
+    async def __call__(self, call: Call) -> Reply:
+        request, sound = await _read(call, HearingRequest)
+        answer = await _heard(self._dataplane, call, request, sound, _translate)
+        return transcript_reply(answer, request.response_format, "translate")
 
 
 def writes_speech_down(manifest: Manifest) -> bool:
     """Whether a model makes a text of a sound."""
     sounds = [field for field in manifest.client_inputs if field.kind is FieldKind.AUDIO]
-    return len(sounds) == 1 and any(output.name == _TEXT for output in manifest.outputs)
+    return len(sounds) == 1 and any(output.name == TEXT for output in manifest.outputs)
 
 
-def _sound_field(signature: Signature) -> str:
-    if not writes_speech_down(signature.manifest):
-        text = f"model: '{signature.model}' does not write speech down; GET /v1/models lists the models."
+def translates_speech(manifest: Manifest) -> bool:
+    """Whether a model can write what it hears in English: it is asked with ``task``, or does nothing else."""
+    asked = any(field.name == _TASK for field in manifest.client_inputs)
+    always = manifest.parameters is not None and manifest.parameters.task == _TRANSLATE
+    return writes_speech_down(manifest) and (asked or always)
+
+
+async def _read(call: Call, kind: type[R]) -> tuple[R, bytes]:
+    """The fields and the file of a form.
+
+    Raises:
+        PenstockError: 400 ``invalid-request`` or ``unsupported-parameter``, naming the field.
+    """
+    if not call.headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data"):
+        raise bad_request("The body is a form: send file and model as multipart/form-data.", "file")
+    fields = await read_form(call)
+    sound = fields.pop("file", None)
+    if not isinstance(sound, bytes):
+        raise bad_request("file: is missing; send the sound as a file of the form.", "file")
+    request = convert_request(fields, kind)
+    for name in _UNSUPPORTED:
+        if getattr(request, name, None):
+            raise bad_request(f"{name}: is not supported here; leave it out.", name, "unsupported-parameter")
+    return request, sound
+
+
+async def _heard(
+    dataplane: DataPlane, call: Call, request: HearingRequest, sound: bytes, more: Callable[[Signature], dict[str, str]]
+) -> Answer:
+    """The model's answer to a sound.
+
+    Args:
+        more: the other inputs of a model; raises PenstockError if it does not do what is asked.
+    """
+
+    def rows(_: Call, signature: Signature) -> Rows:
+        if not writes_speech_down(signature.manifest):
+            text = f"model: '{signature.model}' does not write speech down; GET /v1/models lists the models."
+            raise bad_request(text, "model")
+        check_form(signature, request.response_format)
+        name = next(field.name for field in signature.manifest.client_inputs if field.kind is FieldKind.AUDIO)
+        return signature.decoder.decode_form({name: sound, **more(signature)})
+
+    return await dataplane.infer(call, request.model, "", rows)
+
+
+def _translate(signature: Signature) -> dict[str, str]:
+    """The inputs with which a model translates.
+
+    Raises:
+        PenstockError: 400 ``invalid-request`` if it does not.
+    """
+    if not translates_speech(signature.manifest):
+        text = (
+            f"model: '{signature.model}' does not translate speech. One that does knows several languages and takes the "
+            f"input '{_TASK}'; /v1/audio/transcriptions writes speech down as it is."
+        )
         raise bad_request(text, "model")
-    return next(field.name for field in signature.manifest.client_inputs if field.kind is FieldKind.AUDIO)
+    return {_TASK: _TRANSLATE} if _takes(signature, _TASK) else {}
 
 
-def _output(answer: Answer, name: str) -> str | None:
-    """The text that an output has for the only row; None if the model does not have the output."""
-    manifest = answer.servable.signature.manifest
-    for i, output in enumerate(manifest.outputs):
-        if output.name == name and output.datatype == "BYTES":
-            element = answer_array(answer.outputs, i, output, answer.rows.count, answer.servable.model).item()
-            return bytes(element).decode(errors="replace")
-    return None
-
-
-def _text(answer: Answer) -> str:
-    return (_output(answer, _TEXT) or "").strip()
-
-
-def _check_times(signature: Signature) -> None:
-    if not any(output.name == _SEGMENTS and output.datatype == "BYTES" for output in signature.manifest.outputs):
-        text = f"response_format: '{signature.model}' does not say the times of its text; ask for json or text."
-        raise bad_request(text, "response_format")
-
-
-def _segments(answer: Answer) -> list[Segment]:
-    try:
-        return msgspec.json.decode(_output(answer, _SEGMENTS) or "", type=list[Segment])
-    except msgspec.DecodeError:
-        raise bad_answer(answer.servable.model, f"'{_SEGMENTS}' that are not segments in JSON") from None
-
-
-def _as_json(answer: Answer) -> tuple[bytes, bytes]:
-    return orjson.dumps({"text": _text(answer)}), JSON
-
-
-def _as_verbose_json(answer: Answer) -> tuple[bytes, bytes]:
-    segments = _segments(answer)
-    body: dict[str, Any] = {
-        "task": "transcribe",
-        "language": _output(answer, _LANGUAGE) or "",
-        "duration": segments[-1].end if segments else 0.0,
-        "text": _text(answer),
-        "segments": [
-            {"id": i, "start": segment.start, "end": segment.end, "text": segment.text}
-            for i, segment in enumerate(segments)
-        ],
-    }
-    return orjson.dumps(body), JSON
-
-
-def _as_text(answer: Answer) -> tuple[bytes, bytes]:
-    return f"{_text(answer)}\n".encode(), b"text/plain; charset=utf-8"
-
-
-def _as_srt(answer: Answer) -> tuple[bytes, bytes]:
-    """SubRip: numbered, with a comma before the milliseconds."""
-    parts = [
-        f"{i}\n{_time(segment.start, ',')} --> {_time(segment.end, ',')}\n{segment.text.strip()}\n"
-        for i, segment in enumerate(_segments(answer), 1)
-    ]
-    return "\n".join(parts).encode(), b"text/plain; charset=utf-8"
-
-
-def _as_vtt(answer: Answer) -> tuple[bytes, bytes]:
-    """WebVTT (w3.org/TR/webvtt1)."""
-    parts = [
-        f"{_time(segment.start, '.')} --> {_time(segment.end, '.')}\n{segment.text.strip()}\n"
-        for segment in _segments(answer)
-    ]
-    return "\n".join(["WEBVTT\n", *parts]).encode(), b"text/vtt; charset=utf-8"
-
-
-def _time(seconds: float, point: str) -> str:
-    whole, milliseconds = divmod(round(seconds * 1000), 1000)
-    minutes, second = divmod(whole, 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours:02}:{minute:02}:{second:02}{point}{milliseconds:03}"
-
-
-_FORMS: dict[str, Callable[[Answer], tuple[bytes, bytes]]] = {
-    "json": _as_json,
-    "text": _as_text,
-    "srt": _as_srt,
-    "verbose_json": _as_verbose_json,
-    "vtt": _as_vtt,
-}
-#: Those that have the times of segments.
-_WITH_TIMES = ("srt", "verbose_json", "vtt")
+def _takes(signature: Signature, name: str) -> bool:
+    return any(field.name == name for field in signature.manifest.client_inputs)

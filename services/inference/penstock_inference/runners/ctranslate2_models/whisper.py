@@ -11,6 +11,7 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
+from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_common.preprocessing.log_mel import log_mel
 from penstock_inference.runners.ctranslate2_models.segments import read_segments
@@ -18,46 +19,59 @@ from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError, tell_nobody
 from penstock_inference.runners.sounds import decode_sound, segment, sound_field
 from penstock_inference.runners.texts import json_column, text_column
+from penstock_inference.runners.whisper_tasks import checked_task, row_tasks
 
 _SAMPLE_RATE, _N_FFT, _HOP = 16_000, 400, 160
 _WINDOW = 30 * _SAMPLE_RATE
 #: A window is silent if the model says so and is unsure of the text (OpenAI's thresholds).
 _NO_SPEECH, _UNSURE = 0.6, -1.0
+#: Letters of a language's code; longer ones are other tokens.
+_LONGEST_CODE = 3
 _NO_TIMESTAMPS = "<|notimestamps|>"
 
 
 class WhisperRunner:
     """Takes an encoded sound; gives ``text``, ``segments`` (JSON: start, end, text; in seconds) and ``language``.
 
+    A model of several languages may also take the ``language`` of each sound, and its ``task``.
+
     Longer sounds are heard in windows of 30 seconds, each for itself. Rows are heard one after the other: a window keeps
     all threads busy.
     """
 
     def __init__(self, model: Any, folder: Path, manifest: Manifest) -> None:
-        parameters = parameters_of(manifest, "max_tokens", "beam_size", "language", "compute_type")
+        parameters = parameters_of(manifest, "max_tokens", "beam_size", "language", "compute_type", "task")
         self._field = sound_field(manifest)
         self.tell_progress: Callable[[], None] = tell_nobody
         self.inputs = [FileTensor(self._field.source or self._field.name, "BYTES", (-1,))]
+        if model.is_multilingual:
+            self.inputs += [FileTensor(name, "BYTES", (-1,), required=False) for name in ("language", "task")]
         self._model = model
         self._tokenizer = _read_tokenizer(folder)
         self._first_timestamp = self._tokenizer.token_to_id(_NO_TIMESTAMPS) + 1
         self._language = self._checked(parameters.language)
+        self._task = checked_task("parameters.task", parameters.task, multilingual=model.is_multilingual)
         options = {"beam_size": parameters.beam_size, "max_length": parameters.max_tokens}
         self._options = {name: value for name, value in options.items() if value is not None}
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
-        (sounds,) = inputs
+        sounds, given_languages, given_tasks = [*inputs, None, None][:3]
         assert sounds is not None
-        texts, segments, languages = zip(*[self._transcribe(data) for data in sounds.tolist()], strict=True)
-        return {"text": text_column(texts), "segments": json_column(segments), "language": text_column(languages)}
+        rows = len(sounds)
+        languages = [self._language] * rows
+        if given_languages is not None:
+            languages = [self._known_language(language.decode()) for language in given_languages.tolist()]
+        tasks = [self._task] * rows if given_tasks is None else row_tasks(given_tasks)
+        heard = [self._hear(*row) for row in zip(sounds.tolist(), languages, tasks, strict=True)]
+        texts, segments, named = zip(*heard, strict=True)
+        return {"text": text_column(texts), "segments": json_column(segments), "language": text_column(named)}
 
     def changed_state(self) -> list[str]:
         return []  # the library's models keep nothing between calls
 
-    def _transcribe(self, data: bytes) -> tuple[str, list[dict[str, Any]], str]:
-        """Return the text of a sound, its segments and its language."""
+    def _hear(self, data: bytes, language: str | None, task: str) -> tuple[str, list[dict[str, Any]], str]:
+        """Return the text of a sound, its segments and its language, which is heard if it is None."""
         samples = decode_sound(self._field, data, _SAMPLE_RATE)
-        language = self._language
         segments: list[dict[str, Any]] = []
         tokens: list[int] = []
         at = 0
@@ -65,7 +79,7 @@ class WhisperRunner:
             window = samples[at : at + _WINDOW]
             heard = self._model.encode(self._features(window))
             language = language or self._heard_language(heard)
-            found, moved = self._window(heard, language, len(window) / _SAMPLE_RATE)
+            found, moved = self._window(heard, language, task, len(window) / _SAMPLE_RATE)
             offset = at / _SAMPLE_RATE
             for part in found:
                 tokens += part.tokens
@@ -84,11 +98,11 @@ class WhisperRunner:
         (languages,) = self._model.detect_language(heard)
         return str(languages[0][0]).strip("<|>")
 
-    def _window(self, heard: Any, language: str, seconds: float) -> Any:
+    def _window(self, heard: Any, language: str, task: str, seconds: float) -> Any:
         """Return the segments of a window, and by how many seconds the next one moves on."""
         prompt = ["<|startoftranscript|>"]
         if self._model.is_multilingual:
-            prompt += [f"<|{language}|>", "<|transcribe|>"]
+            prompt += [f"<|{language}|>", f"<|{task}|>"]
         (result,) = self._model.generate(
             heard, [prompt], return_scores=True, return_no_speech_prob=True, **self._options
         )
@@ -100,6 +114,13 @@ class WhisperRunner:
 
     def _text(self, tokens: list[int]) -> str:
         return str(self._tokenizer.decode(tokens)).strip()
+
+    def _known_language(self, code: str) -> str:
+        """Return the code that a row names; raise PenstockError, 422, if the model does not have it."""
+        if len(code) > _LONGEST_CODE or self._tokenizer.token_to_id(f"<|{code}|>") is None:
+            text = f"language: {code[:40]!r} is none of the model's; send its code, such as en or de."
+            raise PenstockError(422, "invalid-input", text)
+        return code
 
     def _checked(self, language: str | None) -> str | None:
         """Return the language of all sounds; None if each shows its own."""

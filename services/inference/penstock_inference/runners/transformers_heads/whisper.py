@@ -25,6 +25,7 @@ from penstock_inference.runners.sounds import (
 from penstock_inference.runners.texts import encoded, json_column
 from penstock_inference.runners.transformers_heads.each_token import after_each_token
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
+from penstock_inference.runners.whisper_tasks import checked_task, row_tasks
 
 _ENGLISH = "en"
 
@@ -32,7 +33,8 @@ _ENGLISH = "en"
 def whisper(path: Path, manifest: Manifest, device: torch.device) -> WhisperRunner:
     """Load a model that gives ``text``, ``segments`` and ``language`` for the input ``audio``.
 
-    A model of several languages has the input ``language``, without which it listens for the language first.
+    A model of several languages has the input ``language``, without which it listens for the language first, and ``task``,
+    without which it does what the manifest's parameters say.
 
     Raises:
         ModelMismatchError: the manifest has no input of kind audio, sets a parameter that the model does not have, or the
@@ -59,25 +61,33 @@ class WhisperRunner:
             settings.num_beams = parameters.beam_size
         self._languages = _languages(settings)
         self._language = self._own_language(parameters.language or getattr(settings, "language", None))
-        self._task = self._checked_task(parameters.task)
+        self._task = checked_task("parameters.task", parameters.task, multilingual=bool(self._languages))
         self.inputs = [FileTensor("audio", "BYTES", (-1,))]
         if self._languages:
-            self.inputs.append(FileTensor("language", "BYTES", (-1,), required=False))
+            self.inputs += [FileTensor(name, "BYTES", (-1,), required=False) for name in ("language", "task")]
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
-        files, given = [*inputs, None][:2]
+        files, given, given_tasks = [*inputs, None, None][:3]
         assert files is not None
         sounds = decode_sounds(self._field, files, self._rate)
         languages = [self._language] * len(sounds)
         if given is not None:
             languages = [self._languages.code("language", language.decode()) for language in given.tolist()]
+        tasks = [self._task] * len(sounds) if given_tasks is None else row_tasks(given_tasks)
         heard: list[list[dict[str, Any]]] = [[] for _ in sounds]
         texts = np.full(len(sounds), "", dtype=np.object_)
-        # Sounds that fit the model's window share a run; a longer one is heard window by window, alone.
-        short = [i for i, sound in enumerate(sounds) if len(sound) <= self._extractor.n_samples]
-        long = [i for i in range(len(sounds)) if i not in short]
-        for rows in filter(None, [short, *[[i] for i in long]]):
-            named, parts = self._heard([sounds[i] for i in rows], [languages[i] for i in rows], whole=rows is short)
+        # Sounds that fit the model's window share a run for each task; a longer one is heard window by window, alone.
+        short: dict[str, list[int]] = {}
+        long = []
+        for i, sound in enumerate(sounds):
+            if len(sound) <= self._extractor.n_samples:
+                short.setdefault(tasks[i], []).append(i)
+            else:
+                long.append([i])
+        for rows, whole in [*[(rows, True) for rows in short.values()], *[(rows, False) for rows in long]]:
+            named, parts = self._heard(
+                [sounds[i] for i in rows], [languages[i] for i in rows], tasks[rows[0]], whole=whole
+            )
             for i, language, segments in zip(rows, named, parts, strict=True):
                 languages[i] = language
                 texts[i], heard[i] = self._read(segments, len(sounds[i]) / self._rate)
@@ -91,7 +101,7 @@ class WhisperRunner:
         return []  # the library's models keep nothing between calls
 
     def _heard(
-        self, sounds: list[Samples], languages: list[str | None], *, whole: bool
+        self, sounds: list[Samples], languages: list[str | None], task: str, *, whole: bool
     ) -> tuple[list[str], list[list[dict[str, Any]]]]:
         """Return the language and the library's segments of each sound.
 
@@ -107,7 +117,7 @@ class WhisperRunner:
         if self._languages:
             detected = self._detected(tensors["input_features"]) if None in languages else named
             named = [language or other for language, other in zip(languages, detected, strict=True)]
-            settings = {"language": [self._languages.token(code) for code in named], "task": self._task}
+            settings = {"language": [self._languages.token(code) for code in named], "task": task}
         answer = self._model.generate(
             tensors["input_features"],
             attention_mask=tensors["attention_mask"],
@@ -135,14 +145,6 @@ class WhisperRunner:
         if named is None or not self._languages:
             return None
         return self._languages.code("parameters.language", TO_LANGUAGE_CODE.get(named.lower(), named))
-
-    def _checked_task(self, task: str | None) -> str:
-        tasks = list(getattr(self._model.generation_config, "task_to_id", None) or ["transcribe"])
-        if task is not None and task not in tasks:
-            raise ModelMismatchError(
-                f"parameters.task: the folder's model does not do {task!r}; it does {', '.join(tasks)}."
-            )
-        return task or "transcribe"
 
 
 def _languages(settings: Any) -> Languages:

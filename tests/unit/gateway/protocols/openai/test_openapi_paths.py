@@ -17,6 +17,7 @@ MESSAGES = Field("messages", FieldKind.TEXT, "BYTES", required=False)
 PROMPT = Field("prompt", FieldKind.TEXT, "BYTES", required=False)
 AUDIO = Field("audio", FieldKind.AUDIO, "BYTES")
 RESPONSES = ["/v1/responses", "/v1/responses/{response}", "/v1/responses/{response}/input_items"]
+TASK = Field("task", FieldKind.CATEGORY, "BYTES", categories=["transcribe", "translate"], required=False)
 VECTOR, ANSWER = Output("vector", "FP32", [4]), Output("text", "BYTES")
 
 
@@ -32,6 +33,8 @@ def documented(fields: list[Field], output: Output, **members: Any) -> dict[str,
         ([MESSAGES, PROMPT], ANSWER, True, {"/v1/chat/completions", "/v1/completions", *RESPONSES}),
         ([PROMPT], ANSWER, True, {"/v1/completions"}),
         ([AUDIO], ANSWER, False, {"/v1/audio/transcriptions"}),
+        ([AUDIO, TASK], ANSWER, False, {"/v1/audio/transcriptions", "/v1/audio/translations"}),
+        ([TEXT], Output("audio", "BYTES"), True, {"/v1/audio/speech"}),
         ([TEXT], ANSWER, False, set()),
     ],
 )
@@ -67,3 +70,11 @@ def test_embeddings_are_bounded_as_the_model_is() -> None:
     ]
     assert schema["properties"]["dimensions"]["maximum"] == 4
     assert schema["properties"]["input"]["oneOf"][0] == {"type": "string", "maxLength": 50}
+
+
+def test_speech_is_answered_with_a_sound() -> None:
+    """Of each format, or as events."""
+    content = documented([TEXT], Output("audio", "BYTES"))["/v1/audio/speech"]["post"]["responses"]["200"]["content"]
+    assert content["audio/mpeg"]["schema"] == {"type": "string", "format": "binary"}
+    assert set(content) > {"audio/wav", "audio/flac", "audio/pcm", "text/event-stream"}
+    assert "application/json" not in content

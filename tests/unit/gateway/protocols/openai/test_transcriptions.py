@@ -10,10 +10,10 @@ import orjson
 import pytest
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Parameters, Task
 from penstock_common.tensors import pack_bytes, unpack_bytes
 from penstock_gateway.edge.call import Reply
-from penstock_gateway.protocols.openai.transcriptions import Transcriptions
+from penstock_gateway.protocols.openai.transcriptions import Transcriptions, Translations
 from tests.unit.gateway.protocols.one_servable import OneServable, call, multipart
 
 SEGMENTS = [{"start": 0.0, "end": 1.5, "text": " Hello"}, {"start": 3599.9996, "end": 3661.25, "text": " world."}]
@@ -129,3 +129,53 @@ async def test_requests_that_are_no_form_with_a_sound_are_refused() -> None:
         await Transcriptions(serving().dataplane)(call(body, headers))
     with pytest.raises(PenstockError, match="does not write speech down"):
         await ask(serving(Field("text", FieldKind.TEXT, "BYTES")))
+
+
+TASK = Field("task", FieldKind.CATEGORY, "BYTES", categories=["transcribe", "translate"], required=False)
+
+
+async def translate(servable: OneServable, **fields: str) -> Reply:
+    body, headers = multipart(
+        ("file", "a.wav", wav()),
+        *[(name, None, value.encode()) for name, value in ({"model": "whisper"} | fields).items()],
+    )
+    return await Translations(servable.dataplane)(call(body, headers))
+
+
+async def test_a_translation_is_asked_for_by_the_task() -> None:
+    """Its verbose form says so, and that the text is English, whatever was heard."""
+    servable = serving(AUDIO, TASK)
+    verbose = orjson.loads(text(await translate(servable, response_format="verbose_json")))
+    assert unpack_bytes(servable.inferred[0].inputs[1], 1) == [b"translate"]
+    assert (verbose["task"], verbose["language"], verbose["text"]) == ("translate", "english", "Hello world.")
+    assert text(await translate(serving(AUDIO, TASK), response_format="vtt")).startswith("WEBVTT")
+
+
+async def test_a_transcription_leaves_the_task_to_the_model() -> None:
+    """So that a client gets what the manifest says."""
+    servable = serving(AUDIO, TASK)
+    await ask(servable)
+    assert servable.inferred[0].inputs[1] == b""
+
+
+async def test_a_model_that_always_translates_is_not_asked() -> None:
+    """By its parameters."""
+    servable = serving()
+    servable.signature.manifest.parameters = Parameters(task="translate")
+    assert orjson.loads(text(await translate(servable))) == {"text": "Hello world."}
+
+
+async def test_a_model_that_does_not_translate_is_refused() -> None:
+    """As a Whisper that knows English only; what it heard would be taken for a translation."""
+    servable = serving()
+    with pytest.raises(PenstockError, match="'whisper' does not translate speech") as caught:
+        await translate(servable)
+    assert (caught.value.status, caught.value.extra, servable.inferred) == (400, {"field": "model"}, [])
+
+
+@pytest.mark.parametrize(("fields", "param"), [({"prompt": "Ann"}, "prompt"), ({"temperature": "1"}, "temperature")])
+async def test_what_a_translation_does_not_carry_out_is_refused(fields: dict[str, str], param: str) -> None:
+    """With 400, naming the field."""
+    with pytest.raises(PenstockError) as caught:
+        await translate(serving(AUDIO, TASK), **fields)
+    assert (caught.value.status, caught.value.extra) == (400, {"field": param})
