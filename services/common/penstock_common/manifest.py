@@ -18,6 +18,7 @@ import yaml
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest_yaml import dump_plain_yaml, load_plain_yaml
+from penstock_common.service import Service
 
 #: Seconds of a sound whose field has no ``max_seconds``.
 MAX_AUDIO_SECONDS = 60
@@ -260,6 +261,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     schema_version: int = 1
     architecture: Architecture | None = None
     parameters: Parameters | None = None  # of a folder of Hugging Face or of CTranslate2
+    service: Service | None = None  # which route finds the model
+    harmless_labels: list[str] = []  # of a moderation: those that are not flagged
 
     def __post_init__(self) -> None:
         if not self.batch or self.stream:

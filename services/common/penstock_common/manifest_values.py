@@ -11,6 +11,7 @@ from penstock_common.audio_format import AUDIO_FORMATS, audio_format
 from penstock_common.dimensions import check_elements, check_named_sizes
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Task, bad_manifest
 from penstock_common.manifest_acceleration import check_acceleration
+from penstock_common.manifest_service import check_service
 from penstock_common.manifest_shapes import check_shapes, shape_of
 from penstock_common.postprocessing.steps import Postprocessing
 from penstock_common.preprocessing.steps import STEPS, model_tensors
@@ -60,6 +61,7 @@ def _check_manifest(manifest: Manifest) -> None:
     _check_labels(manifest)
     _check_strings(manifest, Postprocessing(manifest).made_outputs())
     check_acceleration(manifest)
+    check_service(manifest)
     if not manifest.deterministic and manifest.batching.max_batch_size != 1:
         raise ValueError(
             "deterministic: whether rows mix cannot be tried with a model that is random; set batching: {max_batch_size: 1}"

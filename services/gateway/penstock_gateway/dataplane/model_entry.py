@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from penstock_common.registry_models import PRODUCTION, AliasTarget, Model, Version
+from penstock_common.service import Service
 from penstock_gateway.dataplane.servable import Servable
 
 logger = structlog.get_logger()
@@ -48,6 +49,7 @@ class ModelListing(msgspec.Struct, frozen=True):
     loading: list[LoadState]
     object: Literal["model"] = "model"
     owned_by: str = "penstock"
+    service: Service | None = None
 
 
 class Alias:
@@ -142,6 +144,7 @@ class ModelEntry:
             },
             versions=[str(number) for number in sorted(self.model.versions)],
             loading=[state for _, state in sorted(self.loading.items())],
+            service=production.servables[0].signature.manifest.service if production else None,
         )
 
 

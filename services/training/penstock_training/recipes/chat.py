@@ -10,6 +10,7 @@ import msgspec
 
 from penstock_common import text_generation
 from penstock_common.manifest import Field, FieldKind, Format, Generation, Manifest, Task
+from penstock_common.service import Service
 from penstock_training.manifest_file import write_manifest
 from penstock_training.recipes.recipe import Call, Package, Recipe
 
@@ -40,6 +41,7 @@ def _make(packages: list[Path], artifact: Path) -> None:
             generation=Generation(cache_tokens=16_384),
             description="A conversation in English, by a model that is small, quick and often wrong.",
             examples=[{"messages": json.dumps(_HELLO), "max_tokens": 8, "temperature": 0}],
+            service=Service.CHAT,
         ),
     )
 

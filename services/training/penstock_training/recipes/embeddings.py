@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.service import Service
 from penstock_training.manifest_file import write_manifest
 from penstock_training.recipes.recipe import Call, Package, Recipe
 
@@ -24,6 +25,7 @@ def _make(packages: list[Path], artifact: Path) -> None:
             batching=Batching(32),
             description="Vectors of sentences in English, of length 1: the closer in meaning, the larger their product.",
             examples=[{"text": "A man is eating food."}],
+            service=Service.EMBEDDINGS,
         ),
     )
 

@@ -15,6 +15,7 @@ from penstock_common.manifest import (
     Preprocess,
     Task,
 )
+from penstock_common.service import Service
 from penstock_training.manifest_file import write_manifest
 from penstock_training.recipes.recipe import Call, Package, Recipe
 
@@ -44,6 +45,7 @@ def _make(packages: list[Path], artifact: Path) -> None:
             postprocess="softmax",
             batching=Batching(32),
             description="The 1000 classes of ImageNet: animals, plants, things and places.",
+            service=Service.IMAGE_CLASSIFICATION,
         ),
     )
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.service import Service
 from penstock_training.manifest_file import write_manifest
 from penstock_training.recipes.recipe import Call, Package, Recipe
 
@@ -23,6 +24,7 @@ def _make(packages: list[Path], artifact: Path) -> None:
             [Output("text", "BYTES"), Output("segments", "BYTES"), Output("language", "BYTES")],
             batching=Batching(1),
             description="Writes down English speech, with the times of its parts.",
+            service=Service.TRANSCRIPTION,
         ),
     )
 
