@@ -59,6 +59,7 @@ TF_LITE = FileKind("a TensorFlow Lite model", remedy=f"{_TO_ONNX} --tflite")
 SAVED_MODEL = FileKind("a SavedModel of TensorFlow", remedy=f"{_TO_ONNX} --saved-model")
 CTRANSLATE2 = FileKind("a folder of CTranslate2", Format.CTRANSLATE2)
 GGUF = FileKind("a GGUF file", Format.TRANSFORMERS)
+SPACY = FileKind("a folder of spaCy", Format.SPACY)
 
 
 def file_kind(path: Path) -> FileKind | None:
@@ -70,6 +71,8 @@ def file_kind(path: Path) -> FileKind | None:
     if path.is_dir():
         if (path / "saved_model.pb").exists():
             return SAVED_MODEL
+        if (path / "config.cfg").is_file() and (path / "meta.json").is_file():
+            return SPACY
         return CTRANSLATE2 if ctranslate2_model(path) else None
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)

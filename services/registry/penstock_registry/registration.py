@@ -16,7 +16,7 @@ from penstock_registry.blobs import Blobs
 
 _MAX_PATH = 512  # characters
 #: Of the formats whose `file` is a folder, one that such a folder always has.
-_FILE_IN_FOLDER = {Format.TRANSFORMERS: "config.json", Format.CTRANSLATE2: "model.bin"}
+_FILE_IN_FOLDER = {Format.TRANSFORMERS: "config.json", Format.CTRANSLATE2: "model.bin", Format.SPACY: "config.cfg"}
 
 
 async def checked_manifest(
