@@ -95,7 +95,7 @@ def regression(predicted: NDArray[Any], truth: NDArray[Any], seen: NDArray[Any])
     return {
         "metrics": _errors(predicted, truth),
         "residual_quantiles": {str(q): float(np.quantile(predicted - truth, q)) for q in _QUANTILES},
-        "baseline": {"answer": mean, "metrics": _errors(np.full_like(truth, mean), truth)},
+        "baseline": {"answer": mean, "metrics": _errors(np.full(len(truth), mean), truth)},
     }
 
 
@@ -107,6 +107,12 @@ def _errors(predicted: NDArray[Any], truth: NDArray[Any]) -> dict[str, float]:
     }
 
 
+def baseline_answer(report: dict[str, Any]) -> str:
+    """Return the baseline's answer for people: a label, or a number of six digits."""
+    answer = report["baseline"]["answer"]
+    return f"{answer:.6g}" if isinstance(answer, float) else str(answer)
+
+
 def write_report(folder: Path, model: str, report: dict[str, Any]) -> None:
     """Write ``report.json`` for programs and ``report.md`` for people."""
     (folder / "report.json").write_text(json.dumps(report, indent=2))
@@ -114,7 +120,7 @@ def write_report(folder: Path, model: str, report: dict[str, Any]) -> None:
     lines = [f"# {model}: held-out evaluation", "", "| metric | value | baseline |", "|---|---|---|"]
     for name, value in report["metrics"].items():
         lines.append(f"| {name} | {value:.4f} | {f'{baseline[name]:.4f}' if name in baseline else ''} |")
-    lines += ["", f"The baseline's answer is {report['baseline']['answer']} for every row."]
+    lines += ["", f"The baseline's answer is {baseline_answer(report)} for every row."]
     if "confusion" in report:
         labels = report["labels"]
         lines += ["", "## Confusion (rows: true, columns: predicted)", "", "| | " + " | ".join(labels) + " |"]

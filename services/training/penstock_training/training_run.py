@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import torch
 import typer
@@ -25,6 +24,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Format, is_name
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION
+from penstock_training.evaluate import baseline_answer
 from penstock_training.fit import Progress
 from penstock_training.pipeline import HELD_OUT, Trained, register
 
@@ -137,13 +137,13 @@ class TrainingRun:
 
 
 def _print_report(console: Console, name: str, trained: Trained) -> None:
-    baseline: dict[str, Any] = trained.report["baseline"]
+    baseline: dict[str, float] = trained.report["baseline"]["metrics"]
     table = Table(title=f"{name}: held-out {HELD_OUT:.0%} of {trained.rows:,} rows")
     table.add_column("metric")
     table.add_column("value", justify="right")
-    table.add_column(f"always {baseline['answer']}", justify="right")
+    table.add_column(f"always {baseline_answer(trained.report)}", justify="right")
     for metric, value in trained.report["metrics"].items():
-        always = f"{baseline['metrics'][metric]:,.4f}" if metric in baseline["metrics"] else ""
+        always = f"{baseline[metric]:,.4f}" if metric in baseline else ""
         table.add_row(metric, f"{value:,.4f}", always)
     console.print(table)
     left_out = [f"{count:,} {reason}" for reason, count in trained.report["left_out"].items() if count]

@@ -94,6 +94,7 @@ def test_the_baseline_of_a_regression_is_the_mean() -> None:
         (classification(PROBABILITIES, TRUTH, LABELS, SEEN), "| **ham** | 1 | 1 |"),
         (classification(PROBABILITIES, TRUTH, LABELS, SEEN), "| accuracy | 0.7500 | 0.5000 |"),
         (regression(np.array([1.0, 3.0]), np.array([1.0, 2.0]), np.array([4.0])), "| 0.5 | 0.500 |"),
+        (regression(TRUTH, TRUTH, np.array([1e6 / 3])), "The baseline's answer is 333333 for every row."),
     ],
 )
 def test_the_report_is_written_for_programs_and_for_people(tmp_path: Path, report: dict[str, object], row: str) -> None:
