@@ -71,7 +71,7 @@ def file_kind(path: Path) -> FileKind | None:
     if path.is_dir():
         if (path / "saved_model.pb").exists():
             return SAVED_MODEL
-        if (path / "config.cfg").is_file() and (path / "meta.json").is_file():
+        if (path / "config.cfg").is_file():
             return SPACY
         return CTRANSLATE2 if ctranslate2_model(path) else None
     with path.open("rb") as file:
