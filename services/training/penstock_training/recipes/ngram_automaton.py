@@ -18,7 +18,7 @@ class NgramAutomaton(nn.Module):
     at once: from the root, in that many steps.
 
     Args:
-        steps: ``[rows, 256]``, the next state for each byte; states share rows.
+        steps: ``[rows, 256]``, the next state for each byte; states share rows. A zero leads from the root to the root.
         row_of: ``[states]``, the row of each state; the root is state 0.
         ngram_of: ``[states]``, the n-gram that ends there, or -1.
         weights: ``[ngrams, classes]``, log-probabilities.
@@ -56,7 +56,7 @@ class NgramAutomaton(nn.Module):
     def forward(self, text: Tensor) -> Tensor:
         positions = torch.arange(text.shape[1], device=text.device)
         length = ((text > 0) * (positions + 1)).amax(dim=1, keepdim=True)
-        ngrams = self.ngram_of[self._states(text, positions)]
+        ngrams = self.ngram_of[self._states(text)]
         found = (ngrams >= 0) & (positions < length)
         ngrams = ngrams.clamp(min=0)
         counts = torch.zeros(text.shape[0], len(self.weights), device=text.device)
@@ -70,14 +70,12 @@ class NgramAutomaton(nn.Module):
         probabilities = torch.softmax(score / length.clamp(min=1).sqrt(), dim=1)
         return probabilities @ self.labels
 
-    def _states(self, text: Tensor, positions: Tensor) -> Tensor:
-        """Return the state after each byte, ``int64 [N, L]``."""
+    def _states(self, text: Tensor) -> Tensor:
+        """Return the state after each byte, ``int64 [N, L]``; zeros before a text lead nowhere."""
         padded = nn.functional.pad(text, (self.longest - 1, 0)).to(torch.int32)
         state = torch.zeros_like(text, dtype=torch.int64)
         for step in range(self.longest):
-            following = self.steps[(self.base[state] + padded[:, step : step + text.shape[1]]).long()].long()
-            begun = positions >= self.longest - 1 - step
-            state = torch.where(begun, following, state)
+            state = self.steps[(self.base[state] + padded[:, step : step + text.shape[1]]).long()].long()
         return state
 
 
