@@ -18,6 +18,7 @@ from penstock_cli.commands import (
     promotion,
     registry,
     remote,
+    train,
 )
 from penstock_common.version import VERSION
 
@@ -26,6 +27,7 @@ app.add_typer(installation.app)
 app.add_typer(add.app)
 app.add_typer(import_model.app)
 app.add_typer(check.app)
+app.add_typer(train.app)
 app.add_typer(models.app)
 app.add_typer(promotion.app)
 app.add_typer(predict.app)

@@ -20,6 +20,7 @@ from penstock_common.file_kinds import (
     KERAS,
     SAFETENSORS,
     SAVED_MODEL,
+    SPACY,
     TF_LITE,
     FileKind,
     file_kind,
@@ -85,15 +86,15 @@ def _place_archive(path: Path, folder: Path) -> Placed:
 def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
     if (path / MANIFEST_FILE).exists():
         raise _is_artifact(path)
-    if kind in (AOT_FOLDER, CTRANSLATE2) or (path / "config.json").exists():
+    if kind in (AOT_FOLDER, CTRANSLATE2, SPACY) or (path / "config.json").exists():
         shutil.copytree(path, folder / _FOLDER, ignore=shutil.ignore_patterns(".*"))
         return Placed(_format_of_folder(folder / _FOLDER), _FOLDER)
     if (path / "model.py").exists():
         shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "__pycache__"))
         return Placed(Format.PYTHON, "model.py")
     raise _unsupported(
-        f"{path} is no folder of a model: neither config.json of Hugging Face, nor saved_model.pb of TensorFlow, nor "
-        "model.py is in it. Name the model's file"
+        f"{path} is no folder of a model: neither config.json of Hugging Face, nor config.cfg of spaCy, nor saved_model.pb "
+        "of TensorFlow, nor model.py is in it. Name the model's file"
     )
 
 

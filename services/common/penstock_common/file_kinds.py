@@ -62,6 +62,7 @@ TF_LITE = FileKind("a TensorFlow Lite model", remedy=f"{_TO_ONNX} --tflite")
 SAVED_MODEL = FileKind("a SavedModel of TensorFlow", remedy=f"{_TO_ONNX} --saved-model")
 CTRANSLATE2 = FileKind("a folder of CTranslate2", Format.CTRANSLATE2)
 GGUF = FileKind("a GGUF file", Format.TRANSFORMERS)
+SPACY = FileKind("a folder of spaCy", Format.SPACY)
 
 
 def file_kind(path: Path) -> FileKind | None:
@@ -75,6 +76,8 @@ def file_kind(path: Path) -> FileKind | None:
             return SAVED_MODEL
         if aot_libraries(path):
             return AOT_FOLDER
+        if (path / "config.cfg").is_file():
+            return SPACY
         return CTRANSLATE2 if ctranslate2_model(path) else None
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)

@@ -19,6 +19,7 @@ _MAX_PATH = 512  # characters
 _FILE_IN_FOLDER = {
     Format.TRANSFORMERS: "config.json",
     Format.CTRANSLATE2: "model.bin",
+    Format.SPACY: "config.cfg",
     Format.AOT_INDUCTOR: "archive_format",
 }
 

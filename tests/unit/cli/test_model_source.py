@@ -85,11 +85,12 @@ def test_a_gguf_file_is_run_by_transformers(tmp_path: Path, folder: Path) -> Non
     [
         ("config.json", "{}", Format.TRANSFORMERS),
         ("model.bin", "\6\0\0\0\x0c\0WhisperSpec\0", Format.CTRANSLATE2),
+        ("config.cfg", "[nlp]", Format.SPACY),
         ("model.py", "{}", Format.PYTHON),
     ],
 )
 def test_a_folder_is_what_is_in_it(file: str, content: str, format_: Format, tmp_path: Path, folder: Path) -> None:
-    """A folder of Hugging Face, one of CTranslate2, and one of Python code with what that needs."""
+    """A folder of Hugging Face, one of CTranslate2, one of spaCy, and one of Python code with what that needs."""
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / file).write_text(content)
     (tmp_path / "m" / "data.txt").write_text("x")

@@ -43,6 +43,16 @@ def test_bytes_are_padded_to_a_multiple_and_cut() -> None:
     assert empty.shape == (1, 16)
 
 
+def test_a_text_is_normalised_before_it_becomes_bytes() -> None:
+    """Composed, and in small letters if it is all capitals; what is not UTF-8 stays as it is."""
+    m = manifest(TEXT, "utf8-bytes", normalize="NFC", lower_capitals=True)
+    texts = column("o\u0308".encode(), "O\u0308L".encode(), b"Aa", b"\xffAA")
+    (array,) = preprocess(m, {"text": texts})
+    assert [bytes(row).rstrip(b"\0") for row in array] == ["ö".encode(), "öl".encode(), b"Aa", b"\xffAA"]
+    (plain,) = preprocess(manifest(TEXT, "utf8-bytes"), {"text": column(b"AA")})
+    assert bytes(plain[0]).startswith(b"AA")
+
+
 def png(size: tuple[int, int], shade: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("L", size, shade).save(buffer, "PNG")

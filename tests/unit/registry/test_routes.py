@@ -78,11 +78,14 @@ async def test_a_version_is_declared_uploaded_and_committed(client: httpx.AsyncC
     assert [t["present"] for t in targets] == [True, True]
 
 
-@pytest.mark.parametrize(("format_", "inside"), [("transformers", "config.json"), ("ctranslate2", "model.bin")])
+@pytest.mark.parametrize(
+    ("format_", "inside"),
+    [("transformers", "config.json"), ("ctranslate2", "model.bin"), ("spacy", "config.cfg")],
+)
 async def test_the_file_that_the_manifest_names_is_among_the_files(
     client: httpx.AsyncClient, format_: str, inside: str
 ) -> None:
-    """A file itself; of a folder of Hugging Face, its config.json; of one of CTranslate2, its model.bin."""
+    """A file itself; of a folder of Hugging Face, CTranslate2 or spaCy, a file that each such folder has."""
     text = f"""
 format: {format_}
 file: model

@@ -36,6 +36,7 @@ class Framework(StrEnum):
     LIGHTGBM = "lightgbm"
     XGBOOST = "xgboost"
     CTRANSLATE2 = "ctranslate2"
+    SPACY = "spacy"
     PYTHON = "python"
 
 
@@ -51,11 +52,12 @@ FRAMEWORKS = {
     Format.LIGHTGBM: Framework.LIGHTGBM,
     Format.XGBOOST: Framework.XGBOOST,
     Format.CTRANSLATE2: Framework.CTRANSLATE2,
+    Format.SPACY: Framework.SPACY,
     Format.PYTHON: Framework.PYTHON,
 }
 
 #: Frameworks that an installation may lack, by their module: the name of the extra that brings them is the same.
-_EXTRAS = {Framework.CTRANSLATE2: "ctranslate2"}
+_EXTRAS = {Framework.CTRANSLATE2: "ctranslate2", Framework.SPACY: "spacy"}
 
 #: What a framework imports only when it loads a model; with them in the parent, a process starts sooner.
 _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
@@ -70,6 +72,7 @@ _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
     Framework.SCIKIT_LEARN: ("pandas", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline"),
     Framework.LIGHTGBM: ("pandas",),
     Framework.CTRANSLATE2: ("soundfile", "soxr"),
+    Framework.SPACY: ("spacy.lang.en", "spacy.ml.models"),
     Framework.TORCH: (
         "torch._dynamo.precompile_context",
         "torch._export.db.logging",
@@ -145,6 +148,10 @@ def import_format(format_: Format) -> Callable[[Path, Manifest, int], Runner]:
             from penstock_inference.runners import ctranslate2
 
             return ctranslate2.load
+        case Format.SPACY:
+            from penstock_inference.runners import spacy
+
+            return spacy.load
         case Format.PYTHON:
             from penstock_inference.runners import python
 

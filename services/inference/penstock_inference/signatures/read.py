@@ -49,3 +49,7 @@ def read_signature(path: Path, format_: Format, given: list[FoundInput]) -> File
             from penstock_inference.signatures import ctranslate2
 
             return ctranslate2.read(path)
+        case Format.SPACY:
+            from penstock_inference.signatures import spacy
+
+            return spacy.read(path)

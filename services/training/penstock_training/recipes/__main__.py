@@ -11,7 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from penstock_common.errors import PenstockError
-from penstock_training.recipes import chat, embeddings, image_classification, speech, transcription, voice_activity
+from penstock_training.recipes import (
+    chat,
+    embeddings,
+    entities,
+    image_classification,
+    language,
+    speech,
+    transcription,
+    voice_activity,
+)
 from penstock_training.recipes.packages import package_folder
 from penstock_training.recipes.recipe import Recipe
 
@@ -20,7 +29,9 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         chat.RECIPE,
         embeddings.RECIPE,
+        entities.RECIPE,
         image_classification.RECIPE,
+        language.RECIPE,
         speech.RECIPE,
         transcription.RECIPE,
         voice_activity.RECIPE,
