@@ -13,7 +13,7 @@ from pathlib import Path
 
 from penstock_cli.archive import unpack
 from penstock_common.errors import PenstockError
-from penstock_common.file_kinds import CTRANSLATE2, KERAS, SAFETENSORS, SAVED_MODEL, TF_LITE, FileKind, file_kind
+from penstock_common.file_kinds import KERAS, SAFETENSORS, SAVED_MODEL, TF_LITE, FileKind, file_kind
 from penstock_common.manifest import MANIFEST_FILE, Format
 
 HUB = "hf:"
@@ -75,7 +75,7 @@ def _place_archive(path: Path, folder: Path) -> Placed:
 def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
     if (path / MANIFEST_FILE).exists():
         raise _is_artifact(path)
-    if kind is CTRANSLATE2 or (path / "config.json").exists():
+    if kind is not None or (path / "config.json").exists():
         shutil.copytree(path, folder / _FOLDER, ignore=shutil.ignore_patterns(".*"))
         return Placed(_format_of_folder(folder / _FOLDER), _FOLDER)
     if (path / "model.py").exists():
@@ -88,7 +88,8 @@ def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
 
 
 def _format_of_folder(path: Path) -> Format:
-    return Format.CTRANSLATE2 if file_kind(path) is CTRANSLATE2 else Format.TRANSFORMERS
+    kind = file_kind(path)
+    return (kind.format if kind else None) or Format.TRANSFORMERS
 
 
 def _place_file(path: Path, kind: FileKind | None, folder: Path) -> Placed:

@@ -16,7 +16,11 @@ from penstock_registry.blobs import Blobs
 
 _MAX_PATH = 512  # characters
 #: Of the formats whose `file` is a folder, one that such a folder always has.
-_FILE_IN_FOLDER = {Format.TRANSFORMERS: "config.json", Format.CTRANSLATE2: "model.bin"}
+_FILE_IN_FOLDER = {
+    Format.TRANSFORMERS: "config.json",
+    Format.CTRANSLATE2: "model.bin",
+    Format.PADDLE_OCR: "recognition.onnx",
+}
 
 
 async def checked_manifest(

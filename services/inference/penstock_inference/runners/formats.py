@@ -27,6 +27,7 @@ class Framework(StrEnum):
     LIGHTGBM = "lightgbm"
     XGBOOST = "xgboost"
     CTRANSLATE2 = "ctranslate2"
+    PADDLE_OCR = "paddle-ocr"
     PYTHON = "python"
 
 
@@ -41,11 +42,12 @@ FRAMEWORKS = {
     Format.LIGHTGBM: Framework.LIGHTGBM,
     Format.XGBOOST: Framework.XGBOOST,
     Format.CTRANSLATE2: Framework.CTRANSLATE2,
+    Format.PADDLE_OCR: Framework.PADDLE_OCR,
     Format.PYTHON: Framework.PYTHON,
 }
 
-#: Frameworks that an installation may lack, by their module: the name of the extra that brings them is the same.
-_EXTRAS = {Framework.CTRANSLATE2: "ctranslate2"}
+#: Frameworks that an installation may lack: the extra that brings them, and a module of it.
+_EXTRAS = {Framework.CTRANSLATE2: ("ctranslate2", "ctranslate2"), Framework.PADDLE_OCR: ("ocr", "cv2")}
 
 #: What a framework imports only when it loads a model; with them in the parent, a process starts sooner.
 _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
@@ -72,8 +74,8 @@ _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
 
 def missing_extra(framework: Framework) -> str:
     """Return the name of the extra that this installation needs for a framework; empty if it has all that it needs."""
-    extra = _EXTRAS.get(framework, "")
-    return extra if extra and importlib.util.find_spec(extra) is None else ""
+    extra, module = _EXTRAS.get(framework, ("", ""))
+    return extra if extra and importlib.util.find_spec(module) is None else ""
 
 
 def import_framework(framework: Framework) -> None:
@@ -131,6 +133,10 @@ def import_format(format_: Format) -> Callable[[Path, Manifest, int], Runner]:
             from penstock_inference.runners import ctranslate2
 
             return ctranslate2.load
+        case Format.PADDLE_OCR:
+            from penstock_inference.runners import paddle_ocr
+
+            return paddle_ocr.load
         case Format.PYTHON:
             from penstock_inference.runners import python
 
