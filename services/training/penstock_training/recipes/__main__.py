@@ -11,13 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from penstock_common.errors import PenstockError
-from penstock_training.recipes import chat, embeddings, image_classification, transcription
+from penstock_training.recipes import chat, embeddings, faces, image_classification, ocr, transcription
 from penstock_training.recipes.packages import package_folder
 from penstock_training.recipes.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (chat.RECIPE, embeddings.RECIPE, image_classification.RECIPE, transcription.RECIPE)
+    for recipe in (
+        chat.RECIPE,
+        embeddings.RECIPE,
+        faces.RECIPE,
+        image_classification.RECIPE,
+        ocr.RECIPE,
+        transcription.RECIPE,
+    )
 }
 
 app = typer.Typer()
