@@ -78,7 +78,10 @@ async def test_a_version_is_declared_uploaded_and_committed(client: httpx.AsyncC
     assert [t["present"] for t in targets] == [True, True]
 
 
-@pytest.mark.parametrize(("format_", "inside"), [("transformers", "config.json"), ("ctranslate2", "model.bin")])
+@pytest.mark.parametrize(
+    ("format_", "inside"),
+    [("transformers", "config.json"), ("ctranslate2", "model.bin"), ("paddle-ocr", "recognition.onnx")],
+)
 async def test_the_file_that_the_manifest_names_is_among_the_files(
     client: httpx.AsyncClient, format_: str, inside: str
 ) -> None:

@@ -44,7 +44,7 @@ class LineFinder:
         """Return the corners of each line in whole pixels of the page, in no order.
 
         Raises:
-            PenstockError: 500 ``bad-model-answer`` if the network marks no pixels.
+            PenstockError: 500 ``bad-model-answer`` if the network does not give a probability for each pixel.
         """
         height, width = page.shape[:2]
         ratio = max(1.0, _SHORTEST / min(height, width))
