@@ -91,7 +91,9 @@ class Transport:
         return {"peername": ("127.0.0.1", 1234), "sockname": ("127.0.0.1", 80)}.get(name, default)
 
     def write(self, data: bytes) -> None:
-        self.written += data.startswith(b"HTTP/1.1 200") or b"HTTP/1.1 200" in data
+        if data.startswith(b"HTTP/1.1") and not data.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"A request failed: {data[:1000]!r}")
+        self.written += b"HTTP/1.1 200" in data
 
     def is_closing(self) -> bool:
         return False
@@ -116,7 +118,7 @@ class OneVersion:
     def __init__(self, version: PodVersion) -> None:
         self._version = version
 
-    def resolve(self, name: str, version: str = "") -> PodVersion:
+    def resolve(self, name: str, version: str = "", models: object = None) -> PodVersion:
         return self._version
 
 

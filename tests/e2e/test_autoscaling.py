@@ -1,4 +1,4 @@
-"""Pools scale with their load: on executor utilisation under Locust, and on GPU utilisation to a hundred pods."""
+"""Pools scale on executor utilisation under Locust, and on GPU utilisation to a hundred pods; gateways on requests."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.e2e.cluster import CHART, ROOT, CommandFailed, Namespace, python_pod,
 from tests.e2e.conftest import REPOSITORY, TABLE, TAG, Release
 from tests.e2e.custom_metrics import wait_for_pool_metrics
 from tests.e2e.pod_metrics import messages_answered
+from tests.e2e.sleeping_pool import SleepingPool, sleeping_pool
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 REPORTS = Path(os.environ.get("REPORT_DIR", ROOT / "tests" / "e2e" / "reports"))
@@ -217,3 +218,28 @@ def test_a_gpu_pool_scales_to_a_hundred_pods(release: Release) -> None:
         namespace.kubectl(
             "delete", "pod/gpu-exporter", "podmonitor/gpu-exporter", "--ignore-not-found", "--grace-period=0"
         )
+
+
+@pytest.fixture
+def scaled_gateways(cluster: None, tmp_path: Path) -> Iterator[SleepingPool]:
+    """Two to four gateways that scale on ten requests in flight each, before a model that needs no CPU."""
+    needs_adapter()
+    options = (
+        "--set", "monitoring.podMonitors=true",
+        "--set", "gateway.autoscaling.enabled=true",
+        "--set", "gateway.autoscaling.metric=requests",
+        "--set", "gateway.autoscaling.requests=10",
+        "--set", "gateway.autoscaling.maxReplicas=4",
+    )  # fmt: skip
+    with sleeping_pool("penstock-e2e-gateways", tmp_path / "values.yaml", *options) as installed:
+        yield installed
+
+
+def test_gateways_scale_on_requests_that_cost_no_cpu(scaled_gateways: SleepingPool) -> None:
+    """Requests that wait for a slow model make the gateways four from two, and none fails."""
+    scaled_gateways.scale(2)
+    with scaled_gateways.load(users=48) as load:
+        until(lambda: len(scaled_gateways.namespace.ready_pods("gateway")) == 4, "four gateways", seconds=300)
+        count = load.more(100)
+    TABLE.append(("48 users of a slow model, 2 -> 4 gateways", count.sent, sum(count.failed.values())))
+    assert not count.failed

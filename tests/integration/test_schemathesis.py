@@ -76,9 +76,16 @@ def with_images(body: Any) -> Any:
     if isinstance(body, list):
         return [with_images(row) for row in body]
     if isinstance(body, dict) and "image" in body:
-        is_base64 = type(body["image"]) is str  # a file is of a type of schemathesis' own
-        return body | {"image": base64.b64encode(SEVEN).decode() if is_base64 else SEVEN}
+        image = body["image"]
+        return body | {"image": [seven_for(each) for each in image] if isinstance(image, list) else seven_for(image)}
+    if isinstance(body, bytes):
+        return SEVEN
     return body
+
+
+def seven_for(image: Any) -> str | bytes:
+    is_base64 = type(image) is str  # a file is of a type of schemathesis' own
+    return base64.b64encode(SEVEN).decode() if is_base64 else SEVEN
 
 
 def fitted(body: dict[str, Any], tensors: list[dict[str, Any]]) -> dict[str, Any]:
@@ -129,6 +136,7 @@ def test_every_call_is_documented(document: Any) -> None:
     assert set(operations(document)) == {
         "GET /v1/models",
         "POST /predict",
+        "POST /v1/classify",
         *(f"POST /v1/models/{model}{version}/predict" for model in models for version in versions),
         *(f"POST /v2/models/{model}{version}/infer" for model in models for version in versions),
     }

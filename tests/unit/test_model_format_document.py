@@ -31,6 +31,7 @@ from penstock_common.manifest_values import check_manifest_values
 from penstock_common.postprocessing.steps import STEPS as POSTPROCESSING
 from penstock_common.preprocessing.steps import STEPS as PREPROCESSING
 from penstock_common.preprocessing.steps import preprocess
+from penstock_common.service import Service
 from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.generation_request import INPUTS
 from penstock_inference.signatures.text_generation import signature
@@ -187,6 +188,7 @@ def first_column(heading: str) -> set[str]:
         ("", set(get_type_hints(Manifest))),
         ("Inputs", {*FieldKind, *get_type_hints(Field)}),
         ("Outputs", {*Task, *get_type_hints(Output)}),
+        ("Services", set(Service)),
         ("Acceleration", set(get_type_hints(Acceleration)) - {"compile"}),  # which is always refused
         ("Resources", set(get_type_hints(Resources))),
         ("Formats", {*Format, *ARCHITECTURES}),
@@ -196,7 +198,7 @@ def first_column(heading: str) -> set[str]:
 )
 def test_the_tables_list_what_there_is(heading: str, words: set[str]) -> None:
     """Every key, kind, task, format and step, and none that does not exist."""
-    headers = {"format", "kind", "task"} if heading else set()
+    headers = {"format", "kind", "task", "service"} if heading else set()
     assert first_column(heading) - headers | (headers & words) == words
 
 

@@ -49,10 +49,12 @@ from penstock_gateway.protocols.oip import OpenInference
 from penstock_gateway.protocols.openai.chat import ChatCompletions
 from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
+from penstock_gateway.protocols.openai.moderations import Moderations
 from penstock_gateway.protocols.openai.transcriptions import Transcriptions
 from penstock_gateway.protocols.openapi import OpenApi, document
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.protocols.predict_stream import PredictStream
+from penstock_gateway.protocols.tasks.table import task_handlers
 from penstock_gateway.protocols.triton_generate import Generate
 from penstock_gateway.routes import PROBES, predictions, routes
 from penstock_gateway.settings import GatewaySettings
@@ -127,6 +129,8 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 ChatCompletions(dataplane, pause),
                 Completions(dataplane, pause),
                 Transcriptions(dataplane),
+                Moderations(dataplane, settings.max_answer_bytes, large_json),
+                task_handlers(dataplane, settings.max_answer_bytes, large_json),
                 openapi,
                 stream_seconds=settings.stream_seconds,
                 with_metrics=not settings.metrics_port,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,10 +19,12 @@ from penstock_gateway.protocols.openai.chat import ChatCompletions
 from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
 from penstock_gateway.protocols.openai.errors import openai_reply
+from penstock_gateway.protocols.openai.moderations import Moderations
 from penstock_gateway.protocols.openai.transcriptions import Transcriptions
 from penstock_gateway.protocols.openapi import OpenApi
 from penstock_gateway.protocols.predict import Predict
 from penstock_gateway.protocols.predict_stream import PredictStream
+from penstock_gateway.protocols.tasks.handler import TaskHandler
 from penstock_gateway.protocols.triton_absent import ABSENT, absent
 from penstock_gateway.protocols.triton_generate import Generate
 
@@ -51,6 +56,8 @@ def routes(
     chat: ChatCompletions,
     completions: Completions,
     transcriptions: Transcriptions,
+    moderations: Moderations,
+    tasks: Sequence[TaskHandler[Any]],
     openapi: OpenApi | None,
     *,
     stream_seconds: float,
@@ -78,6 +85,8 @@ def routes(
         openai("/v1/chat/completions", "chat", chat, longest_seconds=stream_seconds),
         openai("/v1/completions", "completions", completions, longest_seconds=stream_seconds),
         openai("/v1/audio/transcriptions", "transcriptions", transcriptions, longest_seconds=stream_seconds),
+        openai("/v1/moderations", "moderations", moderations),
+        *(streaming(task.route.path, task.route.name, task) for task in tasks),
         streaming("/v1/models/{model}/stream", "stream", stream),
         streaming("/v1/models/{model}/versions/{version}/stream", "stream", stream),
         streaming("/v2/models/{model}/generate_stream", "generate_stream", generate.stream),

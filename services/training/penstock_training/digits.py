@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Preprocess, Task
+from penstock_common.service import Service
 from penstock_training.artifact import FILES, save
 from penstock_training.evaluate import classification, write_report
 from penstock_training.fit import Progress, fit
@@ -105,6 +106,7 @@ def _manifest(format_: Format, example: str) -> Manifest:
         labels=LABELS,
         preprocess=Preprocess("image", {"mode": "L", "size": [8, 8], "invert": True}),
         batching=Batching(max_batch_size=64),
+        service=Service.IMAGE_CLASSIFICATION,
         description="Reads a handwritten digit.",
         examples=[{"image": example}],
     )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Preprocess, Task
 from penstock_common.preprocessing.steps import preprocess
+from penstock_common.service import Service
 from penstock_training.artifact import FILES, save
 from penstock_training.evaluate import classification, write_report
 from penstock_training.fit import Progress, fit
@@ -211,6 +212,7 @@ def _manifest(format_: Format) -> Manifest:
         labels=LABELS,
         preprocess=Preprocess("utf8-bytes", {"max_bytes": MAX_BYTES, "multiple": 16}),
         batching=Batching(max_batch_size=128),
+        service=Service.TEXT_CLASSIFICATION,
         description="Tells spam from ordinary messages (English, SMS length).",
         examples=[{"text": "WINNER!! Claim your free prize now"}, {"text": "See you at lunch tomorrow?"}],
     )

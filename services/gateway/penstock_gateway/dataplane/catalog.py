@@ -19,6 +19,8 @@ import structlog
 from penstock_common.errors import PenstockError
 from penstock_common.pools import matches
 from penstock_common.registry_models import PRODUCTION, Snapshot, Version
+from penstock_common.service import Service
+from penstock_gateway.dataplane.default_model import default_model
 from penstock_gateway.dataplane.model_entry import LoadState, ModelEntry, ModelListing, loading_state
 from penstock_gateway.dataplane.servable import Servable
 
@@ -196,6 +198,16 @@ class Catalog:
             return _loading(name, "The registry has not been reached yet")
         known = ", ".join(self._names(allowed)) or "none yet"
         return PenstockError(404, "unknown-model", f"There is no model {name!r}; models here: {known}.")
+
+    def default_model(self, service: Service, allowed: Sequence[str] | None = None) -> str:
+        """The model that answers for a service if a request names none; ``allowed`` as for ``resolve``.
+
+        Raises:
+            PenstockError: 404 ``no-model-for-service``; 400 ``several-models``; 503 ``model-loading``.
+        """
+        if not self.synced:
+            raise _loading(service, "The registry has not been reached yet")
+        return default_model(service, [name for name in self._names(allowed) if self._entries[name].service is service])
 
     def models(self, allowed: Sequence[str] | None = None) -> list[ModelListing]:
         """The models that match ``allowed``, by name; all if it is None."""

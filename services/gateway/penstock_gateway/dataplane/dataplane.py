@@ -9,6 +9,7 @@ import msgspec
 
 from penstock_common.errors import PenstockError
 from penstock_common.pools import matches
+from penstock_common.service import Service
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.open_streams import OpenStreams
@@ -84,6 +85,14 @@ class DataPlane:
         """
         check_allowed(principal, model.partition("@")[0])
         return self._catalog.resolve(model, version, principal.models)
+
+    def default_model(self, principal: Principal, service: Service) -> str:
+        """The model that answers a principal for a service if a request names none.
+
+        Raises:
+            PenstockError: of ``Catalog.default_model``.
+        """
+        return self._catalog.default_model(service, principal.models)
 
     async def infer(self, call: Call, model: str, version: str, parse: Parse) -> Answer:
         """Answer a call.

@@ -131,6 +131,16 @@ class ModelEntry:
             for alias in self.model.aliases
         )
 
+    @property
+    def service(self) -> Service | None:
+        """What the production version is for, or the one that is about to be if none is in effect."""
+        production = self.aliases.get(PRODUCTION)
+        if production is not None:
+            return production.servables[0].signature.manifest.service
+        targets = self.model.aliases.get(PRODUCTION)
+        version = self.model.versions.get(targets[0].version) if targets else None
+        return None if version is None else version.manifest.service
+
     def listing(self) -> ModelListing:
         production = self.aliases.get(PRODUCTION)
         return ModelListing(
@@ -144,7 +154,7 @@ class ModelEntry:
             },
             versions=[str(number) for number in sorted(self.model.versions)],
             loading=[state for _, state in sorted(self.loading.items())],
-            service=production.servables[0].signature.manifest.service if production else None,
+            service=self.service,
         )
 
 

@@ -16,11 +16,13 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_gateway.decoders.messages import LENGTH, Job, Refusal, Result, pack
 from penstock_gateway.protocols import oip_request
+from penstock_gateway.signature.column import Column
 from penstock_gateway.signature.row_decoder import RowDecoder
 
 #: Of address space; 8 MB of JSON become 4 million numbers, which take 250 MB while they are checked.
 _MOST_BYTES = 1024 * 1024 * 1024
 _JOB = msgspec.msgpack.Decoder(Job)
+_COLUMN = msgspec.json.Decoder(Column)
 
 
 def main() -> None:
@@ -42,6 +44,9 @@ def decode(job: Job, body: bytes) -> tuple[Result, list[bytes]]:
         decoder = _decoder(job.manifest)
         if job.protocol == "v1":
             rows = decoder.decode_json(body)
+            request = b""
+        elif job.protocol == "column":
+            rows = _COLUMN.decode(body).rows(decoder)
             request = b""
         else:
             described = oip_request.decode(body, job.json_length)

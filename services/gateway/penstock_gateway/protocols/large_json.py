@@ -8,6 +8,7 @@ from penstock_gateway.decoders.messages import Job
 from penstock_gateway.decoders.pool import DecoderPool
 from penstock_gateway.edge.call import Call
 from penstock_gateway.protocols.oip_request import OipRequest
+from penstock_gateway.signature.column import Column
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 
@@ -30,6 +31,12 @@ class LargeJson:
         """As ``RowDecoder.decode_json``."""
         job = Job("v1", signature.encoded, len(call.body))
         rows, _ = await self._pool.decode(job, call.body, call.deadline)
+        return rows
+
+    async def column(self, call: Call, column: Column, signature: Signature) -> Rows:
+        """As ``Column.rows``."""
+        body = msgspec.json.encode(column)
+        rows, _ = await self._pool.decode(Job("column", signature.encoded, len(body)), body, call.deadline)
         return rows
 
     async def tensors(self, call: Call, signature: Signature, json_length: int | None) -> tuple[OipRequest, Rows]:

@@ -34,6 +34,20 @@ async def read_form(call: Call) -> dict[str, str | bytes]:
     Raises:
         PenstockError: 400 ``bad-form``; 422 ``invalid-input`` for a field that is given twice.
     """
+    values: dict[str, str | bytes] = {}
+    for name, value in await read_parts(call):
+        if name in values:
+            raise PenstockError(422, "invalid-input", f"Field {name!r} is given twice; send one row a form.")
+        values[name] = value
+    return values
+
+
+async def read_parts(call: Call) -> list[tuple[str, str | bytes]]:
+    """The name of each field with its text or the bytes of its file, in their order.
+
+    Raises:
+        PenstockError: 400 ``bad-form``.
+    """
 
     async def stream() -> AsyncIterator[bytes]:
         yield call.body
@@ -45,17 +59,14 @@ async def read_form(call: Call) -> dict[str, str | bytes]:
     except (MultiPartException, KeyError, ValueError, UnicodeDecodeError) as err:
         reason = err.message if isinstance(err, MultiPartException) else "its boundary or headers are broken"
         raise _bad_form(reason) from None
-    values: dict[str, str | bytes] = {}
     try:
         if not parser.ended:
             raise _bad_form("it ends before its last boundary; send it whole")
-        for name, value in form.multi_items():
-            if name in values:
-                raise PenstockError(422, "invalid-input", f"Field {name!r} is given twice; send one row a form.")
-            values[name] = await value.read() if isinstance(value, UploadFile) else value
+        return [
+            (name, await value.read() if isinstance(value, UploadFile) else value) for name, value in form.multi_items()
+        ]
     finally:
         await form.close()
-    return values
 
 
 def _bad_form(reason: str) -> PenstockError:

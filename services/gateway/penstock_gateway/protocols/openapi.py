@@ -14,6 +14,7 @@ from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.openai.openapi_paths import openai_paths
 from penstock_gateway.protocols.openapi_oip import infer_operation
 from penstock_gateway.protocols.openapi_responses import event_responses, responses
+from penstock_gateway.protocols.tasks.openapi_paths import task_paths, task_schemas
 from penstock_gateway.signature.json_schema import form_schema, row_schema
 from penstock_gateway.signature.row_decoder import MAX_ROWS
 
@@ -41,6 +42,7 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
     }
     servables = catalog.production()
     paths |= openai_paths(servables)
+    paths |= task_paths(servables)
     for servable in servables:
         model, predict, infer = servable.model, _predict(servable), infer_operation(servable.signature)
         if servable.signature.manifest.stream:
@@ -69,7 +71,8 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
                 "ApiKey": {"type": "apiKey", "in": "header", "name": "API-Key"},
                 "Bearer": {"type": "http", "scheme": "bearer"},
             },
-            "schemas": {
+            "schemas": task_schemas()
+            | {
                 "Problem": {
                     "type": "object",
                     "required": ["type", "title", "status", "code", "detail"],

@@ -7,7 +7,7 @@ from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.protocols.large_json import LargeJson
 from penstock_gateway.protocols.row_body import RowBody
-from penstock_gateway.signature.answer_size import MAX_ANSWER_BYTES, check_answer_size, fits_as_json, json_size
+from penstock_gateway.signature.answer_size import MAX_ANSWER_BYTES, check_json_size
 from penstock_gateway.signature.rows import RawOutputs, Rows
 
 
@@ -43,8 +43,5 @@ def presented(servable: Servable, outputs: RawOutputs, rows: Rows, max_bytes: in
     Raises:
         PenstockError: 413 ``answer-too-large``; 500 ``bad-model-answer``.
     """
-    if not fits_as_json(outputs.tensors, max_bytes):
-        specs = servable.signature.manifest.outputs
-        sizes = [json_size(raw, spec.datatype) for raw, spec in zip(outputs.tensors, specs, strict=True)]
-        check_answer_size(sum(sizes), max_bytes)
+    check_json_size(outputs.tensors, servable.signature.manifest.outputs, max_bytes)
     return servable.signature.presenter.present(outputs, rows, servable.version)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from penstock_common.errors import PenstockError
+from penstock_common.manifest import Output
 from penstock_common.tensors import NUMPY_DTYPES
 
 #: What a deployment that says nothing allows; 1.4 million FP32 values as JSON.
@@ -28,6 +29,17 @@ def json_size(raw: bytes, datatype: str) -> int:
 def fits_as_json(outputs: Iterable[bytes], limit: int) -> bool:
     """Whether raw tensors of any datatype surely fit ``limit`` bytes of JSON; for the hot path."""
     return sum(map(len, outputs)) * _WIDEST <= limit
+
+
+def check_json_size(tensors: Sequence[bytes], outputs: Sequence[Output], limit: int) -> None:
+    """Refuse raw tensors that take more than ``limit`` bytes as JSON.
+
+    Raises:
+        PenstockError: 413 ``answer-too-large``.
+    """
+    if not fits_as_json(tensors, limit):
+        sizes = [json_size(raw, output.datatype) for raw, output in zip(tensors, outputs, strict=True)]
+        check_answer_size(sum(sizes), limit)
 
 
 def check_answer_size(size: int, limit: int) -> None:

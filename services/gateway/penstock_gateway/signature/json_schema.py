@@ -17,7 +17,7 @@ def row_schema(manifest: Manifest) -> dict[str, Any]:
     """One row in JSON."""
     schema: dict[str, Any] = {
         "type": "object",
-        "properties": {field.name: _field_schema(field) for field in manifest.client_inputs},
+        "properties": {field.name: field_schema(field) for field in manifest.client_inputs},
         "required": [field.name for field in manifest.client_inputs if field.required],
         "additionalProperties": False,
     }
@@ -58,7 +58,8 @@ def value_schema(field: Field) -> dict[str, Any]:
     return {"type": "number" if kind == "f" else "integer", "minimum": low, "maximum": high}
 
 
-def _field_schema(field: Field) -> dict[str, Any]:
+def field_schema(field: Field) -> dict[str, Any]:
+    """One field of a row."""
     schema = value_schema(field)
     for size in reversed(field.shape):
         lengths = {"minItems": size, "maxItems": size} if is_size(size) else {"minItems": 1}

@@ -27,6 +27,11 @@ _MANY_LABELS = 20
 _TOP_OF_MANY = 5
 
 
+def top_labels(manifest: Manifest) -> int:
+    """Return how many probabilities of a classification are answered, the best first; 0 for all."""
+    return manifest.top_k or (_TOP_OF_MANY if len(manifest.labels) > _MANY_LABELS else 0)
+
+
 class Presenter:
     """Writes the answers of one model; built once from its manifest."""
 
@@ -36,7 +41,7 @@ class Presenter:
         self._binary = Postprocessing(manifest).binary_outputs()
         self._labels = manifest.labels
         #: How many probabilities are answered; 0: all.
-        self._top = manifest.top_k or (_TOP_OF_MANY if len(self._labels) > _MANY_LABELS else 0)
+        self._top = top_labels(manifest)
         self._probabilities = struct.Struct(
             f"<{len(manifest.labels)}{_FLOAT_CODES.get(manifest.outputs[0].datatype, 'f')}"
         )

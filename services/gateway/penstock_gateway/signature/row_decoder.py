@@ -88,6 +88,22 @@ class RowDecoder:
 
     def decode_form(self, values: Mapping[str, str | bytes]) -> Rows:
         """One row from a multipart form: texts are parsed by kind, files are bytes."""
+        return self._rows([self._form_row(values)])
+
+    def decode_forms(self, forms: Sequence[Mapping[str, str | bytes]]) -> Rows:
+        """A row from each of several forms."""
+        check_row_count(len(forms))
+        if len(forms) > 1 and not self._batch:
+            raise _one_object()
+        rows = []
+        for i, values in enumerate(forms):
+            try:
+                rows.append(self._form_row(values))
+            except PenstockError as err:
+                raise _of_row(i, err) from None
+        return self._rows(rows, is_list=True)
+
+    def _form_row(self, values: Mapping[str, str | bytes]) -> list[Any]:
         self._refuse_unknown(values)
         row = []
         for check, (name, _, default) in zip(self._checks, self._row_plan, strict=True):
@@ -97,7 +113,7 @@ class RowDecoder:
                 row.append(default)
             else:
                 raise self._missing(name)
-        return self._rows([row])
+        return row
 
     def decode_tensors(self, tensors: Sequence[Tensor]) -> Rows:
         """The rows of an Open Inference Protocol request, whose tensors differ in their names.

@@ -10,6 +10,7 @@ import pytest
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
+from penstock_common.service import Service
 from penstock_gateway.dataplane import catalog as catalog_module
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.signature.rows import RawOutputs, Rows
@@ -322,3 +323,38 @@ async def test_a_rebuilt_store_has_other_versions_under_the_same_names() -> None
     await c.update(rebuilt)
     await until_served(c, "spam", "1")
     assert c.resolve("spam") is not before
+
+
+async def test_a_service_is_answered_by_a_model_in_production() -> None:
+    """Also while its first version is being loaded, and only if the caller may ask it."""
+    pods = Pods()
+    c = make(pods)
+    with pytest.raises(PenstockError) as early:
+        c.default_model(Service.TEXT_CLASSIFICATION)
+    assert (early.value.status, early.value.code) == (503, "model-loading")
+    shot = snapshot({"production": {1: 100}})
+    for each in shot.models[0].versions.values():
+        each.manifest.service = Service.TEXT_CLASSIFICATION
+    await c.update(shot)
+    assert c.default_model(Service.TEXT_CLASSIFICATION, ["sp*"]) == "spam"
+    assert c.models()[0].service is Service.TEXT_CLASSIFICATION
+    for service, allowed in ((Service.OCR, None), (Service.TEXT_CLASSIFICATION, ["other"])):
+        with pytest.raises(PenstockError) as absent:
+            c.default_model(service, allowed)
+        assert absent.value.code == "no-model-for-service"
+    pods.ready.add(1)
+    await until_served(c, "spam", "1")
+    assert c.default_model(Service.TEXT_CLASSIFICATION) == "spam"
+
+
+async def test_a_model_without_a_production_alias_answers_for_no_service() -> None:
+    """A candidate is asked by its name only."""
+    c = make(Pods(1))
+    shot = snapshot({"candidate": {1: 100}})
+    shot.models[0].versions[1].manifest.service = Service.TEXT_CLASSIFICATION
+    await c.update(shot)
+    await until_served(c, "spam@candidate", "1")
+    with pytest.raises(PenstockError) as absent:
+        c.default_model(Service.TEXT_CLASSIFICATION)
+    assert absent.value.code == "no-model-for-service"
+    assert c.models()[0].service is None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from penstock_common.manifest import Manifest
+from penstock_common.service import Service
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.dataplane import DataPlane
@@ -42,6 +43,7 @@ class OneServable:
         self.model = model
         self.signature = Signature(manifest, model)
         self.resolved: list[tuple[str, str]] = []
+        self.services: list[Service] = []  # of which the default model was asked for
         self.inferred: list[Rows] = []
         self._outputs = list(outputs)
         self._shapes = shapes
@@ -55,6 +57,10 @@ class OneServable:
     def listing(self, name: str, allowed: Sequence[str] | None = None) -> ModelListing:
         found = [listing for listing in self._listings if listing.id == name]
         return found[0] if found else ModelListing(name, 0, True, "", {}, [], [])
+
+    def default_model(self, service: Service, allowed: Sequence[str] | None = None) -> str:
+        self.services.append(service)
+        return self.model
 
     def production(self) -> list[OneServable]:
         return [self]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
@@ -18,6 +19,7 @@ from penstock_gateway.protocols import oip_request
 from penstock_gateway.protocols.large_json import PROCESS, LargeJson
 from penstock_gateway.protocols.oip import OpenInference
 from penstock_gateway.protocols.predict import Predict
+from penstock_gateway.signature.column import Column
 from penstock_gateway.signature.signature import Signature
 from tests.unit.gateway.protocols.one_servable import OneServable, call
 
@@ -73,6 +75,15 @@ async def test_shapes_that_vary_are_the_same(pool: DecoderPool) -> None:
     rows = await LargeJson(pool, 0).rows(call(value), signature)
     assert rows == signature.decoder.decode_json(value)
     assert rows.shapes == ((1, 2, 3), None)
+
+
+@pytest.mark.parametrize("values", [b'"a"', b'["a", "b"]'])
+async def test_columns_are_the_same(pool: DecoderPool, values: bytes) -> None:
+    """What a task's route asks about, with the other fields of each row."""
+    column = Column("note", msgspec.Raw(values), {"x": [1, 2, 3, 4]})
+    rows = await LargeJson(pool, 0).column(call(), column, SIGNATURE)
+    assert rows == column.rows(SIGNATURE.decoder)
+    assert rows.inputs[1] in (b"\x01\0\0\0a", b"\x01\0\0\0a\x01\0\0\0b")
 
 
 async def test_tensors_are_the_same(pool: DecoderPool) -> None:

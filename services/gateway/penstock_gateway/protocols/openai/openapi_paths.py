@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from penstock_common.manifest_service import service_input
+from penstock_common.service import Service
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.protocols.openai.embeddings import vector_width
 from penstock_gateway.protocols.openai.generation import MESSAGES, PROMPT, generates_text
@@ -32,6 +34,9 @@ def openai_paths(servables: Sequence[Servable]) -> dict[str, Any]:
     hearing = [servable.model for servable in servables if writes_speech_down(servable.signature.manifest)]
     if hearing:
         paths["/v1/audio/transcriptions"] = _post("Write speech down", _transcription(hearing), "multipart/form-data")
+    judging = [servable for servable in servables if servable.signature.manifest.service is Service.MODERATION]
+    if judging:
+        paths["/v1/moderations"] = _post("Flag texts", _moderations(judging))
     return paths
 
 
@@ -65,6 +70,22 @@ def _embeddings(servables: Sequence[Servable]) -> dict[str, Any]:
             "dimensions": {"type": "integer", "minimum": 1, "maximum": width},
         },
         "example": {"model": names[0], "input": ["A man is eating food.", "Someone has a meal."]},
+    }
+
+
+def _moderations(servables: Sequence[Servable]) -> dict[str, Any]:
+    names = [servable.model for servable in servables]
+    fields = [field for s in servables if (field := service_input(s.signature.manifest)) is not None]
+    text = {"type": "string", "maxLength": min(field.max_length or 100_000 for field in fields)}
+    is_chosen = len(names) == 1 or Service.MODERATION in names
+    return {
+        "type": "object",
+        "required": ["input"] if is_chosen else ["model", "input"],
+        "properties": {
+            "model": {"type": "string", "enum": names},
+            "input": {"oneOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": MAX_ROWS}]},
+        },
+        "example": {"model": names[0], "input": "What a wonderful day!"},
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.service import Service
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.protocols.openai.openapi_paths import openai_paths
 from tests.unit.gateway.protocols.one_servable import OneServable
@@ -43,6 +44,19 @@ def test_a_route_is_there_if_a_model_can_answer_it(
         [content] = item["post"]["requestBody"]["content"].values()
         assert content["schema"]["properties"]["model"]["enum"] == ["m"]
         assert "example" not in content["schema"]
+
+
+def test_moderations_are_there_for_a_classifier_with_the_role() -> None:
+    """Which is named if there are several."""
+    manifest = Manifest(Format.ONNX, "m", Task.CLASSIFICATION, [TEXT], [Output("p", "FP32", [2])], ["a", "b"])
+    assert openai_paths([cast(Servable, OneServable("m", manifest))]) == {}
+    manifest.service = Service.MODERATION
+    for names, required in ((["m"], ["input"]), (["m", "moderation"], ["input"]), (["m", "n"], ["model", "input"])):
+        found = openai_paths([cast(Servable, OneServable(name, manifest)) for name in names])
+        content = found["/v1/moderations"]["post"]["requestBody"]["content"]["application/json"]
+        assert content["schema"]["required"] == required
+        assert content["schema"]["properties"]["input"]["oneOf"][0] == {"type": "string", "maxLength": 50}
+        assert content["example"]["model"] == "m"
 
 
 def test_embeddings_are_bounded_as_the_model_is() -> None:
