@@ -63,6 +63,6 @@ RECIPE = Recipe(
     ),
     megabytes=16,
     licence="MIT",
-    call=Call("/v1/models/{model}/predict", form={"image": "@photo.jpg"}),
+    call=Call("/v1/faces", form={"model": "{model}", "image": "@photo.jpg"}),
     make=_make,
 )

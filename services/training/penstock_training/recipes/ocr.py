@@ -61,6 +61,6 @@ RECIPE = Recipe(
     packages=(Package("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime"),),
     megabytes=15,
     licence="Apache-2.0",
-    call=Call("/v1/models/{model}/predict", form={"image": "@page.png"}),
+    call=Call("/v1/ocr", form={"model": "{model}", "image": "@page.png"}),
     make=_make,
 )
