@@ -88,6 +88,15 @@ def test_ocr_reads_what_the_package_reads(serving: Serving, package_ocr: Any) ->
     print(f"of {lines} lines, {right} are exact, {right_but_spaces} but for spaces")
     print(f"pages/s: served {_PAGES / served_seconds:.2f}, the package {_PAGES / own_seconds:.2f}")
     assert right >= 0.6 * lines and right_but_spaces >= 0.95 * lines
+    [answer] = results(serving, "/v1/ocr", picture)
+    assert answer == {"text": "\n".join(texts), "lines": served}
+
+
+def results(serving: Serving, route: str, picture: Image.Image) -> list[dict[str, Any]]:
+    """Ask the route of a service with a picture as the body."""
+    answer = serving.client.post(route, content=encoded(picture), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["results"])
 
 
 def timed(function: Callable[..., Any], *given: Any) -> tuple[Any, float]:
@@ -156,6 +165,7 @@ def test_faces_are_those_that_the_package_finds(serving: Serving, package_faces:
     for name, picture in photographs().items():
         served, served_seconds = timed(ask, serving, "faces", "faces", picture)
         found[name] = len(served)
+        assert results(serving, "/v1/faces", picture) == [{"faces": served}]
         (boxes, scores, points), own_seconds = timed(lambda p: package_faces.detect(p, landmarks=True), picture)
         print(f"{name}: served in {served_seconds:.3f} s, by the package in {own_seconds:.3f} s")
         if boxes is None:
