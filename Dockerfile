@@ -73,7 +73,7 @@ COPY services/common/pyproject.toml /build/common/
 COPY services/inference/pyproject.toml /build/inference/
 # onnxruntime-gpu for an image with CUDA; both packages bring the same module.
 ARG ONNXRUNTIME=onnxruntime
-RUN python /build/install_dependencies.py --extra ctranslate2 --extra gguf --extra spacy --extra speech --without onnxruntime /build/constraints.txt /build/common /build/inference && \
+RUN python /build/install_dependencies.py --extra ctranslate2 --extra gguf --extra ocr --extra spacy --extra speech --without onnxruntime /build/constraints.txt /build/common /build/inference && \
     pip install -c /build/constraints.txt "${ONNXRUNTIME}"
 COPY --from=code /app/services/common/penstock_common /app/services/common/penstock_common
 COPY --from=code /app/services/inference/penstock_inference /app/services/inference/penstock_inference

@@ -23,7 +23,7 @@ $(STAMP): constraints.txt requirements-dev.txt $(VERSION_FILE) $(PROJECTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# torch is installed first and alone: otherwise its dependents could pull in another build of several gigabytes.
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(foreach s,$(filter-out inference,$(SERVICES)),-e services/$(s)) -e "services/inference[ctranslate2,gguf,spacy,speech]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(foreach s,$(filter-out inference,$(SERVICES)),-e services/$(s)) -e "services/inference[ctranslate2,gguf,ocr,spacy,speech]"
 	@touch $@
 
 up: install ## train, register and start everything; prints the calls

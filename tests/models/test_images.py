@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_image
 from torch import nn
 
+from penstock_inference.architectures.mtcnn import ONet, RNet
 from penstock_training.recipes import efficientnet_lite0
-from tests.models import mtcnn
 from tests.models.packages import package_folder
 from tests.models.serving import Array, Serving, flow
 
@@ -74,9 +74,16 @@ def faces(size: int) -> Array:
     return ((np.stack([np.array(window) for window in windows]).transpose(0, 3, 1, 2) - 127.5) / 128).astype(np.float32)
 
 
+def mtcnn(network: nn.Module, weights: str) -> nn.Module:
+    """Return one of MTCNN's networks with the weights of facenet-pytorch."""
+    file = package_folder("facenet_pytorch") / "data" / weights
+    network.load_state_dict(torch.load(file, weights_only=True))
+    return network.eval()
+
+
 def test_r_net_by_torchscript_and_grpc(serving: Serving, tmp_path: Path) -> None:
     """MTCNN's R-Net as TorchScript answers Triton's gRPC client through Envoy as the network answers here."""
-    network = mtcnn.load(mtcnn.RNet(), package_folder("facenet_pytorch") / "data" / "rnet.pt")
+    network = mtcnn(RNet(), "rnet.pt")
     torch.jit.script(network).save(tmp_path / "model.pt")
     manifest = """
 format: torchscript
@@ -98,7 +105,7 @@ outputs:
 
 def test_o_net(serving: Serving, tmp_path: Path) -> None:
     """MTCNN's O-Net by torch.export answers with all three outputs of the network, by their names."""
-    network = mtcnn.load(mtcnn.ONet(), package_folder("facenet_pytorch") / "data" / "onet.pt")
+    network = mtcnn(ONet(), "onet.pt")
     export(network, torch.zeros(2, 3, 48, 48), tmp_path / "model.pt2")
     manifest = """
 format: torch-export

@@ -14,13 +14,10 @@ from pathlib import Path
 from penstock_cli.archive import unpack
 from penstock_common.errors import PenstockError
 from penstock_common.file_kinds import (
-    AOT_FOLDER,
     AOT_PACKAGE,
-    CTRANSLATE2,
     KERAS,
     SAFETENSORS,
     SAVED_MODEL,
-    SPACY,
     TF_LITE,
     FileKind,
     file_kind,
@@ -86,7 +83,7 @@ def _place_archive(path: Path, folder: Path) -> Placed:
 def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
     if (path / MANIFEST_FILE).exists():
         raise _is_artifact(path)
-    if kind in (AOT_FOLDER, CTRANSLATE2, SPACY) or (path / "config.json").exists():
+    if kind is not None or (path / "config.json").exists():
         shutil.copytree(path, folder / _FOLDER, ignore=shutil.ignore_patterns(".*"))
         return Placed(_format_of_folder(folder / _FOLDER), _FOLDER)
     if (path / "model.py").exists():
@@ -100,7 +97,7 @@ def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
 
 def _format_of_folder(path: Path) -> Format:
     kind = file_kind(path)
-    return kind.format if kind is not None and kind.format is not None else Format.TRANSFORMERS
+    return (kind.format if kind else None) or Format.TRANSFORMERS
 
 
 def _place_file(path: Path, kind: FileKind | None, folder: Path) -> Placed:

@@ -25,12 +25,21 @@ class ResNetParams(msgspec.Struct, forbid_unknown_fields=True):
     classes: _Size = 1000
 
 
+class MtcnnParams(msgspec.Struct, forbid_unknown_fields=True):
+    """``smallest_face``: the side in pixels of the smallest face that is looked for; the larger, the faster."""
+
+    smallest_face: Annotated[int, msgspec.Meta(ge=12, le=4096)] = 20
+
+
 ARCHITECTURES: dict[str, type[msgspec.Struct]] = {
     "mlp": MlpParams,
+    "mtcnn": MtcnnParams,
     "resnet18": ResNetParams,
     "resnet34": ResNetParams,
     "resnet50": ResNetParams,
 }
+#: Those that decode pictures themselves and answer with JSON; all others take and give numbers.
+FROM_PICTURES = frozenset({"mtcnn"})
 
 
 def check_architecture(manifest: Manifest) -> None:

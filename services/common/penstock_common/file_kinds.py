@@ -9,6 +9,8 @@ from pathlib import Path
 from penstock_common.manifest import Format
 
 _HEAD_BYTES = 4096
+#: The networks that find lines and read them.
+PADDLE_OCR_FILES = ("detection.onnx", "recognition.onnx")
 #: Above all versions of CTranslate2's files, which is 6 today.
 _CTRANSLATE2_VERSIONS = 100
 
@@ -61,6 +63,7 @@ KERAS = FileKind("a Keras model", remedy=f"{_TO_ONNX}: save it with `model.expor
 TF_LITE = FileKind("a TensorFlow Lite model", remedy=f"{_TO_ONNX} --tflite")
 SAVED_MODEL = FileKind("a SavedModel of TensorFlow", remedy=f"{_TO_ONNX} --saved-model")
 CTRANSLATE2 = FileKind("a folder of CTranslate2", Format.CTRANSLATE2)
+PADDLE_OCR = FileKind("a folder of PaddleOCR's networks", Format.PADDLE_OCR)
 GGUF = FileKind("a GGUF file", Format.TRANSFORMERS)
 SPACY = FileKind("a folder of spaCy", Format.SPACY)
 
@@ -74,6 +77,8 @@ def file_kind(path: Path) -> FileKind | None:
     if path.is_dir():
         if (path / "saved_model.pb").exists():
             return SAVED_MODEL
+        if all((path / name).is_file() for name in PADDLE_OCR_FILES):
+            return PADDLE_OCR
         if aot_libraries(path):
             return AOT_FOLDER
         if (path / "config.cfg").is_file():

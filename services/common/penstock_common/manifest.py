@@ -53,6 +53,7 @@ class Format(StrEnum):
     LIGHTGBM = "lightgbm"  # its own text format
     XGBOOST = "xgboost"  # its own .json or .ubj
     CTRANSLATE2 = "ctranslate2"  # a folder of CTranslate2: Whisper, or a translator
+    PADDLE_OCR = "paddle-ocr"  # a folder with the networks of PaddleOCR as ONNX
     SPACY = "spacy"  # a folder of spaCy that finds entities
     # These run code of whoever made them; pods load them only if the operator allows it.
     AOT_INDUCTOR = "aot-inductor"  # the folder of an unpacked package of AOTInductor, which is machine code

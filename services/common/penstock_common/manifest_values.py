@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Any
 
-from penstock_common.architectures import check_architecture
+from penstock_common.architectures import FROM_PICTURES, check_architecture
 from penstock_common.audio_format import AUDIO_FORMATS, audio_format
 from penstock_common.dimensions import check_elements, check_named_sizes
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Task, bad_manifest
@@ -134,6 +134,8 @@ def _check_generation(manifest: Manifest) -> None:
 def _check_strings(manifest: Manifest, made: set[str]) -> None:
     """PyTorch has no tensors of strings, and XGBoost takes only numbers."""
     if manifest.format not in (Format.TORCH_EXPORT, Format.TORCHSCRIPT, Format.SAFETENSORS, Format.XGBOOST):
+        return
+    if manifest.architecture is not None and manifest.architecture.name in FROM_PICTURES:
         return
     for tensor in model_tensors(manifest):
         if tensor.datatype == "BYTES":

@@ -21,6 +21,7 @@ _FILE_IN_FOLDER = {
     Format.CTRANSLATE2: "model.bin",
     Format.SPACY: "config.cfg",
     Format.AOT_INDUCTOR: "archive_format",
+    Format.PADDLE_OCR: "recognition.onnx",
 }
 
 

@@ -73,6 +73,16 @@ def test_a_location_outside_the_folder_is_not_followed(tmp_path: Path, folder: P
     assert [path.name for path in folder.rglob("*")] == ["m.onnx"]
 
 
+def test_a_folder_of_paddle_ocr_is_recognised_by_its_networks(tmp_path: Path, folder: Path) -> None:
+    """All of its files come along."""
+    inside = tmp_path / "ocr"
+    inside.mkdir()
+    for name in ("detection.onnx", "recognition.onnx", "characters.txt"):
+        (inside / name).touch()
+    assert place(str(inside), folder) == Placed(Format.PADDLE_OCR, "model")
+    assert len(list((folder / "model").iterdir())) == 3
+
+
 def test_a_gguf_file_is_run_by_transformers(tmp_path: Path, folder: Path) -> None:
     """Under its own name."""
     (tmp_path / "m.gguf").write_bytes(b"GGUF\x03")

@@ -80,7 +80,12 @@ async def test_a_version_is_declared_uploaded_and_committed(client: httpx.AsyncC
 
 @pytest.mark.parametrize(
     ("format_", "inside"),
-    [("transformers", "config.json"), ("ctranslate2", "model.bin"), ("spacy", "config.cfg")],
+    [
+        ("transformers", "config.json"),
+        ("ctranslate2", "model.bin"),
+        ("paddle-ocr", "recognition.onnx"),
+        ("spacy", "config.cfg"),
+    ],
 )
 async def test_the_file_that_the_manifest_names_is_among_the_files(
     client: httpx.AsyncClient, format_: str, inside: str

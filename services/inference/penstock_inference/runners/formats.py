@@ -36,6 +36,7 @@ class Framework(StrEnum):
     LIGHTGBM = "lightgbm"
     XGBOOST = "xgboost"
     CTRANSLATE2 = "ctranslate2"
+    PADDLE_OCR = "paddle-ocr"
     SPACY = "spacy"
     PYTHON = "python"
 
@@ -52,12 +53,17 @@ FRAMEWORKS = {
     Format.LIGHTGBM: Framework.LIGHTGBM,
     Format.XGBOOST: Framework.XGBOOST,
     Format.CTRANSLATE2: Framework.CTRANSLATE2,
+    Format.PADDLE_OCR: Framework.PADDLE_OCR,
     Format.SPACY: Framework.SPACY,
     Format.PYTHON: Framework.PYTHON,
 }
 
-#: Frameworks that an installation may lack, by their module: the name of the extra that brings them is the same.
-_EXTRAS = {Framework.CTRANSLATE2: "ctranslate2", Framework.SPACY: "spacy"}
+#: Frameworks that an installation may lack: the extra that brings them, and a module of it.
+_EXTRAS = {
+    Framework.CTRANSLATE2: ("ctranslate2", "ctranslate2"),
+    Framework.PADDLE_OCR: ("ocr", "cv2"),
+    Framework.SPACY: ("spacy", "spacy"),
+}
 
 #: What a framework imports only when it loads a model; with them in the parent, a process starts sooner.
 _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
@@ -85,8 +91,8 @@ _IMPORTED_LATE: dict[Framework, tuple[str, ...]] = {
 
 def missing_extra(framework: Framework) -> str:
     """Return the name of the extra that this installation needs for a framework; empty if it has all that it needs."""
-    extra = _EXTRAS.get(framework, "")
-    return extra if extra and importlib.util.find_spec(extra) is None else ""
+    extra, module = _EXTRAS.get(framework, ("", ""))
+    return extra if extra and importlib.util.find_spec(module) is None else ""
 
 
 def import_framework(framework: Framework) -> None:
@@ -148,6 +154,10 @@ def import_format(format_: Format) -> Callable[[Path, Manifest, int], Runner]:
             from penstock_inference.runners import ctranslate2
 
             return ctranslate2.load
+        case Format.PADDLE_OCR:
+            from penstock_inference.runners import paddle_ocr
+
+            return paddle_ocr.load
         case Format.SPACY:
             from penstock_inference.runners import spacy
 

@@ -11,8 +11,10 @@ from torch import nn
 
 from penstock_common.manifest import Manifest
 from penstock_inference.architectures.build import build
+from penstock_inference.architectures.mtcnn import Mtcnn
+from penstock_inference.runners.face_finder import FaceFinder
 from penstock_inference.runners.runner import FileTensor, ModelMismatchError, Runner
-from penstock_inference.runners.torch_device import TorchDevice
+from penstock_inference.runners.torch_device import OnDevice, TorchDevice
 from penstock_inference.runners.torch_runner import accelerated
 
 #: Of batch normalisation; only training reads it, and older files lack it.
@@ -41,6 +43,8 @@ def load(path: Path, manifest: Manifest, threads: int) -> Runner:
             owner, _, own = name.rpartition(".")
             module.get_submodule(owner).register_buffer(own, torch.zeros_like(buffer, device=device.device))
     module.float().eval().requires_grad_(False)
+    if isinstance(module, Mtcnn):
+        return OnDevice(device, FaceFinder(module, manifest, device.device))
     inputs = [FileTensor(built.input_name, "FP32", built.input_shape)]
     return accelerated(module, inputs, module.state_dict, device, manifest.acceleration)
 

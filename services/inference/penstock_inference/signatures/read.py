@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from penstock_common.file_kinds import SAFETENSORS
-from penstock_common.file_signature import FileSignature, FoundInput
-from penstock_common.manifest import Format
+from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
+from penstock_common.manifest import FieldKind, Format, Task
 from penstock_inference.runners.check_file import check_file
 from penstock_inference.runners.runner import ModelMismatchError
 
@@ -53,3 +53,16 @@ def read_signature(path: Path, format_: Format, given: list[FoundInput]) -> File
             from penstock_inference.signatures import spacy
 
             return spacy.read(path)
+        case Format.PADDLE_OCR:
+            return _paddle_ocr()
+
+
+def _paddle_ocr() -> FileSignature:
+    """Return the signature that all folders of PaddleOCR's networks have."""
+    return FileSignature(
+        [FoundInput("image", "BYTES", [], FieldKind.IMAGE)],
+        [FoundOutput("lines", "BYTES", [])],
+        rows=1,
+        task=Task.TENSOR,
+        description="The lines of text in a picture",
+    )

@@ -13,9 +13,9 @@ from PIL import Image
 
 from penstock_common.manifest import Manifest
 from penstock_inference.runners.parameters import parameters_of
+from penstock_inference.runners.pictures import decode_picture
 from penstock_inference.runners.texts import json_column
 from penstock_inference.runners.transformers_heads.classifier import check_labels, classifier
-from penstock_inference.runners.transformers_heads.pictures import decode_picture
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 from penstock_inference.runners.transformers_heads.runner import TransformersRunner, bytes_inputs
 

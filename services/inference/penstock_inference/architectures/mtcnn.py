@@ -1,16 +1,42 @@
-"""The refining networks of MTCNN (arXiv:1604.02878), with the names that the weights of facenet-pytorch have. That package
-itself needs torchvision to be imported."""
+"""The three networks of MTCNN (arXiv:1604.02878), with the names that the weights of facenet-pytorch have
+(github.com/timesler/facenet-pytorch, MIT; ported there from github.com/davidsandberg/facenet)."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
 from torch import Tensor, nn
+
+from penstock_common.architectures import MtcnnParams
+
+
+class PNet(nn.Module):
+    """Takes an image ``[rows, 3, height, width]``; gives, for windows of 12 pixels at every second pixel, corrections of
+    their four edges, ``[rows, 4, y, x]``, and probabilities of no face and face, ``[rows, 2, y, x]``.
+
+    The pixels that all three networks take are ``(value - 127.5) / 128``. The corrections are parts of a window's sides.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 10, 3)
+        self.prelu1 = nn.PReLU(10)
+        self.pool1 = nn.MaxPool2d(2, 2, ceil_mode=True)
+        self.conv2 = nn.Conv2d(10, 16, 3)
+        self.prelu2 = nn.PReLU(16)
+        self.conv3 = nn.Conv2d(16, 32, 3)
+        self.prelu3 = nn.PReLU(32)
+        self.conv4_1 = nn.Conv2d(32, 2, 1)
+        self.conv4_2 = nn.Conv2d(32, 4, 1)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        x = self.pool1(self.prelu1(self.conv1(image)))
+        x = self.prelu2(self.conv2(x))
+        x = self.prelu3(self.conv3(x))
+        return {"edges": self.conv4_2(x), "face": self.conv4_1(x).softmax(1)}
 
 
 class RNet(nn.Module):
-    """Takes images ``[rows, 3, 24, 24]``; gives the corrections of four edges, and probabilities of no face and face."""
+    """Takes windows ``[rows, 3, 24, 24]``; gives corrections of their edges, ``[rows, 4]``, and ``[rows, 2]``
+    probabilities of no face and face."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +62,8 @@ class RNet(nn.Module):
 
 
 class ONet(nn.Module):
-    """Takes images ``[rows, 3, 48, 48]``; gives what R-Net gives, and five points of the face."""
+    """Takes windows ``[rows, 3, 48, 48]``; gives what R-Net gives, and five points of the face, ``[rows, 10]``: first
+    their places across, then those down, as parts of a window's sides."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,6 +93,12 @@ class ONet(nn.Module):
         return {"edges": self.dense6_2(x), "points": self.dense6_3(x), "face": self.dense6_1(x).softmax(1)}
 
 
-def load(network: nn.Module, weights: Path) -> nn.Module:
-    network.load_state_dict(torch.load(weights, weights_only=True))
-    return network.eval()
+class Mtcnn(nn.Module):
+    """The networks together, each under its name: ``pnet.conv1.weight`` and so on. ``FaceSearch`` runs them."""
+
+    def __init__(self, params: MtcnnParams) -> None:
+        super().__init__()
+        self.pnet = PNet()
+        self.rnet = RNet()
+        self.onet = ONet()
+        self.smallest_face = params.smallest_face

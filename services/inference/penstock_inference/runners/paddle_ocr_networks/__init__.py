@@ -1,0 +1,1 @@
+"""PaddleOCR's networks, and what happens to a picture between them."""
