@@ -35,7 +35,8 @@ def landlock_version() -> int:
 def restrict_files(readable: Iterable[Path], devices: Iterable[Path]) -> None:
     """Let this thread and those that it starts reach nothing but these paths and what is beneath. Needs ``no_new_privs``.
 
-    Descriptors that are open stay as they are.
+    Descriptors that are open stay as they are. One is kept for each path of procfs: the kernel makes a new object of a
+    file there once nobody holds the old one, and the rule would not be for it.
 
     Args:
         readable: files and folders to read; those that do not exist are left out.
@@ -72,7 +73,8 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
         rule = _PathBeneath(rights, fd)
         _call(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0)
     finally:
-        os.close(fd)
+        if not path.is_relative_to("/proc"):
+            os.close(fd)
 
 
 def _call(number: int, *arguments: object) -> int:
