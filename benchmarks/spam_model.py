@@ -16,7 +16,7 @@ from torch import Tensor
 
 from penstock_common.manifest import MANIFEST_FILE, parse_manifest
 from penstock_common.preprocessing.steps import preprocess
-from penstock_training.spam import NgramClassifier
+from penstock_training.ngram_classifier import TwoLabels
 
 
 class Answer(TypedDict):
@@ -27,7 +27,7 @@ class Answer(TypedDict):
 
 def eager(program: torch.export.ExportedProgram) -> Callable[[Tensor], Tensor]:
     """Return the network as an ordinary ``nn.Module`` with the weights of ``program``."""
-    network = NgramClassifier()
+    network = TwoLabels()
     network.load_state_dict(program.state_dict)
     return network.eval()
 

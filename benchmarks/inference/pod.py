@@ -47,7 +47,7 @@ async def publish(url: str, folder: Path, names: list[str]) -> None:
 
 
 def train_spam(url: str) -> None:
-    command = [sys.executable, "-m", "penstock_training", "--registry-url", url, "spam"]
+    command = [sys.executable, "-m", "penstock_training", "spam", "--registry-url", url]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -17,6 +17,7 @@ from penstock_cli.commands import (
     predict,
     promotion,
     registry,
+    train,
 )
 from penstock_common.version import VERSION
 
@@ -25,6 +26,7 @@ app.add_typer(installation.app)
 app.add_typer(add.app)
 app.add_typer(import_model.app)
 app.add_typer(check.app)
+app.add_typer(train.app)
 app.add_typer(models.app)
 app.add_typer(promotion.app)
 app.add_typer(predict.app)

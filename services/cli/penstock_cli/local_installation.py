@@ -129,10 +129,11 @@ class LocalInstallation:
         (self._settings.home / "logs").mkdir(exist_ok=True)
         environment = {
             **os.environ,
+            "PENSTOCK_REGISTRY_URL": self._settings.registry_url,
             "PENSTOCK_REGISTRY_TOKEN_FILE": str(self._settings.registry_token_file("train")),
             "OMP_NUM_THREADS": "1",
         }
-        command = [sys.executable, "-m", "penstock_training", "--registry-url", self._settings.registry_url]
+        command = [sys.executable, "-m", "penstock_training"]
         running = {}
         try:
             for name in names:

@@ -1,1 +1,1 @@
-"""The example pipelines, from data to a registered version: clean, split, train, evaluate, save, register."""
+"""Trainings, from data to a registered version: clean, split, train, evaluate, save, register."""

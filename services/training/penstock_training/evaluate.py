@@ -12,6 +12,7 @@ from scipy.stats import binned_statistic  # type: ignore[import-untyped]
 from sklearn.metrics import (
     accuracy_score,
     confusion_matrix,
+    f1_score,
     mean_absolute_error,
     precision_recall_fscore_support,
     r2_score,
@@ -21,12 +22,17 @@ from sklearn.metrics import (
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def classification(probabilities: NDArray[Any], truth: NDArray[Any], labels: list[str]) -> dict[str, Any]:
+def classification(
+    probabilities: NDArray[Any], truth: NDArray[Any], labels: list[str], seen: NDArray[Any]
+) -> dict[str, Any]:
     """Compare ``probabilities [N, C]`` with the class indices ``truth [N]``.
+
+    Args:
+        seen: class indices of the rows that the model was trained on; the most frequent is the baseline's answer.
 
     Returns:
         ``metrics`` (accuracy, macro F1, expected calibration error, and F1 per label if there are at most
-        three), ``confusion`` [true, predicted], ``per_label`` and ``calibration`` (10 bins of confidence).
+        three), ``confusion`` [true, predicted], ``per_label``, ``calibration`` (10 bins of confidence) and ``baseline``.
     """
     predicted = probabilities.argmax(axis=1)
     indices = np.arange(len(labels))
@@ -50,7 +56,19 @@ def classification(probabilities: NDArray[Any], truth: NDArray[Any], labels: lis
             for i, label in enumerate(labels)
         },
         "calibration": bins,
+        "baseline": _majority(truth, labels, seen),
     }  # fmt: skip
+
+
+def _majority(truth: NDArray[Any], labels: list[str], seen: NDArray[Any]) -> dict[str, Any]:
+    """Return what an answer costs that is the same for every row."""
+    answer = int(np.bincount(seen, minlength=len(labels)).argmax())
+    always = np.full(len(truth), answer)
+    f1 = f1_score(truth, always, labels=np.arange(len(labels)), average="macro", zero_division=0.0)
+    return {
+        "answer": labels[answer],
+        "metrics": {"accuracy": float(accuracy_score(truth, always)), "f1_macro": float(f1)},
+    }
 
 
 def _calibration(confidence: NDArray[Any], right: NDArray[Any]) -> list[dict[str, Any]]:
@@ -67,29 +85,47 @@ def _calibration(confidence: NDArray[Any], right: NDArray[Any]) -> list[dict[str
     ]
 
 
-def regression(predicted: NDArray[Any], truth: NDArray[Any]) -> dict[str, Any]:
-    """Compare values ``[N]``: mean absolute error, root mean square error, R², quantiles of the residuals."""
+def regression(predicted: NDArray[Any], truth: NDArray[Any], seen: NDArray[Any]) -> dict[str, Any]:
+    """Compare values ``[N]``: mean absolute error, root mean square error, R², quantiles of the residuals.
+
+    Args:
+        seen: values of the rows that the model was trained on; their mean is the baseline's answer.
+    """
+    mean = float(seen.mean())
     return {
-        "metrics": {
-            "mae": float(mean_absolute_error(truth, predicted)),
-            "rmse": float(root_mean_squared_error(truth, predicted)),
-            "r2": float(r2_score(truth, predicted)),
-        },
+        "metrics": _errors(predicted, truth),
         "residual_quantiles": {str(q): float(np.quantile(predicted - truth, q)) for q in _QUANTILES},
+        "baseline": {"answer": mean, "metrics": _errors(np.full_like(truth, mean), truth)},
+    }
+
+
+def _errors(predicted: NDArray[Any], truth: NDArray[Any]) -> dict[str, float]:
+    return {
+        "mae": float(mean_absolute_error(truth, predicted)),
+        "rmse": float(root_mean_squared_error(truth, predicted)),
+        "r2": float(r2_score(truth, predicted)),
     }
 
 
 def write_report(folder: Path, model: str, report: dict[str, Any]) -> None:
     """Write ``report.json`` for programs and ``report.md`` for people."""
     (folder / "report.json").write_text(json.dumps(report, indent=2))
-    lines = [f"# {model}: held-out evaluation", "", "| metric | value |", "|---|---|"]
-    lines += [f"| {name} | {value:.4f} |" for name, value in report["metrics"].items()]
+    baseline = report["baseline"]["metrics"]
+    lines = [f"# {model}: held-out evaluation", "", "| metric | value | baseline |", "|---|---|---|"]
+    for name, value in report["metrics"].items():
+        lines.append(f"| {name} | {value:.4f} | {f'{baseline[name]:.4f}' if name in baseline else ''} |")
+    lines += ["", f"The baseline's answer is {report['baseline']['answer']} for every row."]
     if "confusion" in report:
         labels = report["labels"]
         lines += ["", "## Confusion (rows: true, columns: predicted)", "", "| | " + " | ".join(labels) + " |"]
         lines += ["|---" * (len(labels) + 1) + "|"]
         for label, row in zip(labels, report["confusion"], strict=True):
             lines.append(f"| **{label}** | " + " | ".join(map(str, row)) + " |")
+        lines += ["", "## Labels", "", "| label | precision | recall | F1 | rows |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {label} | {of['precision']:.4f} | {of['recall']:.4f} | {of['f1']:.4f} | {of['rows']} |"
+            for label, of in report["per_label"].items()
+        ]
         lines += ["", "## Calibration", "", "| stated confidence | observed accuracy | rows |", "|---|---|---|"]
         lines += [f"| {b['confidence']:.3f} | {b['accuracy']:.3f} | {b['rows']} |" for b in report["calibration"]]
     else:

@@ -1,9 +1,8 @@
-"""``penstock train``, ``push`` and ``models``: the models in the registry."""
+"""``penstock push``, ``models``, ``retire`` and ``delete``: the models in the registry."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from getpass import getuser
@@ -17,7 +16,7 @@ from penstock_cli import inference_programs
 from penstock_cli.archive import artifact_folder
 from penstock_cli.commands.promotion import describe_targets
 from penstock_cli.gateway import ask_gateway
-from penstock_cli.registry import ask_registry, registry_access
+from penstock_cli.registry import ask_registry
 from penstock_cli.report_table import failure
 from penstock_cli.settings import LocalSettings
 from penstock_cli.terminal import AsJson, ModelName, console, errors_for_the_user, print_table
@@ -25,21 +24,6 @@ from penstock_common.errors import PenstockError
 
 app = typer.Typer()
 Why = Annotated[str, typer.Option(help="The reason, for the model's log.")]
-
-
-@app.command(
-    epilog="Example: penstock train spam --data messages.tsv",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def train(context: typer.Context, name: Annotated[str, typer.Argument(help="spam, digits or price.")]) -> None:
-    """Train an example and register it; options are passed on to the training (--data, --seed, --format, --json)."""
-    with errors_for_the_user() as settings:
-        url, token_file = registry_access(settings, "train")
-        if token_file is not None:
-            os.environ["PENSTOCK_REGISTRY_TOKEN_FILE"] = str(token_file)
-        command = [sys.executable, "-m", "penstock_training", name, "--registry-url", url]
-        sys.stdout.flush()
-        os.execv(sys.executable, [*command, *context.args])  # noqa: S606 (our own command)
 
 
 @app.command(epilog="Example: penstock push spam build/spam")
