@@ -14,6 +14,7 @@ from penstock_common.postprocessing.best_class import ARGMAX, LABELS
 from penstock_common.postprocessing.boxes import BOXES
 from penstock_common.postprocessing.ctc import CTC
 from penstock_common.postprocessing.probabilities import SIGMOID, SOFTMAX
+from penstock_common.postprocessing.ranking import RANKING
 from penstock_common.postprocessing.step import Batch, Step
 from penstock_common.postprocessing.wav import WAV
 from penstock_common.step_params import read_params
@@ -26,6 +27,7 @@ STEPS: dict[str, Step[Any]] = {
     "ctc": CTC,
     "boxes": BOXES,
     "wav": WAV,
+    "ranking": RANKING,
 }
 
 _NO_FOLDER = Path()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from penstock_common.manifest import Field, Manifest, Preprocess, bad_manifest
 from penstock_common.preprocessing.audio import AUDIO
 from penstock_common.preprocessing.image import IMAGE
+from penstock_common.preprocessing.items import ITEMS, ItemsParams
 from penstock_common.preprocessing.step import ModelTensor, Step
 from penstock_common.preprocessing.tabular import TABULAR
 from penstock_common.preprocessing.text import UTF8_BYTES
@@ -21,6 +22,7 @@ from penstock_common.step_params import read_params
 STEPS: dict[str, Step[Any]] = {
     "audio": AUDIO,
     "image": IMAGE,
+    "items": ITEMS,
     "tabular": TABULAR,
     "tokenizer": TOKENIZER,
     "utf8-bytes": UTF8_BYTES,
@@ -86,7 +88,7 @@ def files_of_step(manifest: Manifest) -> list[str]:
     if manifest.preprocess is None:
         return []
     _, params = _step(manifest.preprocess)
-    return [params.file] if isinstance(params, TokenizerParams) else []
+    return [params.file] if isinstance(params, ItemsParams | TokenizerParams) else []
 
 
 def _step(chosen: Preprocess) -> tuple[Step[Any], Any]:
