@@ -72,10 +72,10 @@ def train(
     rest[tested] = False
     fitted = rest.copy()
     fitted[validated] = False
-    penalty = _best_penalty(likes, fitted, validated, wanted, progress)
+    penalty, quality = _best_penalty(likes, fitted, validated, wanted, progress)
     weights = ease_weights(likes[rest], penalty)
-    progress(len(_PENALTIES) + 1, len(_PENALTIES) + 1, 0.0)
-    popularity = np.asarray(likes[rest].mean(axis=0, dtype=np.float64)).ravel().astype(np.float32)
+    progress(len(_PENALTIES) + 1, len(_PENALTIES) + 1, 1 - quality)
+    popularity = (np.asarray(likes[rest].sum(axis=0)).ravel() / rest.sum()).astype(np.float32)
     report = {
         "metrics": ranking_quality(partial(_scores, weights), likes, tested, wanted),
         "baseline": {
@@ -119,15 +119,16 @@ def _last_items(pairs: Interactions, rng: np.random.Generator) -> NDArray[np.int
 
 def _best_penalty(
     likes: Any, fitted: NDArray[np.bool_], validated: NDArray[np.int64], wanted: NDArray[np.int64], progress: Progress
-) -> float:
-    """Return the penalty with the best ranking for some people that it was not fitted on."""
+) -> tuple[float, float]:
+    """Return the penalty with the best ranking for some people that it was not fitted on, and that ranking's quality."""
     qualities = []
     for number, penalty in enumerate(_PENALTIES):
         weights = ease_weights(likes[fitted], penalty)
         quality = ranking_quality(partial(_scores, weights), likes, validated, wanted)
         qualities.append(quality[f"ndcg_at_{CUTOFF}"])
         progress(number + 1, len(_PENALTIES) + 1, 1 - qualities[-1])
-    return _PENALTIES[int(np.argmax(qualities))]
+    best = int(np.argmax(qualities))
+    return _PENALTIES[best], qualities[best]
 
 
 def _scores(weights: NDArray[np.float32], given: Any) -> NDArray[Any]:

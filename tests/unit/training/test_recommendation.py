@@ -25,7 +25,6 @@ from penstock_training.ranking_quality import ranking_quality
 from penstock_training.recommendation import train
 from penstock_training.table_file import parse_table
 
-
 USUAL = Columns()
 
 
