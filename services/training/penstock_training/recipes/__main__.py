@@ -11,13 +11,19 @@ from typing import Annotated, Any
 import typer
 
 from penstock_common.errors import PenstockError
-from penstock_training.recipes import chat, embeddings, image_classification, transcription
+from penstock_training.recipes import chat, embeddings, image_classification, summarization, transcription
 from penstock_training.recipes.packages import package_folder
 from penstock_training.recipes.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (chat.RECIPE, embeddings.RECIPE, image_classification.RECIPE, transcription.RECIPE)
+    for recipe in (
+        chat.RECIPE,
+        embeddings.RECIPE,
+        image_classification.RECIPE,
+        summarization.RECIPE,
+        transcription.RECIPE,
+    )
 }
 
 app = typer.Typer()
