@@ -23,7 +23,7 @@ def test_a_summary_leaves_out_what_is_beside_the_point(serving: Serving) -> None
         serving.client.post("/v1/summarize", json=body).json()["results"][0]["text"]
         for body in ({"text": TEXT}, {"text": TEXT, "sentences": 50})
     ]
-    assert sum(sentence in short for sentence in sentences) == 3 and "flood" in short
+    assert sum(sentence in short for sentence in sentences) == 3 and "aunt" not in short
     assert whole == " ".join(sentences)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sentencex
+import sentencex  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
 
@@ -87,7 +87,8 @@ class ExtractiveSummarizer:
             self.tell_progress()
         vectors = np.empty((len(sentences), parts[0].shape[1]), np.float32)
         vectors[by_length] = np.concatenate(parts)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return vectors
 
 
 def sentences_of(text: str, language: str) -> list[str]:
