@@ -27,7 +27,7 @@ from penstock_training.table_file import bad_data, read_table_file
 MAX_ITEMS = 10_000
 #: With two items at least.
 MIN_PEOPLE = 20
-#: Share of the people that are not held out, by whom the penalty is chosen.
+#: Share of the people by whom the penalty is chosen.
 _VALIDATION = 0.1
 _PENALTIES = (20.0, 100.0, 500.0)
 _MAX_LIKED = 1000

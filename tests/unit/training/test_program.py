@@ -67,5 +67,5 @@ def test_an_error_is_one_sentence(arguments: list[str], named: str, reviews: Pat
 def test_every_training_is_listed() -> None:
     """The help names the kinds and the presets."""
     done = CliRunner().invoke(app, ["--help"])
-    for name in ("text", "tabular", "image", "recommendation", "spam", "price", "digits"):
+    for name in ("text", "tabular", "image", "recommendation", "translation", "spam", "price", "digits"):
         assert f" {name} " in done.output
