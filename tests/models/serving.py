@@ -14,7 +14,7 @@ import openai
 from numpy.typing import NDArray
 
 from penstock_common.manifest import MANIFEST_FILE
-from tests.installation import Installation
+from tests.installation import Installation, until
 
 Array = NDArray[Any]
 
@@ -87,6 +87,11 @@ class Serving:
     def add(self, service: str) -> None:
         """Add a service by its recipe; return once it answers."""
         self._installation.penstock("add", service)
+
+    def train(self, model: str, *options: str) -> None:
+        """Train a model by the command of its name; return once it answers."""
+        self._installation.penstock("train", model, *options)
+        until(lambda: self.client.get(f"/v2/models/{model}/ready").status_code == 200, f"{model} answers")
 
     def openai(self) -> openai.OpenAI:
         """OpenAI's client of the installation."""

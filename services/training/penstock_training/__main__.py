@@ -1,4 +1,4 @@
-"""``python -m penstock_training``: train a model of texts, of a table or of pictures, or a preset, and register it."""
+"""``python -m penstock_training``: train a model and register it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
-from penstock_training import digits, image, price, spam, tabular, text
+from penstock_training import digits, image, price, recommendation, spam, tabular, text, translation
 from penstock_training.image_network import SIDES
+from penstock_training.interactions import Columns
 from penstock_training.pipeline import Pipeline
 from penstock_training.tabular_rows import Kind
 from penstock_training.training_run import FormatName, TrainingRun
+from penstock_training.translation import Language
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +28,7 @@ File = Annotated[
     Path, typer.Option(help="A CSV or TSV file whose first line names the columns.", exists=True, dir_okay=False)
 ]
 Name = Annotated[str, typer.Option(help="The model's name; that of the data if absent.")]
+ServiceName = Annotated[str, typer.Option(help="The model's name; the service's route takes the one of this name.")]
 RegistryUrl = Annotated[str, typer.Option(envvar="PENSTOCK_REGISTRY_URL", help="URL of the registry.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to keep the artifact in.")]
 NoRegister = Annotated[bool, typer.Option("--no-register", help="Only write the artifact.")]
@@ -105,6 +108,48 @@ def train_image(
     name = name or data.resolve().name
     run = TrainingRun(name, registry_url, out, no_register, format, seed, promote, if_missing, as_json)
     run.run(partial(image.train, name, data, side))
+
+
+@app.command("recommendation", epilog="Example: penstock train recommendation --data ratings.csv --min-value 4")
+def train_recommendation(
+    data: File,
+    user: Annotated[str | None, typer.Option(help="Column of the people.")] = None,
+    item: Annotated[str | None, typer.Option(help="Column of the items.")] = None,
+    value: Annotated[str | None, typer.Option(help="Column of ratings or the like, for --min-value.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column of times: the last item of a person is to be found.")] = None,
+    min_value: Annotated[float | None, typer.Option(help="Leave out rows with a smaller value.")] = None,
+    min_people: Annotated[int, typer.Option(min=1, help="Leave out items that fewer people have.")] = 2,
+    name: ServiceName = "recommendation",
+    registry_url: RegistryUrl = _URL,
+    out: Out = None,
+    no_register: NoRegister = False,
+    format: FormatOption = None,
+    seed: Seed = 0,
+    promote: Promote = True,
+    if_missing: IfMissing = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recommender of items by what people have."""
+    run = TrainingRun(name, registry_url, out, no_register, format, seed, promote, if_missing, as_json)
+    run.run(partial(recommendation.train, data, Columns(user, item, value, time), min_value, min_people))
+
+
+@app.command("translation", epilog="Example: penstock train translation --source de --target en")
+def train_translation(
+    source: Annotated[Language, typer.Option(help="Language of the texts.")] = Language.en,
+    target: Annotated[Language, typer.Option(help="Language of the answers.")] = Language.de,
+    name: ServiceName = "translation",
+    registry_url: RegistryUrl = _URL,
+    out: Out = None,
+    no_register: NoRegister = False,
+    seed: Seed = 0,
+    promote: Promote = True,
+    if_missing: IfMissing = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a translator of numbers in words."""
+    run = TrainingRun(name, registry_url, out, no_register, None, seed, promote, if_missing, as_json)
+    run.run(partial(translation.train, name, source, target))
 
 
 def _preset(name: str, pipeline: Pipeline) -> Callable[..., None]:

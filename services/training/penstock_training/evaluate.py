@@ -134,7 +134,7 @@ def write_report(folder: Path, model: str, report: dict[str, Any]) -> None:
         ]
         lines += ["", "## Calibration", "", "| stated confidence | observed accuracy | rows |", "|---|---|---|"]
         lines += [f"| {b['confidence']:.3f} | {b['accuracy']:.3f} | {b['rows']} |" for b in report["calibration"]]
-    else:
+    if "residual_quantiles" in report:
         lines += ["", "## Residuals", "", "| quantile | residual |", "|---|---|"]
         lines += [f"| {q} | {v:.3f} |" for q, v in report["residual_quantiles"].items()]
     (folder / "report.md").write_text("\n".join(lines) + "\n")

@@ -21,7 +21,8 @@ from penstock_training.fit import Progress
 class Trained:
     """What a pipeline reports about the artifact in its folder.
 
-    ``primary`` names the metric that decides about promotion; ``higher_is_better`` is its direction.
+    ``primary`` names the metric that decides about promotion; ``higher_is_better`` is its direction. ``unit`` is what
+    ``rows`` counts.
     """
 
     report: dict[str, Any]
@@ -30,6 +31,7 @@ class Trained:
     data_digest: str
     rows: int
     parameters: dict[str, Any] = field(default_factory=dict)
+    unit: str = "rows"
 
 
 #: Share of the rows that a pipeline does not train on, but evaluates on.

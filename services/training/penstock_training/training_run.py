@@ -138,7 +138,7 @@ class TrainingRun:
 
 def _print_report(console: Console, name: str, trained: Trained) -> None:
     baseline: dict[str, float] = trained.report["baseline"]["metrics"]
-    table = Table(title=f"{name}: held-out {HELD_OUT:.0%} of {trained.rows:,} rows")
+    table = Table(title=f"{name}: held-out {HELD_OUT:.0%} of {trained.rows:,} {trained.unit}")
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column(f"always {baseline_answer(trained.report)}", justify="right")

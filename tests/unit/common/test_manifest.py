@@ -192,7 +192,7 @@ def test_an_unknown_parameter_of_a_step_is_refused(name: str) -> None:
 
 def test_an_unknown_step_is_refused() -> None:
     """The refusal names the known ones."""
-    assert "preprocess.name: 'nosuch' is none of audio, audio-windows, image, piper, tabular" in refusal(
+    assert "preprocess.name: 'nosuch' is none of audio, audio-windows, image, items, piper, tabular" in refusal(
         text(preprocess={"name": "nosuch"})
     )
 

@@ -65,7 +65,7 @@ def test_an_error_is_one_sentence(arguments: list[str], named: str, reviews: Pat
 
 
 def test_every_training_is_listed() -> None:
-    """The help names the three kinds and their presets."""
+    """The help names the kinds and the presets."""
     done = CliRunner().invoke(app, ["--help"])
-    for name in ("text", "tabular", "image", "spam", "price", "digits"):
+    for name in ("text", "tabular", "image", "recommendation", "translation", "spam", "price", "digits"):
         assert f" {name} " in done.output

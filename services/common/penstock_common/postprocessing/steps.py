@@ -14,6 +14,7 @@ from penstock_common.postprocessing.best_class import ARGMAX, LABELS
 from penstock_common.postprocessing.boxes import BOXES
 from penstock_common.postprocessing.ctc import CTC
 from penstock_common.postprocessing.probabilities import SIGMOID, SOFTMAX
+from penstock_common.postprocessing.ranking import RANKING
 from penstock_common.postprocessing.speech_segments import SPEECH_SEGMENTS
 from penstock_common.postprocessing.step import Batch, Step
 from penstock_common.postprocessing.wav import WAV
@@ -28,6 +29,7 @@ STEPS: dict[str, Step[Any]] = {
     "boxes": BOXES,
     "wav": WAV,
     "speech-segments": SPEECH_SEGMENTS,
+    "ranking": RANKING,
 }
 
 _NO_FOLDER = Path()

@@ -13,6 +13,7 @@ from penstock_common.manifest import Field, Manifest, Preprocess, bad_manifest
 from penstock_common.preprocessing.audio import AUDIO
 from penstock_common.preprocessing.audio_windows import AUDIO_WINDOWS
 from penstock_common.preprocessing.image import IMAGE
+from penstock_common.preprocessing.items import ITEMS
 from penstock_common.preprocessing.piper import PIPER
 from penstock_common.preprocessing.step import ModelTensor, Step
 from penstock_common.preprocessing.tabular import TABULAR
@@ -24,6 +25,7 @@ STEPS: dict[str, Step[Any]] = {
     "audio": AUDIO,
     "audio-windows": AUDIO_WINDOWS,
     "image": IMAGE,
+    "items": ITEMS,
     "piper": PIPER,
     "tabular": TABULAR,
     "tokenizer": TOKENIZER,

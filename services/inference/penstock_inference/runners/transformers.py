@@ -15,7 +15,7 @@ from penstock_common.manifest import Manifest
 from penstock_inference.runners.hugging_face import TEXT_TO_TEXT, WHISPER, architecture_of, head_of, not_served
 from penstock_inference.runners.runner import Runner
 from penstock_inference.runners.torch_device import OnDevice, TorchDevice
-from penstock_inference.runners.transformers_heads import ctc, images, text_to_text, texts, whisper
+from penstock_inference.runners.transformers_heads import ctc, images, summary, text_to_text, texts, whisper
 
 
 def load(path: Path, manifest: Manifest, threads: int) -> Runner:
@@ -47,6 +47,8 @@ def _loaded(path: Path, manifest: Manifest, device: torch.device) -> Runner:
             return whisper.whisper(path, manifest, device)
         case "ConditionalGeneration" if config.model_type in TEXT_TO_TEXT:
             return text_to_text.text_to_text(path, manifest, device)
+        case "" | "MaskedLM" | "PreTraining" if summary.wanted(manifest):
+            return summary.extractive_summarizer(path, manifest, device)
         case "" | "MaskedLM" | "PreTraining":
             return texts.embedder(path, manifest, device)
     raise not_served(architecture)

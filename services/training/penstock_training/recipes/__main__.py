@@ -20,6 +20,7 @@ from penstock_training.recipes import (
     language,
     ocr,
     speech,
+    summarization,
     transcription,
     voice_activity,
 )
@@ -37,6 +38,7 @@ RECIPES: dict[str, Recipe] = {
         language.RECIPE,
         ocr.RECIPE,
         speech.RECIPE,
+        summarization.RECIPE,
         transcription.RECIPE,
         voice_activity.RECIPE,
     )

@@ -69,11 +69,15 @@ def embedder(path: Path, manifest: Manifest, device: torch.device) -> Transforme
     """
     parameters_of(manifest)
     inputs = bytes_inputs(manifest, 1, "one text")
-    model = load_weights(transformers.AutoModel, path, device)
     # Only if it is declared: a lone output is bound to a lone one of the manifest, whatever that is called.
     counts_tokens = any((output.source or output.name) == _TOKENS for output in manifest.outputs)
-    to_tensors = _texts_to_tensors(path, model.config, device)
-    return TransformersRunner(inputs, _pooled(model, to_tensors, path, counts_tokens=counts_tokens))
+    return TransformersRunner(inputs, embeddings(path, device, counts_tokens=counts_tokens))
+
+
+def embeddings(path: Path, device: torch.device, *, counts_tokens: bool) -> Run:
+    """Load a model without a head, and return a function from texts to what ``embedder`` gives."""
+    model = load_weights(transformers.AutoModel, path, device)
+    return _pooled(model, _texts_to_tensors(path, model.config, device), path, counts_tokens=counts_tokens)
 
 
 def _columns(arrays: Arrays) -> list[list[str]]:
