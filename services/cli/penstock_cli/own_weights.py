@@ -97,13 +97,17 @@ OWN_WEIGHTS: dict[Service, OwnWeights] = {
     ),
     Service.TRANSLATION: OwnWeights(
         "a text in another language",
-        "Marian, NLLB, M2M100, mBART or T5, also for CTranslate2",
+        "a translator (Marian, NLLB, M2M100, mBART, T5, CTranslate2)",
         "/v1/translate",
         "text",
         "Good morning.",
     ),
     Service.SUMMARIZATION: OwnWeights(
-        "a summary of a text, in new words", "BART, Pegasus or T5", "/v1/summarize", "text", _TEXT
+        "a summary of a text, in new words",
+        "a model that summarizes (BART, Pegasus, T5)",
+        "/v1/summarize",
+        "text",
+        _TEXT,
     ),
     Service.MODERATION: OwnWeights(
         "whether a text is harmful",

@@ -15,6 +15,7 @@ from penstock_common.service import Service
 #: What the routes call the languages of a translation, by the names that folders have for them.
 _LANGUAGES = {"source_language": "source", "target_language": "target"}
 _LONGEST_CODE = 20
+_PLURALS = {FieldKind.AUDIO: "sounds", FieldKind.CATEGORY: "categories"}
 #: The services whose folders, T5's for one, may do several things.
 _WITH_TASKS = (Service.TRANSLATION, Service.SUMMARIZATION)
 _ISO_639_1 = re.compile(r"[a-z]{2}")
@@ -123,15 +124,15 @@ def _language(field: Field) -> Field:
 
 
 def _described(manifest: Manifest) -> str:
-    takes = " and ".join(dict.fromkeys(f"{field.kind}s" for field in manifest.inputs if field.required)) or "texts"
+    """Return what a model is, for a person."""
+    kinds = dict.fromkeys(field.kind for field in manifest.inputs if field.required)
+    takes = " and ".join(_PLURALS.get(kind, f"{kind}s") for kind in kinds)
     match manifest.task:
         case Task.CLASSIFICATION:
-            what = f"a classifier of {takes}"
+            return f"a classifier of {takes}"
         case Task.GENERATION:
-            what = "a model that continues texts"
-        case _:
-            what = f"a model that takes {takes} and gives {', '.join(output.name for output in manifest.outputs)}"
-    return what
+            return "a model that continues texts"
+    return f"a model that takes {takes} and gives {', '.join(output.name for output in manifest.outputs)}"
 
 
 def _has_input(manifest: Manifest, name: str) -> bool:

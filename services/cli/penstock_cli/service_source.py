@@ -20,7 +20,7 @@ from penstock_common.service import Service
 def described(service: Service) -> Recipe:
     """Return the line of a service in a list of recipes."""
     own = OWN_WEIGHTS[service]
-    return Recipe(service.value, f"{own.what} ({own.fitting})", 0, "weights: yours, --from", own.call())
+    return Recipe(service.value, f"{own.what}: {own.fitting}", 0, "weights: yours, --from", own.call())
 
 
 def make(name: str, source: str, folder: Path, task: str, harmless_labels: list[str]) -> Recipe:

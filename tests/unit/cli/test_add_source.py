@@ -23,7 +23,7 @@ from penstock_common.service import Service
 from penstock_common.service_remedies import WITHOUT_RECIPE
 from penstock_inference.signatures.read import read_signature
 from penstock_inference.versions.load_model import load_model
-from tests.unit.inference.runners import tiny_translators
+from tests.unit.inference.runners import tiny_listeners, tiny_translators
 from tests.unit.inference.runners.tiny_language_model import save_language_model
 
 _SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -68,6 +68,7 @@ FOLDERS: dict[str, Callable[[Path], Any]] = {
     "pictures": pictures,
     "marian": of_one_folder(tiny_translators.marian),
     "nllb": of_one_folder(lambda folder: tiny_translators.nllb(folder, "eng_Latn", "fra_Latn")),
+    "speech": of_one_folder(tiny_listeners.whisper),
     "bart": of_one_folder(tiny_translators.bart),
     "t5": of_one_folder(
         lambda folder: tiny_translators.t5(
@@ -126,6 +127,7 @@ def made(
         ("language", "languages", "text"),
         ("entities", "names", "text"),
         ("image-classification", "pictures", "image"),
+        ("transcription", "speech", "audio"),
         ("translation", "marian", "text"),
         ("translation", "nllb", "text"),
         ("summarization", "bart", "text"),
@@ -139,7 +141,7 @@ def test_a_folder_becomes_a_service_that_a_pod_loads(
     manifest, recipe = made(service, folder_of(folder), tmp_path)
     assert manifest.service is Service(service)
     assert asked in [field.name for field in manifest.inputs]
-    assert service == "image-classification" or asked in manifest.examples[0]
+    assert asked in ("image", "audio") or asked in manifest.examples[0]
     assert "{model}" in str(recipe.call) and recipe.licence == "not stated"
     load_model(manifest, tmp_path, 1)
 
@@ -189,6 +191,7 @@ def test_the_labels_that_are_harmless_make_a_moderation(folder_of: Callable[[str
         ("summarization", "nllb", "inputs.target_language", "penstock add translation --from"),
         ("language", "moods", "not codes of ISO 639-1: negative", "penstock add text-classification --from"),
         ("text-classification", "pictures", "a classifier of images", "penstock add image-classification --from"),
+        ("embeddings", "speech", "takes sounds and gives text, segments", "penstock add transcription --from"),
         ("moderation", "pictures", "a classifier of images", "penstock add image-classification --from"),
         ("entities", "languages", "a classifier of texts", "text-classification --from {0} or penstock add language --"),
     ],

@@ -80,8 +80,9 @@ def add(
 
 
 def _made_by_recipe(service: str, folder: Path, cache: Path) -> Recipe:
+    """Write the artifact of a service by its recipe; a service that has none is refused with what to give."""
     if service in WITHOUT_RECIPE:
-        text = f"{service} comes without weights. Give it yours: {how_to_add(Service(service))}."
+        text = f"{service} comes without a model. Add yours with: {how_to_add(Service(service))}."
         raise PenstockError(422, "no-weights", text)
     return recipes.make(service, folder, cache)
 
