@@ -77,7 +77,7 @@ def _fitted(drafted: Manifest, service: Service, tasks: list[str], task: str, ha
     check_service(manifest)
     asked = service_input(manifest)
     if asked is not None and asked.kind is FieldKind.TEXT and not manifest.examples:
-        manifest.examples = [{asked.name: OWN_WEIGHTS[service].example}]
+        manifest.examples = [{asked.name: OWN_WEIGHTS[service].example, **_known_languages(drafted)}]
     return manifest
 
 
@@ -121,6 +121,12 @@ def _language(field: Field) -> Field:
         categories=None,
         max_length=_LONGEST_CODE,
     )
+
+
+def _known_languages(drafted: Manifest) -> dict[str, str]:
+    """Return a source and a target that a folder lists, by the names of the route."""
+    listed = {field.name: field.categories for field in drafted.inputs if field.name in _LANGUAGES and field.categories}
+    return {_LANGUAGES[name]: codes[0 if name == "source_language" else -1] for name, codes in listed.items()}
 
 
 def _described(manifest: Manifest) -> str:

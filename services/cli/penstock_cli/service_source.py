@@ -60,10 +60,10 @@ def make(name: str, source: str, folder: Path, task: str, harmless_labels: list[
     )
     (folder / MANIFEST_FILE).write_text(draft.text())
     licence = stated_licence(folder / placed.file)
-    return Recipe(name, draft.manifest.description, 0, licence, OWN_WEIGHTS[service].call(**_target(draft.manifest)))
+    return Recipe(name, draft.manifest.description, 0, licence, OWN_WEIGHTS[service].call(**_languages(draft.manifest)))
 
 
-def _target(manifest: Manifest) -> dict[str, Any]:
-    """Return the language into which a translator that has to be told one translates its example."""
-    targets = [row["target"] for row in manifest.examples if "target" in row]
-    return {"target": targets[0]} if targets else {}
+def _languages(manifest: Manifest) -> dict[str, Any]:
+    """Return the languages that a translator's example names, since it may have to be told them."""
+    example = manifest.examples[0] if manifest.examples else {}
+    return {name: example[name] for name in ("source", "target") if name in example}

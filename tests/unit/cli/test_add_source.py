@@ -17,13 +17,13 @@ from penstock_cli.__main__ import app
 from penstock_cli.licence import stated_licence
 from penstock_common.errors import PenstockError
 from penstock_common.file_signature import FileSignature, SignatureRequest
-from penstock_common.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from penstock_common.manifest import MANIFEST_FILE, FieldKind, Manifest, Parameters, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.service import Service
 from penstock_common.service_remedies import WITHOUT_RECIPE
 from penstock_inference.signatures.read import read_signature
 from penstock_inference.versions.load_model import load_model
-from tests.unit.inference.runners import tiny_listeners, tiny_translators
+from tests.unit.inference.runners import tiny_conversions, tiny_listeners, tiny_translators
 from tests.unit.inference.runners.tiny_language_model import save_language_model
 
 _SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -69,6 +69,7 @@ FOLDERS: dict[str, Callable[[Path], Any]] = {
     "marian": of_one_folder(tiny_translators.marian),
     "nllb": of_one_folder(lambda folder: tiny_translators.nllb(folder, "eng_Latn", "fra_Latn")),
     "speech": of_one_folder(tiny_listeners.whisper),
+    "converted nllb": of_one_folder(lambda folder: tiny_conversions.nllb(folder, "eng_Latn", "fra_Latn")),
     "bart": of_one_folder(tiny_translators.bart),
     "t5": of_one_folder(
         lambda folder: tiny_translators.t5(
@@ -158,6 +159,18 @@ def test_languages_have_the_names_of_the_route(folder_of: Callable[[str], Path],
     languages = {field.name: (field.source, field.required) for field in manifest.inputs if field.source}
     assert languages == {"target": ("target_language", True), "source": ("source_language", False)}
     assert recipe.call.body == {"model": "{model}", "text": "Good morning.", "target": "eng_Latn"}
+
+
+def test_a_translator_that_has_to_be_told_both_languages(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """They are texts, so that codes of ISO 639-1 are taken; the example names two that there are, and a pod tries it."""
+    manifest, recipe = made("translation", folder_of("converted nllb"), tmp_path)
+    assert {field.name: (field.kind, field.required) for field in manifest.inputs} == dict.fromkeys(
+        ("text", "source", "target"), (FieldKind.TEXT, True)
+    )
+    assert manifest.examples == [{"text": "Good morning.", "source": "eng_Latn", "target": "fra_Latn"}]
+    assert recipe.call.body == {"model": "{model}", **manifest.examples[0]}
+    manifest.parameters = Parameters(max_tokens=12)  # random weights never end a text
+    load_model(manifest, tmp_path, 1)
 
 
 def test_of_several_tasks_the_user_chooses(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
