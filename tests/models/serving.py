@@ -84,9 +84,9 @@ class Serving:
         version = self._installation.json("push", model, str(folder))["version"]
         self._installation.penstock("promote", model, str(version))
 
-    def add(self, service: str) -> None:
-        """Add a service by its recipe; return once it answers."""
-        self._installation.penstock("add", service)
+    def add(self, service: str, *options: str) -> None:
+        """Add a service; return once it answers."""
+        self._installation.penstock("add", service, *options)
 
     def train(self, model: str, *options: str) -> None:
         """Train a model by the command of its name; return once it answers."""

@@ -25,8 +25,9 @@ from penstock_common.file_kinds import (
 from penstock_common.manifest import MANIFEST_FILE, Format
 
 HUB = "hf:"
-#: What is fetched from the hub: weights without code (model.bin is CTranslate2's), configurations and vocabularies.
-_FROM_HUB = ["*.safetensors", "model.bin", "*.json", "*.txt", "*.jinja", "*.spm", "*.model"]
+#: What is fetched from the hub: weights without code (model.bin is CTranslate2's), configurations, vocabularies, and the
+#: model card, which says the licence.
+_FROM_HUB = ["*.safetensors", "model.bin", "*.json", "*.txt", "*.jinja", "*.spm", "*.model", "README.md"]
 _FOLDER = "model"
 
 _TF2ONNX_OPTIONS = {KERAS.name: "--keras", SAVED_MODEL.name: "--saved-model", TF_LITE.name: "--tflite"}

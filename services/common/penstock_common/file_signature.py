@@ -56,6 +56,7 @@ class FileSignature(msgspec.Struct, omit_defaults=True):
         numbered: the labels are only the numbers of the classes: the file does not have their names.
         best_rows: of a batch, beyond which more do not pay; 0 if the file does not show it.
         examples: rows that show what the inputs take, if that needs to be shown.
+        tasks: that ``parameters.task`` of the manifest may name.
         no_run: why a run with zeros gave no answer; empty if it did, or if none was needed.
     """
 
@@ -69,6 +70,7 @@ class FileSignature(msgspec.Struct, omit_defaults=True):
     no_run: str = ""
     best_rows: int = 0
     examples: list[dict[str, Any]] = []
+    tasks: list[str] = []
 
 
 class SignatureRequest(msgspec.Struct):

@@ -212,7 +212,9 @@ def test_the_hub_is_asked_for_weights_without_code(folder: Path, monkeypatch: py
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert place("hf:org/name@abc", folder) == Placed(Format.TRANSFORMERS, "model")
     assert (asked["repository"], asked["revision"]) == ("org/name", "abc")
-    assert asked["allow_patterns"] == ["*.safetensors", "model.bin", "*.json", "*.txt", "*.jinja", "*.spm", "*.model"]
+    assert asked["allow_patterns"] == [
+        *["*.safetensors", "model.bin", "*.json", "*.txt", "*.jinja", "*.spm", "*.model", "README.md"]
+    ]
     assert [path.name for path in (folder / "model").iterdir()] == ["config.json"]
 
 

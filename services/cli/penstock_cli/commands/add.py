@@ -1,4 +1,4 @@
-"""``penstock add``: a service by its name."""
+"""``penstock add``: a service by its name, by a recipe or with the user's own model."""
 
 from __future__ import annotations
 
@@ -11,58 +11,90 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from penstock_cli import recipes
+from penstock_cli import recipes, service_source
 from penstock_cli.commands.models import check_here
 from penstock_cli.commands.promotion import move_alias
 from penstock_cli.curl import curl_call
+from penstock_cli.model_questions import split_labels
+from penstock_cli.own_weights import OWN_WEIGHTS
+from penstock_cli.recipes import Recipe
 from penstock_cli.registry import ask_registry
 from penstock_cli.settings import LocalSettings
 from penstock_cli.terminal import AsJson, console, errors_for_the_user, print_table
 from penstock_common.errors import PenstockError
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION, AliasTarget, Model
+from penstock_common.service import Service
+from penstock_common.service_remedies import WITHOUT_RECIPE, how_to_add
 
 app = typer.Typer()
 
 
-@app.command(epilog="Example: penstock add embeddings")
+@app.command(epilog="Example: penstock add embeddings; penstock add chat --from hf:ORG/NAME")
 def add(
     service: Annotated[str, typer.Argument(help="The service; penstock add --list names them all.")] = "",
+    source: Annotated[
+        str,
+        typer.Option("--from", help="Your own model: a folder, a file, a .zip of these, or hf:ORG/NAME of the hub."),
+    ] = "",
+    task: Annotated[str, typer.Option(help="With --from: which of the folder's tasks, e.g. of T5.")] = "",
+    harmless_labels: Annotated[
+        str, typer.Option(help="With --from, for moderation: the labels that are not flagged, with commas.")
+    ] = "",
     model: Annotated[str, typer.Option(help="The name of its model; that of the service if absent.")] = "",
     list_all: Annotated[bool, typer.Option("--list", help="List the services, their sizes and licences.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait until it answers.")] = 300.0,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch or make a service's model, check it, register it, wait until it answers, and print a call."""
+    """Fetch, make or take a service's model, check it, register it, wait until it answers, and print a call."""
     with errors_for_the_user() as settings:
         if list_all:
             _list(as_json)
             return
         if not service:
             raise PenstockError(422, "no-service", "Name a service; penstock add --list shows what there is.")
+        if not source and (task or harmless_labels):
+            raise PenstockError(422, "no-source", "--task and --harmless-labels are for a model of yours: add --from.")
         name = model or service
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "artifact"
             folder.mkdir()
-            recipe = recipes.make(service, folder, settings.home / "packages")
-            check_here(Path(service), folder)
-            version = _register(settings, name, folder, f"penstock add {service}", timeout)
+            if source:
+                made = service_source.make(service, source, folder, task, split_labels(harmless_labels))
+                why = f"penstock add {service} --from {source}"
+            else:
+                made = _made_by_recipe(service, folder, settings.home / "packages")
+                why = f"penstock add {service}"
+            check_here(Path(source or service), folder)
+            version = _register(settings, name, folder, why, timeout)
         if as_json:
             print(json.dumps({"service": service, "model": name, "version": version}))
             return
-        call = _named(msgspec.to_builtins(recipe.call), name)
-        console.print(f"{name} version {version} answers ({recipe.what}; licence of the weights: {recipe.licence})")
+        call = _named(msgspec.to_builtins(made.call), name)
+        console.print(
+            f"{name} version {version} answers ({made.what}; licence of the weights: {made.licence})", markup=False
+        )
         command = curl_call(settings, call["path"], body=call["body"], form=call["form"], save_as=call["save_as"])
         console.print(f"export KEY={settings.secret('key')}", highlight=False, markup=False, soft_wrap=True)
         console.print(command, highlight=False, markup=False, soft_wrap=True)
 
 
+def _made_by_recipe(service: str, folder: Path, cache: Path) -> Recipe:
+    """Write the artifact of a service by its recipe; a service that has none is refused with what to give."""
+    if service in WITHOUT_RECIPE:
+        text = f"{service} comes without a model. Add yours with: {how_to_add(Service(service))}."
+        raise PenstockError(422, "no-weights", text)
+    return recipes.make(service, folder, cache)
+
+
 def _list(as_json: bool) -> None:
+    """Print the recipes, and the services that have none."""
     found = recipes.list_recipes()
+    found += [service_source.described(service) for service in WITHOUT_RECIPE if service in OWN_WEIGHTS]
     if as_json:
         print(msgspec.json.encode(found).decode())
     else:
-        rows = [{"service": r.name, "what": r.what, "MB": r.megabytes, "licence": r.licence} for r in found]
+        rows = [{"service": r.name, "what": r.what, "MB": r.megabytes or None, "licence": r.licence} for r in found]
         print_table("services", rows)
 
 

@@ -15,21 +15,15 @@ import typer
 
 from penstock_cli import inference_programs, model_source
 from penstock_cli.manifest_draft import Draft, draft_manifest
-from penstock_cli.model_questions import ask_inputs, ask_labels, is_complete, split_labels
-from penstock_cli.model_source import Placed
+from penstock_cli.model_questions import ask_labels, split_labels
+from penstock_cli.placed_signature import placed_signature
 from penstock_cli.report_table import failure, print_report
 from penstock_cli.tensor_option import parse_input, parse_output
 from penstock_cli.terminal import AsJson, console, errors_for_the_user
 from penstock_common.errors import PenstockError
-from penstock_common.file_signature import FileSignature, FoundInput, SignatureRequest
 from penstock_common.manifest import MANIFEST_FILE, Task
 
 app = typer.Typer()
-
-_KNOWN = (
-    "Known are programs of torch.export, TorchScript, ONNX, skops, LightGBM, XGBoost, folders of Hugging Face, and Python "
-    "code with a class Model."
-)
 
 
 @app.command("import", epilog="Example: penstock import downloads/resnet.onnx --name photos")
@@ -66,16 +60,9 @@ def import_model(
         staging = Path(tempfile.mkdtemp(prefix=".import-", dir=folder.absolute().parent))
         try:
             placed = model_source.place(source, staging)
-            signature = _signature(source, staging, placed, given, interactive)
-            if outputs:
-                signature.outputs = [parse_output(text) for text in outputs]
-            if signature.outputs is None:
-                raise PenstockError(
-                    422,
-                    "not-known",
-                    f"The model does not run with zeros ({signature.no_run}), so its outputs are not known. Name them in "
-                    "their order: --output-tensor 'probabilities=FP32[2]'.",
-                )
+            signature = placed_signature(
+                source, staging, placed, given, [parse_output(text) for text in outputs or []], interactive=interactive
+            )
             chosen = split_labels(labels) or (ask_labels(signature, task) if interactive else [])
             rows = [_example(text) for text in examples or []]
             draft = draft_manifest(signature, placed.format, placed.file, task=task, labels=chosen, examples=rows)
@@ -87,26 +74,6 @@ def import_model(
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         _check(name, folder, draft, as_json)
-
-
-def _signature(source: str, folder: Path, placed: Placed, given: list[FoundInput], interactive: bool) -> FileSignature:
-    """Return the signature of a file, completed by what was given or asked."""
-    request = SignatureRequest(str(folder), placed.format, placed.file, given)
-    try:
-        signature = inference_programs.read_signature(request)
-        if not signature.inputs or not all(map(is_complete, signature.inputs)):
-            request.inputs = ask_inputs(signature, interactive=interactive)
-            signature = inference_programs.read_signature(request)
-    except PenstockError as err:
-        if err.code != "unreadable-model":
-            raise
-        detail = err.detail.replace(f"{folder}/", "")
-        if placed.unsure:
-            detail = f"its content is of no known kind, and ONNX Runtime cannot read it: {detail} {_KNOWN}"
-        elif placed.remedy:
-            detail += f" {placed.remedy}."
-        raise PenstockError(422, "unsupported-model", f"{source}: {detail}") from None
-    return signature
 
 
 def _check(name: str, folder: Path, draft: Draft, as_json: bool) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from penstock_common.errors import PenstockError
 from penstock_common.service import Service
-
-#: What ``penstock add`` calls a model of a service, if it is not the service's name; None: it has none.
-_RECIPES: dict[Service, str | None] = {Service.TEXT_CLASSIFICATION: "sentiment", Service.MODERATION: None}
+from penstock_common.service_remedies import how_to_add
 
 
 def default_model(service: Service, names: Sequence[str]) -> str:
@@ -27,9 +25,8 @@ def default_model(service: Service, names: Sequence[str]) -> str:
     if names:
         text = f"Several models are for {service}: {', '.join(names)}. Name one of them as 'model'."
         raise PenstockError(400, "several-models", text, extra={"field": "model"})
-    recipe = _RECIPES.get(service, service.value)
-    remedy = f"Add one with: penstock add {recipe}; or" if recipe else "To add one,"
     text = (
-        f"No model that this key may ask is for {service}. {remedy} promote one whose manifest says service: {service}."
+        f"No model that this key may ask is for {service}. Add one with: {how_to_add(service)}; or promote one whose "
+        f"manifest says service: {service}."
     )
     raise PenstockError(404, "no-model-for-service", text)

@@ -51,6 +51,7 @@ def text_to_text(path: Path, config: dict[str, Any], text: FoundInput, descripti
         description=description,
         best_rows=8,
         examples=examples,
+        tasks=list(tasks),
     )
 
 

@@ -36,12 +36,14 @@ def test_several_models_have_to_be_named() -> None:
     ("service", "remedy"),
     [
         (Service.OCR, "penstock add ocr; or promote one whose manifest says service: ocr"),
-        (Service.TEXT_CLASSIFICATION, "penstock add sentiment; or promote"),
-        (Service.MODERATION, "To add one, promote one whose manifest says service: moderation"),
+        (Service.TEXT_CLASSIFICATION, "penstock add text-classification --from FOLDER; or promote"),
+        (Service.TRANSLATION, "penstock add translation --from FOLDER, or penstock train translation; or promote"),
+        (Service.RECOMMENDATION, "penstock train recommendation --data FILE; or promote"),
+        (Service.MODERATION, "penstock add moderation --from FOLDER --harmless-labels LABELS; or promote"),
     ],
 )
 def test_without_a_model_the_error_says_how_to_add_one(service: Service, remedy: str) -> None:
-    """By the recipe of the service, if it has one."""
+    """By its recipe, with the user's own weights, or by a training."""
     refused = refusal(service, [])
     assert (refused.status, refused.code) == (404, "no-model-for-service")
     assert remedy in refused.detail
