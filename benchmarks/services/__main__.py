@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,8 @@ from tests.installation import Installation
 _TITLE = "services, one core for all that serves (medians over the rounds of one run)"
 
 
-def measure_all(names: list[str], rounds: int, seconds: float, console: Console) -> list[Case]:
+def measure_all(names: list[str], rounds: int, seconds: float, console: Console) -> Iterator[Case]:
     """Measure services of one installation, one after the other; one that cannot be had is left out with a line."""
-    cases = []
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         more_time = {"PENSTOCK_GATEWAY_TIMEOUT_SECONDS": "50"}
@@ -43,12 +43,26 @@ def measure_all(names: list[str], rounds: int, seconds: float, console: Console)
             for name in names:
                 console.print(f"{name} ...")
                 try:
-                    cases += measure(name, installation, key, home, rounds, seconds, console.print)
+                    yield from measure(name, installation, key, home, rounds, seconds, console.print)
                 except (LeftOutError, pytest.skip.Exception) as reason:
                     console.print(f"{name} is left out: {reason}")
         finally:
             installation.down()
-    return cases
+
+
+def report(cases: list[Case], out: Path) -> None:
+    """Print the table, and write it and all rounds to ``out``."""
+    rows = [row for case in cases for row in rows_of(case)]
+    rounds = [
+        {
+            "service": case.service,
+            "at once": case.load,
+            "rounds": {system: [one._asdict() for one in measured] for system, measured in case.rounds.items()},
+        }
+        for case in cases
+    ]
+    texts = ("service", "system", "unit", "quality")
+    write(rows, rounds, out, title=_TITLE, section="service", texts=texts)
 
 
 def chosen(text: str) -> list[str]:
@@ -67,23 +81,16 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that every server is stopped on the way out
     os.environ["OMP_NUM_THREADS"] = "1"
-    console = Console(width=120)
+    console = Console(width=120, markup=False)
     console.print(f"serving on core {SERVING_CPU}, clients on core {LOAD_CPU}")
-    cases = measure_all(options.only, options.rounds, options.seconds, console)
-    if not cases:
-        raise SystemExit("There is no service left to measure.")
-    rows = [row for case in cases for row in rows_of(case)]
-    rounds = [
-        {
-            "service": case.service,
-            "at once": case.load,
-            "rounds": {system: [one._asdict() for one in measured] for system, measured in case.rounds.items()},
-        }
-        for case in cases
-    ]
-    texts = ("service", "system", "unit", "quality")
-    write(rows, rounds, options.out, title=_TITLE, section="service", texts=texts)
-    console.print(f"Load of the machine: {os.getloadavg()[0]:.1f}.")
+    cases: list[Case] = []
+    try:
+        for case in measure_all(options.only, options.rounds, options.seconds, console):
+            cases.append(case)  # one by one: those before an interruption are reported
+    finally:
+        if cases:
+            report(cases, options.out)
+            console.print(f"Load of the machine: {os.getloadavg()[0]:.1f}.")
 
 
 if __name__ == "__main__":

@@ -155,6 +155,7 @@ def measure(run: Pipeline, samples: list[Sample], batch: int, seconds: float) ->
 
 def main() -> None:
     torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
     name, artifact, file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     samples = msgspec.json.decode(file.read_bytes(), type=list[Sample])
     try:
