@@ -61,6 +61,7 @@ def chat(artifact: Path) -> Pipeline:
     folder = artifact / "model"
     model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # which one makes no difference: it is masked
 
     def run(questions: list[bytes]) -> list[Answer]:
         started = time.perf_counter()

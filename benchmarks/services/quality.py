@@ -43,7 +43,7 @@ def same_faces(samples: list[Sample], answers: list[Any], own: list[Any]) -> str
     missing = sum(len(_without(theirs, mine)) for mine, theirs in zip(answers, own, strict=True))
     others = sum(len(_without(mine, theirs)) for mine, theirs in zip(answers, own, strict=True))
     faces = sum(map(len, own))
-    return f"{faces - missing} of {faces} faces" + (f", {others} others" if others else "")
+    return f"{faces - missing} of {faces} faces" + (f", {others} not theirs" if others else "")
 
 
 def _without(boxes: list[list[float]], others: list[list[float]]) -> list[list[float]]:
