@@ -4,13 +4,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SERVICES := common gateway inference registry training cli
+PACKAGES := common gateway inference registry training cli
 STAMP := $(VENV)/.installed
-PROJECTS := $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
+PROJECTS := $(foreach s,$(PACKAGES),services/$(s)/pyproject.toml)
 VERSION_FILE := services/common/penstock_common/version.py
 VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' $(VERSION_FILE))
 
-.PHONY: help install up down status test abuse models lint types proto proto-check envoy-check bench bench-inference bench-scale images release chart-docs version e2e soak loadtest clean
+.PHONY: help install up down status test abuse models lint types proto proto-check envoy-check bench bench-inference bench-services bench-scale images release chart-docs version e2e soak loadtest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,7 +23,7 @@ $(STAMP): constraints.txt requirements-dev.txt $(VERSION_FILE) $(PROJECTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# torch is installed first and alone: otherwise its dependents could pull in another build of several gigabytes.
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(foreach s,$(filter-out inference,$(SERVICES)),-e services/$(s)) -e "services/inference[ctranslate2,gguf,ocr,spacy,speech]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(foreach s,$(filter-out inference,$(PACKAGES)),-e services/$(s)) -e "services/inference[ctranslate2,gguf,ocr,spacy,speech]"
 	@touch $@
 
 up: install ## train, register and start everything; prints the calls
@@ -57,7 +57,7 @@ lint: install ## ruff: rules and formatting
 	$(BIN)/ruff format --check .
 
 types: install ## mypy --strict
-	$(BIN)/mypy $(foreach s,$(SERVICES),services/$(s)/penstock_$(s))
+	$(BIN)/mypy $(foreach s,$(PACKAGES),services/$(s)/penstock_$(s))
 
 proto: install ## generate the gRPC code from the contract
 	cd services/common && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
@@ -76,6 +76,9 @@ bench: install ## compare the whole path with FastAPI, raw ASGI and TorchServe (
 
 bench-inference: install ## measure a pod's throughput beside a loop in one process, its memory and its loads: INFERENCE='--rounds 5'
 	$(BIN)/python -m benchmarks.inference $(INFERENCE)
+
+bench-services: install ## measure speed and quality of the services beside the same models alone: SERVICES='--only chat --rounds 1 --seconds 5'
+	$(BIN)/python -m benchmarks.services $(SERVICES)
 
 bench-scale: install ## measure requests/s as pods are added, on the cluster that KUBECONFIG names: TAG=... of the images, SCALE='--autoscaler'
 	TAG=$(TAG) $(BIN)/python -m benchmarks.scale $(SCALE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -50,24 +50,34 @@ def summarize(results: Results) -> list[Row]:
 
 def report(results: Results, out: Path) -> None:
     """Print the table, write its rows and all rounds to ``out``, and write the table in Markdown beside it."""
-    rows = summarize(results)
-    table = Table(title="spam, one core for all that serves (medians over the rounds of one run)")
+    rounds = {name: {str(c): [r.as_dict() for r in rs] for c, rs in by.items()} for name, by in results.items()}
+    title = "spam, one core for all that serves (medians over the rounds of one run)"
+    write(summarize(results), rounds, out, title=title, section="connections", texts=("system",))
+
+
+def write(rows: list[Row], rounds: object, out: Path, *, title: str, section: str, texts: Sequence[str]) -> None:
+    """Print a table, write its rows and all rounds to ``out``, and write the table in Markdown beside it.
+
+    Args:
+        section: column whose value is the same in the rows that belong together.
+        texts: columns of texts.
+    """
+    table = Table(title=title)
     for column in rows[0]:
-        table.add_column(column, justify="left" if column == "system" else "right")
+        table.add_column(column, justify="left" if column in texts else "right")
     for row, following in zip(rows, [*rows[1:], rows[-1]], strict=True):
-        table.add_row(*map(_cell, row.values()), end_section=row["connections"] != following["connections"])
+        table.add_row(*map(_cell, row.values()), end_section=row[section] != following[section])
     Console(width=120).print(table)
     out.parent.mkdir(parents=True, exist_ok=True)
-    rounds = {name: {str(c): [r.as_dict() for r in rs] for c, rs in by.items()} for name, by in results.items()}
     document = {"python": platform.python_version(), "machine": platform.machine(), "rows": rows, "rounds": rounds}
     out.write_text(json.dumps(document, indent=2) + "\n")
     markdown = out.with_suffix(".md")
-    markdown.write_text(_markdown(rows))
+    markdown.write_text(_markdown(rows, texts))
     Console().print(f"written to {out} and {markdown}")
 
 
-def _markdown(rows: list[Row]) -> str:
-    lines = [list(rows[0]), ["---:" if column != "system" else "---" for column in rows[0]]]
+def _markdown(rows: list[Row], texts: Sequence[str]) -> str:
+    lines = [list(rows[0]), ["---" if column in texts else "---:" for column in rows[0]]]
     lines += [[_cell(value) for value in row.values()] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

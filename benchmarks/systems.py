@@ -54,7 +54,7 @@ def running(names: Sequence[str], home: Path) -> Iterator[list[System]]:
     with ExitStack() as stack:
         stack.callback(installation.down)
         installation.up()
-        artifact = asyncio.run(_fetch_artifact(installation, home / "artifact"))
+        artifact = asyncio.run(fetch_artifact(installation, "spam", home / "artifact"))
         started = []
         for name in SYSTEMS:
             if name not in names:
@@ -117,10 +117,10 @@ def _with_key(installation: Installation) -> dict[str, str]:
     return {"API-Key": installation.unlimited_key(), **_JSON}
 
 
-async def _fetch_artifact(installation: Installation, folder: Path) -> Path:
-    """Download the version of ``spam`` that the installation serves."""
+async def fetch_artifact(installation: Installation, name: str, folder: Path) -> Path:
+    """Download the version of a model that the installation serves."""
     async with RegistryClient(installation.registry_url, installation.registry_token_file("read")) as registry:
-        model = await registry.model("spam")
+        model = await registry.model(name)
         [target] = model.aliases[PRODUCTION]
         await registry.fetch(model.versions[target.version], folder)
     return folder

@@ -26,7 +26,7 @@ def torchserve_rates(serving: TorchServe, clients: int, seconds: float) -> Rates
             client.post(serving.url, content=image).raise_for_status()
             return 1
 
-        return rates(psutil.Process(serving.process), ask, clients, seconds)
+        return rates([psutil.Process(serving.process)], ask, clients, seconds)
 
 
 def measure(pod: Pod, name: str, artifact: Path, rounds: int, seconds: float) -> list[Case]:

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -79,26 +79,28 @@ def loop(name: str, artifact: Path) -> Iterator[Loop]:
             process.kill()
 
 
-def _cpu_seconds(server: psutil.Process) -> float:
-    """Return the CPU time so far of the server and of the models' processes."""
-    times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
+def _cpu_seconds(servers: Sequence[psutil.Process]) -> float:
+    """Return the CPU time so far of the servers and of their children, such as the models' processes."""
+    times = [process.cpu_times() for server in servers for process in (server, *server.children(recursive=True))]
     return sum(time.user + time.system for time in times)
 
 
 def served_rates(pod: Pod, ask: Ask, clients: int, seconds: float) -> Rates:
     """Return the rates of some clients, each of which asks again when it has its answer."""
     with grpc.insecure_channel(pod.address) as channel:
-        return rates(pod.process, partial(ask, inference_pb2_grpc.GRPCInferenceServiceStub(channel)), clients, seconds)
+        return rates(
+            [pod.process], partial(ask, inference_pb2_grpc.GRPCInferenceServiceStub(channel)), clients, seconds
+        )
 
 
-def rates(server: psutil.Process, ask: Callable[[], int], clients: int, seconds: float) -> Rates:
-    """Return the rates of some clients of a server, whose children belong to it.
+def rates(servers: Sequence[psutil.Process], ask: Callable[[], int], clients: int, seconds: float) -> Rates:
+    """Return the rates of some clients of servers whose children belong to them.
 
     Args:
         ask: asks once; returns how many rows were answered.
     """
     ask()
-    started, started_cpu = time.perf_counter(), _cpu_seconds(server)
+    started, started_cpu = time.perf_counter(), _cpu_seconds(servers)
 
     def client(_: int) -> int:
         rows = 0
@@ -108,7 +110,7 @@ def rates(server: psutil.Process, ask: Callable[[], int], clients: int, seconds:
 
     with ThreadPoolExecutor(clients) as threads:
         rows = sum(threads.map(client, range(clients)))
-    return Rates(rows / (time.perf_counter() - started), rows / (_cpu_seconds(server) - started_cpu))
+    return Rates(rows / (time.perf_counter() - started), rows / (_cpu_seconds(servers) - started_cpu))
 
 
 def unary(request: pb.ModelInferRequest) -> Ask:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,8 @@ from penstock_common.manifest import Format, Manifest, Task, dump_manifest
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION, AliasTarget
 from penstock_common.remotes import Fallback, Remote, RemoteList, dump_remotes
-from tests.installation import Gateway, Installation, free_ports, until
+from tests.installation import Gateway, Installation, until
+from tests.transformers_server import TransformersServer, transformers_server
 from tests.unit.inference.runners.tiny_language_model import save_language_model
 
 MESSAGES: Any = [{"role": "user", "content": "the river runs"}]
@@ -105,29 +104,11 @@ def _ready(url: str, key: str, name: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """``transformers serve`` with a small model: its URL, and what it calls the model."""
+def foreign_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersServer]:
+    """``transformers serve`` with a small model."""
     folder = save_language_model(tmp_path_factory.mktemp("tiny"))
-    (port,) = free_ports(1)
-    program = Path(sys.executable).with_name("transformers")
-    log = (folder / "serve.log").open("wb")
-    command = [program, "serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        until(lambda: _answers(f"{url}/health"), f"transformers to serve; see {log.name}", seconds=300)
-        yield f"{url}/v1", str(folder)
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.HTTPError:
-        return False
+    with transformers_server(folder, folder / "serve.log") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -139,16 +120,18 @@ def credential(installation: Installation) -> str:
 @pytest.fixture(scope="module")
 def gateway(
     installation: Installation,
-    transformers_server: tuple[str, str],
+    foreign_server: TransformersServer,
     credential: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gateway]:
     """A gateway with the remotes ``foreign``, of transformers, and ``cloud``, the first gateway's ``chat``."""
     folder = tmp_path_factory.mktemp("list")
-    url, model = transformers_server
     (folder / "cloud.key").write_text(credential)
     cloud = Remote(url=f"{installation.url}/v1", model="chat", key_file="cloud.key")
-    remotes = {"foreign": Remote(url=url, model=model, routes=("chat", "completions")), "cloud": cloud}
+    remotes = {
+        "foreign": Remote(url=foreign_server.url, model=foreign_server.model, routes=("chat", "completions")),
+        "cloud": cloud,
+    }
     fallbacks = {"edge": Fallback(to=("cloud",)), "chat": Fallback(to=("cloud",), in_flight=0, requests_per_day=1)}
     (folder / "remotes.yaml").write_text(dump_remotes(RemoteList(remotes, fallbacks)))
     with installation.another_gateway(PENSTOCK_GATEWAY_REMOTES_FILE=str(folder / "remotes.yaml")) as running:
@@ -165,12 +148,10 @@ def joined(stream: Any) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
 
 
-def test_a_foreign_server_answers_as_it_does_itself(
-    client: openai.OpenAI, transformers_server: tuple[str, str]
-) -> None:
+def test_a_foreign_server_answers_as_it_does_itself(client: openai.OpenAI, foreign_server: TransformersServer) -> None:
     """Word for word, whole and streamed, with the tokens that it counts."""
-    url, model = transformers_server
-    with openai.OpenAI(base_url=url, api_key="none") as itself:
+    model = foreign_server.model
+    with openai.OpenAI(base_url=foreign_server.url, api_key="none") as itself:
         own = itself.chat.completions.create(model=model, messages=MESSAGES, max_tokens=12, temperature=0)
     found = client.chat.completions.create(model="foreign", messages=MESSAGES, max_tokens=12, temperature=0)
     assert found.choices[0].message.content == own.choices[0].message.content

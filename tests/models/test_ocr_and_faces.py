@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import sys
 import time
-import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
+from PIL import Image
 
-from tests.models.packages import package_folder
+from tests.models.package_pipelines import face_pipeline, ocr_pipeline
+from tests.models.pictures import encoded, page, photographs
 from tests.models.serving import Serving
 
 _PAGES = 20
-_TEXT = (
-    "penstock water turbine gate valve river intake power station lake dam pressure flow channel 2026 tunnel head "
-    "spillway 118 meters steel weir canal energy grid model request answer pods 3.5 cluster queue"
-)
-
-
-def encoded(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
 
 
 def ask(serving: Serving, model: str, output: str, picture: Image.Image) -> list[dict[str, Any]]:
@@ -40,28 +26,10 @@ def ask(serving: Serving, model: str, output: str, picture: Image.Image) -> list
     return list(json.loads(answer.json()["outputs"][output]))
 
 
-def page(number: int) -> tuple[Image.Image, list[str]]:
-    """Return a page of text, and its lines; pages differ in words, sizes and colours."""
-    random = np.random.default_rng(number)
-    size = int(random.integers(22, 40))
-    lines = [
-        " ".join(random.choice(_TEXT.split(), int(random.integers(2, 5)))) for _ in range(int(random.integers(3, 9)))
-    ]
-    paper, ink = (("white", "black"), ("#f4ecd8", "#30281c"), ("#1c2430", "#e8e8e8"))[number % 3]
-    picture = Image.new("RGB", (900, 80 + 2 * size * len(lines)), paper)
-    for i, line in enumerate(lines):
-        ImageDraw.Draw(picture).text((30, 40 + 2 * size * i), line, ink, ImageFont.load_default(size))
-    return picture, lines
-
-
 @pytest.fixture(scope="module")
 def package_ocr() -> Any:
-    """rapidocr's own pipeline, with as many threads as the pods."""
-    package_folder("rapidocr_onnxruntime")
-    package_folder("shapely")
-    from rapidocr_onnxruntime import RapidOCR
-
-    return RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
+    """rapidocr's own pipeline."""
+    return ocr_pipeline()
 
 
 def test_ocr_reads_what_the_package_reads(serving: Serving, package_ocr: Any) -> None:
@@ -105,57 +73,11 @@ def timed(function: Callable[..., Any], *given: Any) -> tuple[Any, float]:
     return function(*given), time.perf_counter() - start
 
 
-def own_nms(boxes: Tensor, scores: Tensor, indices: Tensor, overlap: float) -> Tensor:
-    """torchvision.ops.batched_nms for a single picture, as its documentation says it."""
-    left_over = scores.argsort(stable=True, descending=True).tolist()
-    kept = []
-    while left_over:
-        first = left_over.pop(0)
-        kept.append(first)
-        left_over = [i for i in left_over if overlap_of(boxes[first], boxes[i]) <= overlap]
-    return torch.tensor(kept, dtype=torch.int64)
-
-
-def overlap_of(one: Tensor, other: Tensor) -> float:
-    """Return the intersection of two boxes over their union."""
-    left, top = max(float(one[0]), float(other[0])), max(float(one[1]), float(other[1]))
-    right, bottom = min(float(one[2]), float(other[2])), min(float(one[3]), float(other[3]))
-    common = max(0.0, right - left) * max(0.0, bottom - top)
-    areas = [float((box[2] - box[0]) * (box[3] - box[1])) for box in (one, other)]
-    return common / (sum(areas) - common)
-
-
 @pytest.fixture(scope="module")
 def package_faces() -> Iterator[Any]:
-    """facenet-pytorch's own MTCNN. Of torchvision, which does not fit this torch, it needs one function for a search."""
-    package_folder("facenet_pytorch")
-    names = [
-        "torchvision",
-        "torchvision.transforms",
-        "torchvision.transforms.functional",
-        "torchvision.ops",
-        "torchvision.ops.boxes",
-    ]
-    modules: dict[str, Any] = {name: types.ModuleType(name) for name in names}
-    modules["torchvision.transforms"].functional = modules["torchvision.transforms.functional"]
-    modules["torchvision.ops.boxes"].batched_nms = own_nms
-    with pytest.MonkeyPatch.context() as patch:
-        for name, module in modules.items():
-            patch.setitem(sys.modules, name, module)
-        from facenet_pytorch import MTCNN
-
-        yield MTCNN(keep_all=True, select_largest=False)
-
-
-def photographs() -> dict[str, Image.Image]:
-    """Return photographs with no face, one, and several in different sizes."""
-    folder = package_folder("skimage") / "data"
-    astronaut = Image.open(folder / "astronaut.png").convert("RGB")
-    several = Image.new("RGB", (1100, 560), "gray")
-    several.paste(astronaut, (20, 20))
-    several.paste(astronaut.resize((300, 300)).transpose(Image.Transpose.FLIP_LEFT_RIGHT), (560, 40))
-    several.paste(astronaut.rotate(10).resize((200, 200)), (880, 300))
-    return {"none": Image.open(folder / "brick.png").convert("RGB"), "one": astronaut, "several": several}
+    """facenet-pytorch's own MTCNN."""
+    with face_pipeline() as pipeline:
+        yield pipeline
 
 
 def test_faces_are_those_that_the_package_finds(serving: Serving, package_faces: Any) -> None:

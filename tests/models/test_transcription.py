@@ -9,14 +9,11 @@ import re
 import shutil
 from pathlib import Path
 
-import ctranslate2
 import numpy as np
 import pytest
 import soundfile
-import transformers
-from tokenizers import Tokenizer
 
-from penstock_common.preprocessing.audio_decoding import decode_audio
+from tests.models.package_pipelines import whisper_pipeline
 from tests.models.packages import package_folder
 from tests.models.serving import Array, Serving
 from tests.models.test_speech import speak
@@ -79,27 +76,16 @@ def whisper(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def direct(folder: Path, sound: bytes) -> str:
-    """Return what the library hears in a sound of half a minute at most, from the features of ``transformers``."""
-    model = ctranslate2.models.Whisper(str(folder), intra_threads=1)
-    samples = decode_audio(sound, 16000, 30)
-    features = transformers.WhisperFeatureExtractor()(samples, sampling_rate=16000, return_tensors="np").input_features
-    [result] = model.generate(ctranslate2.StorageView.from_array(features), [["<|startoftranscript|>"]])
-    text: str = Tokenizer.from_file(str(folder / "tokenizer.json")).decode(
-        [token for token in result.sequences_ids[0] if token < 50257]
-    )
-    return text.strip()
-
-
 @pytest.mark.parametrize("format_", ["WAV", "FLAC", "OGG", "MP3"])
 def test_a_sentence_is_written_down(serving: Serving, whisper: Path, sentences: dict[str, Array], format_: str) -> None:
     """Each sentence in each format: word by word what the library itself hears, and nearly all that was said."""
+    direct = whisper_pipeline(whisper)
     errors = []
     for text, samples in sentences.items():
         sound = encoded(samples, format_)
         [answer] = serving.predict("whisper", [{"audio": base64.b64encode(sound).decode()}])
         outputs = answer["outputs"]
-        assert outputs["text"] == direct(whisper, sound)
+        assert outputs["text"] == direct(sound)
         assert outputs["language"] == "en"
         errors.append(word_errors(text, outputs["text"]))
     assert np.mean(errors) < 0.1
@@ -131,7 +117,7 @@ def test_a_sound_of_several_windows(serving: Serving, whisper: Path, sentences: 
 def test_files_as_they_are(serving: Serving, whisper: Path, sentences: dict[str, Array]) -> None:
     """As the bare body, as a form, and as a tensor of bytes, a sound gets the same text."""
     sound = encoded(next(iter(sentences.values())), "OGG")
-    expected = direct(whisper, sound)
+    expected = whisper_pipeline(whisper)(sound)
     path = "/v1/models/whisper/predict"
     for answer in (
         serving.client.post(path, content=sound, headers={"Content-Type": "audio/ogg"}),
