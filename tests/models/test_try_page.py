@@ -19,7 +19,7 @@ import soundfile
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, sync_playwright
 
-from tests.installation import ROOT
+from tests.installation import ROOT, until
 from tests.models.browser_tab import BrowserTab
 from tests.models.packages import package_folder
 from tests.models.serving import Serving
@@ -206,7 +206,7 @@ def test_chat_shows_the_text_as_it_comes(tab: BrowserTab, chat: openai.OpenAI) -
     tab.screenshot("chat")
     tab.page.get_by_label("Text", exact=True).fill("Tell me a very long story of a river.")
     tab.page.get_by_role("button", name="Send").click()
-    tab.page.wait_for_function("document.getElementById('result').textContent.length > 20")
+    until(lambda: len(tab.result()) > 20, "the first words")
     assert tab.page.get_by_text("Asking").is_visible()
     tab.page.get_by_role("button", name="Stop", exact=True).click()
     tab.page.get_by_text("Stopped after").wait_for()
@@ -258,7 +258,7 @@ def test_speech_is_heard(tab: BrowserTab, serving: Serving) -> None:
     serving.add("speech")
     tab.choose("speech")
     tab.send()
-    tab.page.wait_for_function("document.querySelector('#result audio').duration > 2")
+    until(lambda: tab.page.evaluate("document.querySelector('#result audio').duration") > 2, "a sound of seconds")
     tab.screenshot("speech")
 
 
@@ -272,11 +272,10 @@ def test_a_sound_is_written_down(tab: BrowserTab, serving: Serving, microphone: 
     tab.page.locator("#file").set_input_files({"name": "fox.wav", "mimeType": "audio/wav", "buffer": spoken(text)})
     assert word_errors(text, tab.send()) < 0.3
     tab.screenshot("transcription")
-    tab.page.get_by_role("button", name="Record").click()
+    tab.page.get_by_role("button", name="Record", exact=True).click()
     tab.page.get_by_text("Recording: 4 s").wait_for()
     tab.page.get_by_role("button", name="Stop recording").click()
-    tab.page.wait_for_function("document.getElementById('sound').duration > 3")
-    assert "recording.wav" in tab.code("curl")
+    until(lambda: "recording.wav" in tab.code("curl"), "the recording")
     assert "fox" in tab.send().lower()
 
 
