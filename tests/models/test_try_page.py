@@ -95,7 +95,7 @@ def test_the_key_stays_in_the_tab(tab: BrowserTab, serving: Serving) -> None:
 
 
 def test_only_models_of_services_are_listed(tab: BrowserTab, serving: Serving) -> None:
-    """Those to which the list of models gives a service; price, a table's model, is none."""
+    """Those to which the list of models gives a service; price has none."""
     tab.enter()
     tab.page.get_by_label("Service").wait_for()
     shown = set(tab.page.locator("#model option").evaluate_all("options => options.map(option => option.value)"))
@@ -164,7 +164,7 @@ def test_a_refusal_says_what_is_wrong(tab: BrowserTab) -> None:
 
 
 def test_nothing_else_can_be_reached(tab: BrowserTab) -> None:
-    """A script that were to call elsewhere is stopped by the policy, and the tests would see it."""
+    """A call to another origin is stopped by the policy, and these tests would notice it."""
     assert tab.page.evaluate("fetch('https://elsewhere.example/').catch(err => err.name)") == "TypeError"
     assert any("Content Security Policy" in error for error in tab.errors)
     tab.errors.clear()
@@ -186,6 +186,7 @@ def test_the_calls_can_be_run(tab: BrowserTab, serving: Serving, tmp_path: Path)
         if shutil.which("node"):
             run(["node", "--input-type=module", "-e", tab.code("JavaScript")], tab.key, tmp_path, answer)
         assert 'Environment.GetEnvironmentVariable("KEY")' in tab.code("C#")
+        assert not any(tab.key in tab.code(language) for language in ("curl", "Python", "JavaScript", "C#"))
         tab.page.get_by_label("Service").select_option("digits")
         tab.page.locator("#file").set_input_files(SEVEN)
 
