@@ -28,6 +28,7 @@ ROOMS = {
         "settings",
         "routes",
         "protocols",
+        "pages",
         "remotes",
         "dataplane",
         "decoders",

@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.routing import Route
 
 from penstock_common.gc_tuning import freeze_startup_objects
 from penstock_common.pools import pool_of
@@ -42,6 +43,7 @@ from penstock_gateway.edge.problem import no_such_route
 from penstock_gateway.limits.local import LocalAdmission
 from penstock_gateway.limits.peers import follow_peers
 from penstock_gateway.limits.token_bucket import TokenBuckets
+from penstock_gateway.pages.try_page import TryPage
 from penstock_gateway.protocols.large_json import PROCESS, LargeJson
 from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
@@ -61,7 +63,7 @@ from penstock_gateway.protocols.triton_generate import Generate
 from penstock_gateway.remotes.catalog import CatalogWithRemotes
 from penstock_gateway.remotes.remote_files import RemoteFiles
 from penstock_gateway.remotes.remote_models import RemoteModels
-from penstock_gateway.routes import PROBES, predictions, routes
+from penstock_gateway.routes import UNTRACED, predictions, routes
 from penstock_gateway.settings import GatewaySettings
 from penstock_gateway.stored_responses.response_store import Retention, open_store
 
@@ -183,7 +185,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
         "operation_spans": False,
         "metrics": False,
         "logs": False,
-        "exclude": lambda scope: scope["path"] in PROBES,
+        "exclude": lambda scope: scope["path"] in UNTRACED,
     }
     app = FastAPIOffline(
         title="Penstock",
@@ -195,6 +197,8 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
         telemetry=telemetry,
         redirect_slashes=False,
     )
+    if settings.docs == "open":
+        app.router.routes.append(Route("/try", TryPage().show))
     # The endpoints handle their errors, bodies and metrics themselves, and FastAPI's middlewares for these would add a
     # tenth to the gateway's work. The two that are kept serve the router's own refusals and /docs; spans are made outside.
     app.middleware_stack = ExceptionMiddleware(

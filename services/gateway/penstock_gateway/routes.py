@@ -32,7 +32,7 @@ from penstock_gateway.protocols.triton_absent import ABSENT, absent
 from penstock_gateway.protocols.triton_generate import Generate
 
 # Answered to anyone, and left out of the traces.
-PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+UNTRACED = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready", "/try"})
 
 
 class _ByMethod:

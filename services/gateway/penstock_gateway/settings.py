@@ -72,7 +72,7 @@ class GatewaySettings(BaseSettings):
     decoders: int = Field(default=1, ge=1)
     #: bytes of one answer, as far as they are known before it is built.
     max_answer_bytes: int = Field(default=MAX_ANSWER_BYTES, gt=0)
-    #: whether /openapi.json, which shows the models' examples, needs a key; /docs is then absent.
+    #: whether /openapi.json, which shows the models' examples, needs a key; /docs and /try are then absent.
     docs: Literal["open", "key"] = "open"
     #: a port of its own for /metrics; 0 serves them beside the API.
     metrics_port: int = 0

@@ -37,7 +37,9 @@ def up(
         _installation(settings).up(workers, tls=tls)
         key, url = settings.secret("key"), settings.client_url
         console.print(
-            f"\n[bold]Penstock answers at {url}[/bold] (documentation: {url}/docs)\n", highlight=False, soft_wrap=True
+            f"\n[bold]Penstock answers at {url}[/bold] (try it: {url}/try, documentation: {url}/docs)\n",
+            highlight=False,
+            soft_wrap=True,
         )
         for line in (
             f"export KEY={key}",
