@@ -131,6 +131,7 @@ def entities(artifact: Path) -> Pipeline:
 
 
 def weights_alone(artifact: Path) -> Pipeline:
+    """Raise an ImportError that says why there is nothing to run."""
     raise ImportError("the package that it comes with has the weights and no program")
 
 
