@@ -76,5 +76,5 @@ def test_checksums_cover_every_file(tmp_path: Path) -> None:
 def test_the_release_holds_every_service_and_every_image() -> None:
     """The lists here are those of the Makefile."""
     makefile = (release.ROOT / "Makefile").read_text()
-    assert f"SERVICES := {' '.join(release.SERVICES)}\n" in makefile
+    assert f"PACKAGES := {' '.join(release.SERVICES)}\n" in makefile
     assert f"IMAGES := {' '.join(release.IMAGES)}\n" in makefile
