@@ -101,7 +101,7 @@ def _network(
         numbers, target: of the rows to train on.
     """
     mean = numbers.mean(dim=0)
-    std = numbers.std(dim=0).clamp(min=1e-6) if len(mean) else mean
+    std = numbers.std(dim=0).clamp(min=1e-6) if len(mean) else torch.empty(0)
     sizes = [len(column.field.categories or []) for column in rows.columns if column.field.kind is FieldKind.CATEGORY]
     if rows.labels:
         classifier = TabularClassifier(mean, std, sizes, len(rows.labels))
