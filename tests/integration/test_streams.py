@@ -383,13 +383,14 @@ def test_a_gateway_cuts_streams_that_do_not_end(installation: Installation, key:
             PENSTOCK_GATEWAY_STREAM_GRACE_SECONDS="0", PENSTOCK_GATEWAY_TIMEOUT_SECONDS="0.5"
         ) as gateway,
         httpx.Client(base_url=gateway.url, headers={"API-Key": key}, timeout=60) as client,
-        streaming(client, "gated", 2) as answer,
+        streaming(client, "endless", 1) as answer,
     ):
         lines = answer.iter_lines()
-        assert numbers(EVENT.findall(next(lines))) == [0]
+        assert EVENT.findall(next(lines))
         gateway.process.terminate()
         with pytest.raises(httpx.RemoteProtocolError):
-            list(lines)
+            for _ in lines:
+                pass
         until(lambda: gateway.process.poll() == 0, "the gateway to end")
     until(lambda: streams_open(installation) == 0, "the stream to end in the pod")
 
