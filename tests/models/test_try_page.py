@@ -110,6 +110,7 @@ def test_text_classification_by_keyboard(tab: BrowserTab) -> None:
     tab.page.get_by_label("API key").focus()
     keyboard.type(tab.key)
     keyboard.press("Enter")
+    tab.page.get_by_label("Service").wait_for()  # is shown once the services are known
     tab.page.get_by_label("Service").focus()
     keyboard.type("text-classification: spam")
     keyboard.press("Tab")
