@@ -161,7 +161,7 @@ class Serving:
             The outputs of each row's chunks.
         """
         command = [sys.executable, "-c", _STREAM_CLIENT, self._installation.envoy_address, model, json.dumps(rows)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr
         return list(json.loads(done.stdout))
 
