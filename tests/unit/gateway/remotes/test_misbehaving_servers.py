@@ -32,7 +32,7 @@ from tests.unit.gateway.remotes.foreign_server import (
     streams,
     write_piece,
 )
-from tests.unit.gateway.remotes.test_text import gathered, rows, servable
+from tests.unit.gateway.remotes.test_remote_text import gathered, rows, servable
 
 SECRET = "sk-very-secret"
 
