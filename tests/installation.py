@@ -148,7 +148,11 @@ class Installation:
 
     def unlimited_key(self) -> str:
         """Create a key whose limit no test reaches; return it once the gateway knows it."""
-        key = str(self.json("keys", "create", "--name", "unlimited", "--rate", "1000000", "--burst", "1000000")["key"])
+        return self.known_key("--name", "unlimited", "--rate", "1000000", "--burst", "1000000")
+
+    def known_key(self, *options: str) -> str:
+        """Create a key with options of ``penstock keys create``; return it once the gateway knows it."""
+        key = str(self.json("keys", "create", *options)["key"])
         known = lambda: httpx.get(f"{self.url}/v1/models", headers={"API-Key": key}).status_code != 401  # noqa: E731
         until(known, "the gateway to know the new key")
         return key

@@ -42,7 +42,7 @@ def test_met_thresholds_end_with_status_0(installation: Installation, unlimited_
 
     The speed of the machine does not matter here: the bounds of latency and number have a test of their own.
     """
-    limited = installation.json("keys", "create", "--name", "limited", "--rate", "0.01", "--burst", "5")["key"]
+    limited = installation.known_key("--name", "limited", "--rate", "0.01", "--burst", "5")
     before = refusals(installation)
     done = locust(
         installation, unlimited_key, tmp_path / "report.html",
