@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -15,8 +15,8 @@ from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output,
 from penstock_common.remotes import Remote
 from penstock_common.tensors import from_raw, to_raw
 from penstock_gateway.remotes.errors import bad_remote_answer
-from penstock_gateway.remotes.server import TOKENS, RemoteServer
-from penstock_gateway.remotes.text import VERSION
+from penstock_gateway.remotes.remote_servable import RemoteServable
+from penstock_gateway.remotes.server import TOKENS
 from penstock_gateway.remotes.text_chunks import TokenNumber
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
@@ -54,24 +54,8 @@ def embeddings_manifest(remote: Remote) -> Manifest:
     )
 
 
-class RemoteEmbeddings:
-    """A servable whose vectors a remote makes; the rows of a request are one request there.
-
-    Arguments as those of ``RemoteText``.
-    """
-
-    version = VERSION
-
-    def __init__(
-        self, model: str, server: RemoteServer, signature: Signature, spend: Callable[[int], None] = lambda _: None
-    ) -> None:
-        self.model = model
-        self.signature = signature
-        self._server = server
-        self._spend = spend
-
-    async def ready(self) -> bool:
-        return self._server.ready
+class RemoteEmbeddings(RemoteServable):
+    """A servable whose vectors a remote makes; the rows of a request are one request there."""
 
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         return asyncio.ensure_future(self._vectors(rows, deadline))

@@ -15,9 +15,10 @@ from penstock_gateway.dataplane.model_entry import AliasShare, ModelListing
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.remotes.embeddings import RemoteEmbeddings, embeddings_manifest
 from penstock_gateway.remotes.remote_files import ReadList, ReadRemote, RemoteFiles, trusted
+from penstock_gateway.remotes.remote_servable import VERSION
 from penstock_gateway.remotes.server import RemoteServer, forget
 from penstock_gateway.remotes.stand_ins import StandIns, WithStandIns
-from penstock_gateway.remotes.text import VERSION, RemoteText, text_manifest
+from penstock_gateway.remotes.text import RemoteText, text_manifest
 from penstock_gateway.signature.signature import Signature
 
 logger = structlog.get_logger()

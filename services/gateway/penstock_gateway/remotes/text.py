@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
@@ -13,14 +13,12 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Format, Manifest, Task
 from penstock_common.remotes import Remote
 from penstock_gateway.remotes.errors import bad_remote_answer, unavailable
-from penstock_gateway.remotes.server import TOKENS, RemoteServer
+from penstock_gateway.remotes.remote_servable import RemoteServable
+from penstock_gateway.remotes.server import TOKENS
 from penstock_gateway.remotes.text_chunks import CHUNK, GIVEN, Chunk, Gathered, raw_outputs
 from penstock_gateway.remotes.text_request import CARRIED, text_request
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
-
-#: The version of every remote: what its server has under a name is not known here.
-VERSION = "1"
 
 
 def text_manifest(remote: Remote) -> Manifest:
@@ -33,27 +31,8 @@ def text_manifest(remote: Remote) -> Manifest:
     )
 
 
-class RemoteText:
-    """A servable whose answers a remote streams.
-
-    Args:
-        model: its name here.
-        signature: that has checked its rows: its own, or that of the model for which it stands in.
-        spend: is told the tokens of each answer, also of one that was broken off.
-    """
-
-    version = VERSION
-
-    def __init__(
-        self, model: str, server: RemoteServer, signature: Signature, spend: Callable[[int], None] = lambda _: None
-    ) -> None:
-        self.model = model
-        self.signature = signature
-        self._server = server
-        self._spend = spend
-
-    async def ready(self) -> bool:
-        return self._server.ready
+class RemoteText(RemoteServable):
+    """A servable whose answers a remote streams."""
 
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         raise PenstockError(422, "model-streams", f"Model {self.model!r} answers with a stream; ask for the stream.")
