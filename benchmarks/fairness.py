@@ -1,9 +1,9 @@
 """What a flood costs a small tenant: its p95 alone, and while another keeps a hundred requests under way.
 
-    python -m benchmarks.fairness [--workers 2] [--requests 200]
+    python -m benchmarks.fairness [--workers 2] [--requests 200] [--flood-requests 100] [--flood-rows 8]
 
-The small tenant sends one row at a time; the flood's requests hold a whole batch each. The model takes the
-same time for each run, however many rows it has. The goal is a ratio of at most 1.5.
+The small tenant sends one row at a time; the flood's requests hold a whole batch each, if --flood-rows does not say.
+The model takes the same time for each run, however many rows it has. The goal is a ratio of at most 1.5.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from tests.flood import Flood, Small, ask_alone
 from tests.installation import Installation
 from tests.slow_model import MAX_BATCH_ROWS, NAME, write_slow_model
 
-FLOOD = 100
 
-
-async def measure(url: str, small_key: str, flood_key: str, requests: int) -> tuple[Small, Small, float]:
+async def measure(
+    url: str, small_key: str, flood_key: str, requests: int, flood_requests: int, flood_rows: int
+) -> tuple[Small, Small, float]:
     """The small tenant alone and beside the flood, and the flood's rows a second."""
     alone = await ask_alone(url, small_key, requests)
-    flood = Flood(url, flood_key, FLOOD)
+    flood = Flood(url, flood_key, flood_requests, flood_rows)
     async with flood.running():
         loop = asyncio.get_running_loop()
         before, started = flood.answered, loop.time()
         flooded = await ask_alone(url, small_key, requests, flood)
-        rows = (flood.answered - before) * MAX_BATCH_ROWS / (loop.time() - started)
+        rows = (flood.answered - before) * flood_rows / (loop.time() - started)
     if flood.refused:
         raise SystemExit(f"{flood.refused} requests of the flood were refused")
     return alone, flooded, rows
@@ -37,7 +37,9 @@ async def measure(url: str, small_key: str, flood_key: str, requests: int) -> tu
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--requests", type=int, default=200, help="of the small tenant")
+    parser.add_argument("--flood-requests", type=int, default=100, help="that the flood keeps under way")
+    parser.add_argument("--flood-rows", type=int, default=MAX_BATCH_ROWS, help="of each of them")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         installation = Installation(Path(home) / "penstock", workers=arguments.workers)
@@ -46,14 +48,17 @@ def main() -> None:
             installation.penstock("push", NAME, str(write_slow_model(Path(home) / NAME)))
             installation.penstock("promote", NAME, "1")
             keys = installation.unlimited_key(), installation.unlimited_key()
-            alone, flooded, rows = asyncio.run(measure(installation.url, *keys, arguments.requests))
+            alone, flooded, rows = asyncio.run(
+                measure(installation.url, *keys, arguments.requests, arguments.flood_requests, arguments.flood_rows)
+            )
         finally:
             installation.down()
     for name, saw in (("alone", alone), ("flooded", flooded)):
         p50 = sorted(saw.seconds)[len(saw.seconds) // 2]
         print(f"{name:8} p50 {1000 * p50:6.1f} ms  p95 {1000 * saw.p95:6.1f} ms")
     print(f"ratio of the p95: {flooded.p95 / alone.p95:.2f}; the flood got {rows:.0f} rows/s")
-    print(f"answers to the flood while a small request waited: at most {max(flooded.overtaken)} of {FLOOD} under way")
+    overtook = f"at most {max(flooded.overtaken)} of {arguments.flood_requests} under way"
+    print(f"answers to the flood while a small request waited: {overtook}")
 
 
 if __name__ == "__main__":

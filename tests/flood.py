@@ -35,14 +35,14 @@ class Small:
 
 
 class Flood:
-    """A process that keeps ``requests`` requests of a whole batch of rows each under way."""
+    """A process that keeps ``requests`` requests under way; each has ``rows``, a whole batch if it does not say."""
 
-    def __init__(self, url: str, key: str, requests: int) -> None:
+    def __init__(self, url: str, key: str, requests: int, rows: int = MAX_BATCH_ROWS) -> None:
         context = multiprocessing.get_context("spawn")
         self._answered = context.Value("q", 0)
         self._refused = context.Value("q", 0)
         self._requests = requests
-        arguments = (url, key, requests, self._answered, self._refused)
+        arguments = (url, key, requests, rows, self._answered, self._refused)
         self._process = context.Process(target=_flood, args=arguments, daemon=True)
 
     @property
@@ -68,10 +68,12 @@ class Flood:
             await asyncio.to_thread(self._process.join)
 
 
-def _flood(url: str, key: str, requests: int, answered: Synchronized[int], refused: Synchronized[int]) -> None:
+def _flood(
+    url: str, key: str, requests: int, rows: int, answered: Synchronized[int], refused: Synchronized[int]
+) -> None:
     async def send(client: httpx.AsyncClient) -> None:
         while True:
-            answer = await client.post(_PATH, json=[ROW] * MAX_BATCH_ROWS)
+            answer = await client.post(_PATH, json=[ROW] * rows)
             answered.value += 1
             refused.value += answer.status_code != 200
 

@@ -9,7 +9,7 @@ from penstock_common.contract import inference_pb2 as pb
 from penstock_common.dimensions import wire_shape
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest, is_varying
-from penstock_common.tensors import pack_bytes, unpack_bytes
+from penstock_gateway.dataplane.split_tensor import split_bytes, split_raw
 from penstock_gateway.signature.rows import RawOutputs, Rows
 
 
@@ -58,37 +58,12 @@ class BundleFormat:
             if len(counts) == 1:
                 columns.append([raw])
             elif elements is None:
-                columns.append(_split_raw(raw, counts, total))
+                columns.append(split_raw(raw, counts, total))
             else:
-                columns.append(_split_bytes(raw, counts, total, elements))
+                columns.append(split_bytes(raw, counts, total, elements))
         shapes = self._row_shapes(response) if self._outputs_vary else None
         return [RawOutputs(list(share), shapes) for share in zip(*columns, strict=True)]
 
     def _row_shapes(self, response: pb.ModelInferResponse) -> list[tuple[int, ...]]:
         by_name = {o.name: tuple(o.shape[1:] if self._batch else o.shape) for o in response.outputs}
         return [by_name[name] for name in self._outputs]
-
-
-def _split_raw(raw: bytes, counts: Sequence[int], total: int) -> list[bytes]:
-    """The parts of a tensor whose rows have one width."""
-    width = len(raw) // total
-    parts = []
-    at = 0
-    for count in counts:
-        end = at + count * width
-        parts.append(raw[at:end])
-        at = end
-    return parts
-
-
-def _split_bytes(raw: bytes, counts: Sequence[int], total: int, elements: int) -> list[bytes]:
-    """The parts of a BYTES tensor, whose elements differ in length."""
-    values = unpack_bytes(raw, elements)
-    per_row = len(values) // total
-    parts = []
-    at = 0
-    for count in counts:
-        end = at + count * per_row
-        parts.append(pack_bytes(values[at:end]))
-        at = end
-    return parts

@@ -122,9 +122,23 @@ class Coalescer(Generic[T, R]):
         Raises:
             PenstockError: 503 ``overloaded`` if the queue is full.
         """
-        queue = self._queue
-        if not queue.admits(principal, rows, size, self._max_queued_rows, self._max_queued_size):
+        if not self._queue.admits(principal, rows, size, self._max_queued_rows, self._max_queued_size):
             raise self._overloaded()
+        return self._push(item, rows, size, principal, deadline, kind)
+
+    def submit_all(
+        self, items: Sequence[tuple[T, int]], size: int, principal: str, deadline: float, kind: Hashable = None
+    ) -> list[asyncio.Future[R]]:
+        """Queue several items, each with its rows, or none of them; as ``submit`` does with ``size`` of all."""
+        rows = sum([own for _, own in items])
+        if not self._queue.admits(principal, rows, size, self._max_queued_rows, self._max_queued_size):
+            raise self._overloaded()
+        return [self._push(item, own, size * own // rows, principal, deadline, kind) for item, own in items]
+
+    def _push(
+        self, item: T, rows: int, size: int, principal: str, deadline: float, kind: Hashable
+    ) -> asyncio.Future[R]:
+        queue = self._queue
         loop = asyncio.get_running_loop()
         waiting: Waiting[T, R] = Waiting(item, rows, size, deadline, loop.create_future(), self._clock(), kind)
         queue.push(waiting, principal)

@@ -14,6 +14,7 @@ from penstock_common.registry_models import Version
 from penstock_common.telemetry import tracing_enabled
 from penstock_common.tensors import NUMPY_DTYPES
 from penstock_gateway.dataplane.coalescer import Coalescer
+from penstock_gateway.dataplane.large_request import LargeRequest
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
@@ -21,7 +22,7 @@ from penstock_gateway.signature.signature import Signature
 class PodVersion:
     """A servable whose rows wait in a coalescer for the next call to the pods; a stream is a call of its own."""
 
-    __slots__ = ("_answer_bytes", "_ready", "_stream", "coalescer", "model", "signature", "version")
+    __slots__ = ("_answer_bytes", "_large", "_ready", "_stream", "coalescer", "model", "signature", "version")
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class PodVersion:
         self.version = str(version.version)
         self.signature = Signature(version.manifest, version.model)
         self.coalescer = coalescer
+        self._large = LargeRequest(version.manifest)
         self._stream = stream
         self._ready = ready
         #: Bytes of a row's answer, as far as the signature tells.
@@ -51,7 +53,12 @@ class PodVersion:
         if tracing_enabled():
             rows.span = trace.get_current_span()
         size = max(sum(map(len, rows.inputs)), rows.count * self._answer_bytes)
-        return self.coalescer.submit(rows, rows.count, size, rows.principal, deadline, rows.shapes)
+        most = self._large.most_rows
+        if most is None or rows.count <= most:
+            return self.coalescer.submit(rows, rows.count, size, rows.principal, deadline, rows.shapes)
+        parts = [(part, part.count) for part in self._large.cut(rows)]
+        answers = self.coalescer.submit_all(parts, size, rows.principal, deadline, rows.shapes)
+        return asyncio.create_task(self._large.joined(answers))
 
     async def stream(self, rows: Rows, deadline: float) -> AsyncGenerator[RawOutputs, None]:
         if not self.signature.manifest.stream:
