@@ -104,6 +104,7 @@ def routes(
         openai("/v1/models/{model}", "models", models.one, "GET"),
         openai("/v1/embeddings", "embeddings", embeddings),
         openai("/v1/chat/completions", "chat", chat, longest_seconds=stream_seconds),
+        openai("/v1/chat", "chat", chat, longest_seconds=stream_seconds),
         openai("/v1/completions", "completions", completions, longest_seconds=stream_seconds),
         openai("/v1/responses", "responses", create_response, longest_seconds=stream_seconds),
         Route("/v1/responses/{response}", one_response, methods=["GET", "DELETE"]),

@@ -1,7 +1,8 @@
-"""The RateLimit header fields and the refusal that explains them.
+"""The header fields of rate limits and the refusal that explains them.
 
-The fields follow draft-ietf-httpapi-ratelimit-headers. Its quota unit (``qu``) is by default the request;
-here it is the row.
+The ``RateLimit`` fields follow draft-ietf-httpapi-ratelimit-headers. Its quota unit (``qu``) is by default the request;
+here it is the row. The ``x-ratelimit-*-requests`` say the same to OpenAI's clients
+(platform.openai.com/docs/guides/rate-limits): a request for one text is one row.
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ class RateState(msgspec.Struct):
 
 
 def ratelimit_headers(state: RateState) -> list[tuple[bytes, bytes]]:
-    """``RateLimit-Policy`` and ``RateLimit``, and ``Retry-After`` on a refusal."""
+    """``RateLimit-Policy``, ``RateLimit`` and the three of OpenAI, and ``Retry-After`` on a refusal."""
+    reset = math.ceil(state.reset_seconds)
     fields = [
         (b"ratelimit-policy", _policy(state.limit, state.window_seconds)),
-        (b"ratelimit", f'"{POLICY}";r={state.remaining};t={math.ceil(state.reset_seconds)}'.encode()),
+        (b"ratelimit", f'"{POLICY}";r={state.remaining};t={reset}'.encode()),
+        (b"x-ratelimit-limit-requests", b"%d" % state.limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % state.remaining),
+        (b"x-ratelimit-reset-requests", b"%ds" % reset),
     ]
     if not state.allowed:
         fields.append((b"retry-after", b"%d" % max(1, math.ceil(state.retry_after))))

@@ -52,16 +52,19 @@ def test_a_principals_own_limits_count(clock: Clock) -> None:
 
 
 def test_headers_follow_the_draft(clock: Clock) -> None:
-    """Policy and state are structured fields; Retry-After comes only with a refusal."""
+    """Policy and state are structured fields, and OpenAI's beside them; Retry-After comes only with a refusal."""
     buckets = TokenBuckets(2, 4, clock)
     buckets.take(ANN)
     assert ratelimit_headers(buckets.take(ANN)) == [
         (b"ratelimit-policy", b'"default";q=4;qu="rows";w=2'),
         (b"ratelimit", b'"default";r=2;t=1'),
+        (b"x-ratelimit-limit-requests", b"4"),
+        (b"x-ratelimit-remaining-requests", b"2"),
+        (b"x-ratelimit-reset-requests", b"1s"),
     ]
     buckets.take(ANN)
     buckets.take(ANN)
-    assert ratelimit_headers(buckets.take(ANN))[2] == (b"retry-after", b"1")
+    assert dict(ratelimit_headers(buckets.take(ANN)))[b"retry-after"] == b"1"
 
 
 def test_the_refusal_explains_itself(clock: Clock) -> None:
