@@ -16,10 +16,10 @@ import httpx
 import msgspec
 import pytest
 
+from penstock_common.object_store.bucket_store import BucketStore
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import AliasTarget, LogEntry, Version
 from penstock_registry.blob_collector import BlobCollector
-from penstock_registry.bucket_store import BucketStore
 from penstock_registry.model_logs import ModelLogs
 from tests.installation import free_ports
 
