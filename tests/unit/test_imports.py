@@ -30,6 +30,8 @@ ROOMS = {
         "protocols",
         "pages",
         "remotes",
+        "batches",
+        "files",
         "dataplane",
         "decoders",
         "signature",
