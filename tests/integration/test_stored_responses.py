@@ -11,46 +11,10 @@ import openai
 import psutil
 import pytest
 
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task, dump_manifest
 from tests.installation import Installation, until
+from tests.integration.echo_model import write_echo
 
 pytestmark = pytest.mark.integration
-
-#: Answers with all that it was given, message by message.
-ECHO = """
-import json
-
-import numpy as np
-
-
-class Model:
-    most_streams = 4
-
-    def load(self, folder):
-        pass
-
-    def stream(self, inputs):
-        messages = json.loads(inputs["messages"][0])
-        for i, message in enumerate(messages):
-            end = b"stop" if i == len(messages) - 1 else b""
-            text = f"[{message['content']}]".encode()
-            yield {"text": column(text), "finish_reason": column(end), "tokens": np.array([1], np.int32)}
-
-
-def column(text):
-    array = np.empty(1, np.object_)
-    array[0] = text
-    return array
-"""
-MANIFEST = Manifest(
-    Format.PYTHON,
-    "model.py",
-    Task.TENSOR,
-    [Field("messages", FieldKind.TEXT, "BYTES")],
-    [Output("text", "BYTES"), Output("finish_reason", "BYTES"), Output("tokens", "INT32")],
-    stream=True,
-    examples=[{"messages": '[{"role": "user", "content": "Hi"}]'}],
-)
 
 
 def client_of(url: str, key: str) -> openai.OpenAI:
@@ -60,10 +24,7 @@ def client_of(url: str, key: str) -> openai.OpenAI:
 def test_responses_outlive_the_gateway_that_made_them(alone: Callable[..., Installation], tmp_path: Path) -> None:
     """Whole and streamed: after SIGKILL, the gateway and another one show them and go on where they ended."""
     installation = alone(PENSTOCK_INFERENCE_ALLOW_CODE="true")
-    artifact = tmp_path / "echo"
-    artifact.mkdir()
-    (artifact / "model.py").write_text(ECHO)
-    (artifact / "model.yaml").write_text(dump_manifest(MANIFEST))
+    artifact = write_echo(tmp_path / "echo")
     try:
         installation.up()
         installation.penstock("push", "echo", str(artifact))
