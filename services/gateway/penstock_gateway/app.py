@@ -150,7 +150,6 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             stream = PredictStream(dataplane, settings.max_answer_bytes, pause, large_json)
             generate = Generate(dataplane, settings.max_answer_bytes, pause)
             v2 = OpenInference(dataplane, catalog, settings.max_answer_bytes, large_json)
-            openapi = OpenApi(catalog, settings.default_model) if settings.docs == "key" else None
             embeddings = Embeddings(dataplane, settings.max_answer_bytes)
             chat = ChatCompletions(dataplane, pause)
             completions = Completions(dataplane, pause)
@@ -172,6 +171,8 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             if batches is not None:
                 background.append(asyncio.create_task(batches.files.collect_periodically()))
                 background.append(asyncio.create_task(batches.runner.run()))
+            in_batches = calls.endpoints if batches else ()
+            openapi = OpenApi(catalog, settings.default_model, in_batches) if settings.docs == "key" else None
             # Before FastAPI's own: routes are tried in turn.
             app.router.routes[:0] = routes(
                 guard,
@@ -199,7 +200,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             )
             if not tracing_enabled():  # FastAPI makes the spans
                 dispatcher.add(predictions(guard, predict, v2))
-            app.openapi = lambda: document(catalog, settings.default_model)  # type: ignore[method-assign]
+            app.openapi = lambda: document(catalog, settings.default_model, in_batches)  # type: ignore[method-assign]
             queue_metrics = QueueMetrics(catalog, admission)
             REGISTRY.register(queue_metrics)
             freeze_startup_objects()
