@@ -46,12 +46,9 @@ class LineWindow:
         Raises:
             Exception: what answering it has raised.
         """
-        slot = self._slots.popleft()
-        try:
-            await asyncio.wait([slot.task])
-        except asyncio.CancelledError:
-            self._slots.appendleft(slot)  # it is cancelled with the others
-            raise
+        slot = self._slots[0]
+        await asyncio.wait([slot.task])  # while it is among those that ``cancel`` cancels
+        self._slots.popleft()
         self._bytes -= slot.size
         if slot.task.cancelled():
             return None
