@@ -52,7 +52,7 @@ def insert_unfinished(connection: Connection, file_id: str, principal: str, crea
 
 def finish(connection: Connection, record: FileRecord) -> None:
     """Make an unfinished file one that its key sees."""
-    values = {name: getattr(record, name) for name in ("expires", "size", "filename", "purpose")}
+    values = {name: getattr(record, name) for name in ("created", "expires", "size", "filename", "purpose")}
     connection.execute(update(files).where(files.c.id == record.id).values(**values))
 
 

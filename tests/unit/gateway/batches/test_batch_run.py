@@ -265,7 +265,10 @@ async def test_a_bad_file_fails_the_batch_and_nothing_is_asked(one: Working) -> 
     """The errors name the lines."""
     batch = await one.work(await one.create(request(1) + request(2, method="GET") + b"\n" + request(1)))
     assert batch.status is Status.FAILED
-    assert [(err.line, err.code) for err in batch.progress.errors] == [(2, "invalid_method"), (4, "duplicate_custom_id")]
+    assert [(err.line, err.code) for err in batch.progress.errors] == [
+        (2, "invalid_method"),
+        (4, "duplicate_custom_id"),
+    ]
     assert not one.route.asked
 
 
