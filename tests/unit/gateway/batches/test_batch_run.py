@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from penstock_gateway.batches import batch_run
+from penstock_gateway.batches.answered_line import answered
 from penstock_gateway.batches.batch_record import Status
 from penstock_gateway.batches.batches import LeaseLostError
-from penstock_gateway.batches.parts import Parts
+from penstock_gateway.batches.parts import Part, Parts
 from tests.unit.gateway.batches.working import Working, request, requests, working
 
 
@@ -79,20 +80,45 @@ async def test_what_a_killed_gateway_has_written_is_not_asked_again(
     assert set(two.route.asked) == {str(i) for i in range(200, 350)}
 
 
-async def test_a_part_of_another_gateway_counts(one: Working, database_url: str, tmp_path: Path) -> None:
-    """A gateway that was frozen and has lost its lease writes nothing over what was written in its place."""
+async def test_a_part_of_another_gateway_counts(one: Working) -> None:
+    """A gateway that finds one writes nothing in its place; whoever goes on counts it and asks none of its lines."""
+    batch = await one.create(requests(150))
+    claimed = await one.in_progress(batch)
+    theirs = Part(0, 0.0)
+    for i in range(120):
+        theirs.add(answered("theirs", f"id-{i}", 200, b"{}"))
+    real = one.contents.create
+
+    async def create(key: str, data: bytes) -> bool:
+        await real(key, theirs.encoded())  # a moment before
+        return await real(key, data)
+
+    one.contents.create = create  # type: ignore[method-assign]
+    with pytest.raises(LeaseLostError):
+        await one.run(claimed).work()
+    assert (await one.batches.show("ann", batch.id)).progress.next_line == 0
+    one.contents.create = real  # type: ignore[method-assign]
+    one.route.asked.clear()
+    await one.batches.release(claimed, 0.0)
+    done = await one.work(batch)
+    output = await one.lines(done.progress.output_file_id)
+    assert ids(output) == expected(*range(150))
+    assert {line["id"] for line in output[:120]} == {"theirs"}
+    assert set(one.route.asked) == {str(i) for i in range(120, 150)}
+
+
+async def test_a_gateway_that_was_frozen_changes_nothing(one: Working, database_url: str, tmp_path: Path) -> None:
+    """It goes on when the batch is over, by the hands of another."""
     batch = await one.create(requests(150))
     frozen = await one.in_progress(batch)
     await one.batches.release(frozen, 0.0)
     two = Working(database_url, tmp_path / "files", "two")
-    claimed = await two.claim()
-    await two.run(claimed).work()
-    before = await two.lines((await two.batches.show("ann", batch.id)).progress.output_file_id)
+    done = await two.work(batch)
+    before = await two.lines(done.progress.output_file_id)
     with pytest.raises(LeaseLostError):
         await one.run(frozen).work()
-    after = await two.batches.show("ann", batch.id)
-    assert after.status is Status.COMPLETED
-    assert await two.lines(after.progress.output_file_id) == before
+    assert await two.batches.show("ann", batch.id) == done
+    assert await two.lines(done.progress.output_file_id) == before
 
 
 async def test_a_late_finish_does_not_empty_the_output(one: Working) -> None:
