@@ -168,9 +168,13 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 settings.batch_lines_at_once,
             )
             batches = _open_batches(settings, calls, lambda: health.report()[0])
+            file_routes: FileRoutes | NoFiles = NoFiles()
+            batch_routes: BatchRoutes | NoFiles = NoFiles()
             if batches is not None:
+                file_routes = FileRoutes(batches.files, settings.max_uploads)
                 background.append(asyncio.create_task(batches.files.collect_periodically()))
                 background.append(asyncio.create_task(batches.runner.run()))
+                batch_routes = BatchRoutes(batches.batches, batches.files, calls.endpoints, batches.runner.look)
             in_batches = calls.endpoints if batches else ()
             openapi = OpenApi(catalog, settings.default_model, in_batches) if settings.docs == "key" else None
             # Before FastAPI's own: routes are tried in turn.
@@ -191,8 +195,8 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 Translations(dataplane),
                 Speech(dataplane, pause),
                 moderations,
-                FileRoutes(batches.files, settings.max_uploads) if batches else NoFiles(),
-                BatchRoutes(batches.batches, batches.files, calls.endpoints) if batches else NoFiles(),
+                file_routes,
+                batch_routes,
                 task_handlers(dataplane, settings.max_answer_bytes, large_json),
                 openapi,
                 stream_seconds=settings.stream_seconds,

@@ -22,7 +22,8 @@ from penstock_gateway.files.files import DAY, Files
 
 RUNNING = Gauge("penstock_gateway_batches_running", "Batches that this gateway works on.")
 
-_POLL_SECONDS = 1.0
+#: Between two looks for batches that other gateways left or got; each opens a connection to the database.
+_POLL_SECONDS = 5.0
 #: For which a batch keeps its place while the gateway has as many as it may.
 _TURN_SECONDS = 60.0
 #: Until a batch is tried again whose work has failed.
@@ -58,20 +59,28 @@ class BatchRunner:
         self._bounds = bounds
         self._ready = ready
         self._running: dict[asyncio.Task[None], Batch] = {}
+        self._news = asyncio.Event()
         RUNNING.set_function(lambda: len(self._running))
+
+    def look(self) -> None:
+        """Look for batches now: there is a new one, or room for one."""
+        self._news.set()
 
     async def run(self) -> None:
         """Take batches and work on them, until cancelled; the batches are then free for other gateways."""
         collecting = asyncio.create_task(self._collect_periodically())
         try:
             while True:
+                self._news.clear()
                 batch = await self._claim() if self._ready() and not self._is_full() else None
-                if batch is None:
-                    await asyncio.sleep(_POLL_SECONDS)
+                if batch is not None:
+                    task = asyncio.create_task(self._work(batch))
+                    self._running[task] = batch
+                    task.add_done_callback(self._ended)
                     continue
-                task = asyncio.create_task(self._work(batch))
-                self._running[task] = batch
-                task.add_done_callback(self._running.pop)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_POLL_SECONDS):
+                        await self._news.wait()
         finally:
             tasks = [*self._running, collecting]
             for task in tasks:
@@ -110,6 +119,10 @@ class BatchRunner:
         finally:
             with contextlib.suppress(PenstockError):  # then the lease runs out
                 await self._batches.release(batch, pause)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self.look()
 
     def _is_full(self) -> bool:
         return len(self._running) >= self._bounds.max_running_batches

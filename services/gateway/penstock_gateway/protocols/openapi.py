@@ -93,7 +93,11 @@ def document(catalog: Catalog, default_model: str, batch_endpoints: Collection[s
                         "code": {"type": "string"},
                         "detail": {"type": "string"},
                         "request_id": {"type": "string"},
-                        "error": {"type": "string", "description": "On /v2: the detail, as its protocol names it."},
+                        "error": {
+                            "type": ["string", "object"],
+                            "description": "On /v2: the detail, as its protocol names it. On the routes of OpenAI's "
+                            "API: its error object.",
+                        },
                     },
                 }
             },

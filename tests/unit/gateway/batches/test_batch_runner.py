@@ -47,6 +47,19 @@ async def test_all_batches_are_answered(one: Working) -> None:
     work.cancel()
 
 
+async def test_a_batch_need_not_wait_for_the_next_look(one: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken when the runner hears of it, and each step follows the one before."""
+    monkeypatch.setattr(batch_runner, "_POLL_SECONDS", 1000.0)
+    working_on = runner(one)
+    work = asyncio.create_task(working_on.run())
+    await asyncio.sleep(0.1)
+    batch = await one.create(requests(5))
+    working_on.look()
+    async with asyncio.timeout(10):
+        assert await finished(one, batch) == [Status.COMPLETED]
+    work.cancel()
+
+
 async def test_a_key_has_one_batch_in_progress(one: Working) -> None:
     """Its second one waits, is validated meanwhile, and does not hold up another key's."""
     waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()

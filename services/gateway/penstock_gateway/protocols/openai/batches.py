@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -55,12 +55,14 @@ class BatchRoutes:
 
     Args:
         endpoints: the paths that a batch's requests may have.
+        created: called when there is a new batch.
     """
 
-    def __init__(self, batches: Batches, files: Files, endpoints: Collection[str]) -> None:
+    def __init__(self, batches: Batches, files: Files, endpoints: Collection[str], created: Callable[[], None]) -> None:
         self._batches = batches
         self._files = files
         self._endpoints = endpoints
+        self._created = created
         self._decoder = msgspec.json.Decoder(CreateRequest)
 
     async def create(self, call: Call) -> Reply:
@@ -87,7 +89,9 @@ class BatchRoutes:
             metadata=request.metadata,
             output_expires_seconds=request.output_expires_after.seconds if request.output_expires_after else None,
         )
-        return _json(batch_object(await self._batches.create(call.principal.id, order)))
+        batch = await self._batches.create(call.principal.id, order)
+        self._created()
+        return _json(batch_object(batch))
 
     async def list(self, call: Call) -> Reply:
         """``GET /v1/batches``, page by page, the newest first."""

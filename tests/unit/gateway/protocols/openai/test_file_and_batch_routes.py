@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from openai.types import Batch, FileObject
@@ -30,8 +31,14 @@ def files(one: Working) -> FileRoutes:
 
 
 @pytest.fixture
-def batches(one: Working) -> BatchRoutes:
-    return BatchRoutes(one.batches, one.files, {CHAT: None})
+def created() -> Mock:
+    """Notes how often the runner was told of a new batch."""
+    return Mock()
+
+
+@pytest.fixture
+def batches(one: Working, created: Mock) -> BatchRoutes:
+    return BatchRoutes(one.batches, one.files, {CHAT: None}, created)
 
 
 def upload(data: bytes, **fields: str) -> Call:
@@ -150,14 +157,17 @@ async def create(batches: BatchRoutes, file_id: str, **changes: Any) -> dict[str
     return whole(await batches.create(asked(order | changes)))
 
 
-async def test_a_batch_from_its_creation_to_its_output(files: FileRoutes, batches: BatchRoutes, one: Working) -> None:
+async def test_a_batch_from_its_creation_to_its_output(
+    files: FileRoutes, batches: BatchRoutes, one: Working, created: Mock
+) -> None:
     """Each object is what the client expects; the output is a file of the key."""
     file = await uploaded(files, requests(3))
-    created = Batch.model_validate(await create(batches, file.id, metadata={"a": "b"}), strict=True)
-    assert (created.status, created.metadata, created.endpoint) == ("validating", {"a": "b"}, CHAT)
-    assert created.expires_at == created.created_at + 86400
-    await one.work(await one.batches.show("ann", created.id))
-    done = Batch.model_validate(whole(await batches.show(about(batch=created.id))), strict=True)
+    new = Batch.model_validate(await create(batches, file.id, metadata={"a": "b"}), strict=True)
+    assert created.call_count == 1
+    assert (new.status, new.metadata, new.endpoint) == ("validating", {"a": "b"}, CHAT)
+    assert new.expires_at == new.created_at + 86400
+    await one.work(await one.batches.show("ann", new.id))
+    done = Batch.model_validate(whole(await batches.show(about(batch=new.id))), strict=True)
     assert done.status == "completed"
     assert done.in_progress_at and done.finalizing_at and done.completed_at
     assert done.failed_at is done.expired_at is done.cancelled_at is done.errors is done.error_file_id is None
