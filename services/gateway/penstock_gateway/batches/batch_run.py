@@ -56,6 +56,7 @@ class BatchRun:
         #: No line is added any more: the batch is cancelled, or its turn is over.
         self._stopping = False
         self._cancelled = False
+        self._over = asyncio.Event()
 
     async def work(self) -> None:
         """Do what there is to do, or a turn of it.
@@ -86,15 +87,19 @@ class BatchRun:
                 raise LeaseLostError from None
             raise
         finally:
-            renewing.cancel()
             self._window.cancel()
+            self._over.set()
+            await asyncio.wait([renewing])  # a renewal after the release would keep the batch from others
 
     async def _renew_until_lost(self, working: asyncio.Task[None]) -> None:
-        """Keep the lease and look whether the work should end; if another gateway may have the batch, cancel the work."""
+        """Keep the lease and look whether the work should end, until it has; if the lease is lost, cancel the work."""
         renewed = time.monotonic()
         stop_at = math.inf
         while time.monotonic() - renewed < self._batches.lease_seconds:
-            await asyncio.sleep(min(_LOOK_SECONDS, self._batches.lease_seconds / 4))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(_LOOK_SECONDS, self._batches.lease_seconds / 4)):
+                    await self._over.wait()
+                    return
             now = time.monotonic()
             try:
                 batch = await self._batches.renew(self._batch)

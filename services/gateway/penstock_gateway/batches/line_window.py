@@ -41,7 +41,7 @@ class LineWindow:
         self._bytes += size
 
     async def oldest(self) -> AnsweredLine | None:
-        """Remove the oldest line; its answer, or None if it was cancelled.
+        """Remove the oldest line once it is answered; its answer, or None if it was cancelled.
 
         Raises:
             Exception: what answering it has raised.

@@ -117,6 +117,8 @@ class Parts:
     ) -> AsyncGenerator[bytes, None]:
         for key, size in await self._contents.list_sizes(self._folder):
             header, begins = await self._open(key, size)
+            if not count(header):
+                continue
             lines -= count(header)
             middle = begins + header.output_bytes
             start, end = (middle, size) if failed else (begins, middle)

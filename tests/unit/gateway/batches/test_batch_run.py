@@ -168,6 +168,31 @@ async def test_a_lost_lease_ends_the_work(one: Working, database_url: str, monke
     assert given_up == 8
 
 
+async def test_the_lease_is_not_renewed_once_the_work_is_over(one: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renewal that is under way then is awaited, so that the batch is free when it is given up."""
+    monkeypatch.setattr(batch_run, "_LOOK_SECONDS", 0.0)
+    begun, renew, under_way = asyncio.Event(), one.batches.renew, 0
+
+    async def slow(batch: Any) -> Any:
+        nonlocal under_way
+        under_way += 1
+        begun.set()
+        await asyncio.sleep(0.02)
+        renewed = await renew(batch)
+        under_way -= 1
+        return renewed
+
+    async def answer(content: str) -> Any:
+        await begun.wait()
+        return 200, [], {}
+
+    one.route.answer = answer  # type: ignore[method-assign]
+    claimed = await one.in_progress(await one.create(requests(1)))
+    one.batches.renew = slow  # type: ignore[method-assign]
+    await one.run(claimed).work()
+    assert under_way == 0
+
+
 async def test_what_is_refused_for_now_is_sent_again(one: Working, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rate limit or an overload is waited for, as long as the refusal says; nothing is in the error file."""
     waited: list[float] = []
