@@ -6,8 +6,6 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -16,7 +14,6 @@ import pytest
 from openai.types import Batch
 
 from tests.installation import Installation, until
-from tests.integration.echo_model import write_echo
 
 pytestmark = pytest.mark.integration
 
@@ -24,19 +21,6 @@ LINES = int(os.environ.get("PENSTOCK_BATCH_LINES", "400"))
 SECONDS = 60 + LINES / 20
 #: Every so manieth line names a model that is not there.
 FAILING = 50
-
-
-@pytest.fixture
-def served(alone: Callable[..., Installation], tmp_path: Path) -> Iterator[Installation]:
-    """An installation with a model that echoes; a batch of a dead gateway is free after 2 s."""
-    installation = alone(PENSTOCK_INFERENCE_ALLOW_CODE="true", PENSTOCK_GATEWAY_BATCH_LEASE_SECONDS="2")
-    try:
-        installation.up()
-        installation.penstock("push", "echo", str(write_echo(tmp_path / "echo")))
-        installation.penstock("promote", "echo", "1")
-        yield installation
-    finally:
-        installation.down()
 
 
 def client_of(url: str, key: str) -> openai.OpenAI:
@@ -98,19 +82,19 @@ def check_outputs(client: openai.OpenAI, batch: Batch) -> None:
     assert {answer["response"]["body"]["error"]["code"] for answer in errors} == {"unknown-model"}
 
 
-def test_a_batch_outlives_the_gateway_that_works_on_it(served: Installation) -> None:
+def test_a_batch_outlives_the_gateway_that_works_on_it(echoing: Installation) -> None:
     """After SIGKILL of the only gateway and then of one of two, each custom_id has one answer; nobody else sees them."""
-    client = client_of(served.url, served.unlimited_key())
+    client = client_of(echoing.url, echoing.unlimited_key())
     text = "".join(line(i) for i in range(LINES))
     batch = create(client, text, metadata={"night": "1"})
-    before = kill_owner(served, client, batch)
+    before = kill_owner(echoing, client, batch)
     assert before < LINES, "the batch was over too soon for this test; give it more lines"
     done = reaches(client, batch, "completed", "failed")
     assert done.status == "completed", done
     assert done.metadata == {"night": "1"}
     check_outputs(client, done)
 
-    stranger = client_of(served.url, served.key)
+    stranger = client_of(echoing.url, echoing.key)
     for refused in (
         lambda: stranger.batches.retrieve(batch.id),
         lambda: stranger.files.content(done.output_file_id or ""),
@@ -120,9 +104,9 @@ def test_a_batch_outlives_the_gateway_that_works_on_it(served: Installation) -> 
             refused()
     assert stranger.batches.list().data == stranger.files.list().data == []
 
-    with served.another_gateway():
+    with echoing.another_gateway():
         second = create(client, text)
-        kill_owner(served, client, second)
+        kill_owner(echoing, client, second)
         done = reaches(client, second, "completed", "failed")
         assert done.status == "completed", done
         check_outputs(client, done)
