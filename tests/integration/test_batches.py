@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 LINES = int(os.environ.get("PENSTOCK_BATCH_LINES", "400"))
 SECONDS = 60 + LINES / 20
-#: Every so manieth line names a model that is not there.
+#: One line in so many names a model that is not there.
 FAILING = 50
 
 

@@ -169,7 +169,7 @@ def _file_routes(
     def endpoint(name: str, handler: Handler, longest_seconds: float | None = None) -> Endpoint:
         return Endpoint(name, guard, handler, openai_reply, longest_seconds)
 
-    upload = Endpoint("files", guard, files.create, openai_reply, stream_seconds, body_is_handlers=True)
+    upload = Endpoint("files", guard, files.create, openai_reply, stream_seconds, handler_reads_body=True)
     all_files = _ByMethod(GET=endpoint("files", files.list), POST=upload)
     one_file = _ByMethod(GET=endpoint("files", files.show), DELETE=endpoint("files", files.delete))
     all_batches = _ByMethod(GET=endpoint("batches", batches.list), POST=endpoint("batches", batches.create))

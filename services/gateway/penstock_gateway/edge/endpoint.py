@@ -67,7 +67,7 @@ class Endpoint:
         handler: the route's own work.
         refuse: makes the answer that an error becomes.
         longest_seconds: that a request may take; the guard's ``timeout_seconds`` if it is None.
-        body_is_handlers: the handler reads the body itself, with ``call.receive``, in pieces and within its own bounds.
+        handler_reads_body: whether the handler reads the body itself, with ``call.receive``, in pieces and within its own bounds.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Endpoint:
         refuse: Refuse = problem_reply,
         longest_seconds: float | None = None,
         *,
-        body_is_handlers: bool = False,
+        handler_reads_body: bool = False,
     ) -> None:
         self._route = route
         self._guard = guard
         self._handler = handler
         self._refuse = refuse
         self._longest_seconds = guard.timeout_seconds if longest_seconds is None else longest_seconds
-        self._body_is_handlers = body_is_handlers
+        self._handler_reads_body = handler_reads_body
         self._seconds = SECONDS.labels(route)
         self._ok = REQUESTS.labels(route, "200")
 
@@ -113,7 +113,7 @@ class Endpoint:
                     scope["penstock.seconds"] = seconds
                 hold = guard.bodies.hold(principal.id)
                 body = b""
-                if not self._body_is_handlers:
+                if not self._handler_reads_body:
                     if room and not hold.try_take(room):
                         await hold.wait(room, min(deadline, started + guard.body_seconds) - time.monotonic())
                     body = await read_body(

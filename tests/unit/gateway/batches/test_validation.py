@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from penstock_gateway.batches.validation import validate
@@ -70,3 +72,19 @@ async def test_a_line_without_an_end_is_not_kept() -> None:
 
     _, [error] = await validate(endless(), CHAT, 10, 1000)
     assert (error.line, error.code, read) == (1, "line_too_long", 11)
+
+
+async def test_others_have_their_turns_meanwhile() -> None:
+    """A file of a few million empty lines holds up nobody: between any two pieces of it, others go on."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    await validate(chunked(b"\n" * 2_000_000, 1_000_000), CHAT, 10, 1000)
+    beside.cancel()
+    assert turns >= 30

@@ -470,6 +470,6 @@ async def test_a_handler_may_read_the_body_itself() -> None:
             if not message["more_body"]:
                 return Reply(b"%d" % sum(found))
 
-    app = Endpoint("test", guard(bodies=BodyBudget(0, 0, 0)), sizes, body_is_handlers=True)
+    app = Endpoint("test", guard(bodies=BodyBudget(0, 0, 0)), sizes, handler_reads_body=True)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:  # type: ignore[arg-type]
         assert (await client.post("/", content=b"x" * 1000)).text == "1000"
