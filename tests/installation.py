@@ -172,6 +172,7 @@ class Installation:
             "PENSTOCK_GATEWAY_REGISTRY_URL": self.registry_url,
             "PENSTOCK_GATEWAY_REGISTRY_TOKEN_FILE": str(self.registry_token_file("read")),
             "PENSTOCK_GATEWAY_KEYS_URL": str(self.home / "keys.db"),
+            "PENSTOCK_GATEWAY_FILES_URL": str(self.home / "files"),
         }
         url = f"http://127.0.0.1:{port}"
         command = [*self._prefix, sys.executable, "-m", "penstock_gateway"]

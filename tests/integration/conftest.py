@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from tests.installation import Installation
+from tests.integration.echo_model import write_echo
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,28 @@ def alone(installation: Installation, tmp_path: Path) -> Callable[..., Installat
         return Installation(tmp_path, workers=1, environment={"PENSTOCK_INFERENCE_DRAIN_SECONDS": "0", **environment})
 
     return prepare
+
+
+@pytest.fixture(scope="session")
+def echoing(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation whose model ``echo`` answers chats, for tests that kill its gateway.
+
+    A batch of a gateway that was killed is free for another one after 2 s.
+    """
+    home = tmp_path_factory.mktemp("echoing")
+    shutil.copytree(_trained(installation), home / "store")
+    environment = {
+        "PENSTOCK_INFERENCE_DRAIN_SECONDS": "0",
+        "PENSTOCK_INFERENCE_ALLOW_CODE": "true",
+        "PENSTOCK_GATEWAY_BATCH_LEASE_SECONDS": "2",
+    }
+    running = Installation(home, workers=1, environment=environment)
+    try:
+        running.up()
+        asyncio.run(running.serve("echo", write_echo(home / "echo")))
+        yield running
+    finally:
+        running.down()
 
 
 @pytest.fixture(scope="session")

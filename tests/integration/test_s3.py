@@ -9,17 +9,20 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
 
+from penstock_common.errors import PenstockError
+from penstock_common.object_store.bucket_store import BucketStore
+from penstock_common.object_store.store_url import open_store
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import AliasTarget, LogEntry, Version
+from penstock_gateway.files.contents import Contents
 from penstock_registry.blob_collector import BlobCollector
-from penstock_registry.bucket_store import BucketStore
 from penstock_registry.model_logs import ModelLogs
 from tests.installation import free_ports
 
@@ -273,3 +276,33 @@ async def test_uploads_that_were_never_committed_are_collected(bucket: BucketSto
     assert len(await bucket.list_objects("uploads/sha256")) == 1
     await BlobCollector(bucket, logs, grace=-60).collect()
     assert await bucket.list_objects("uploads/sha256") == []
+
+
+async def test_files_of_batches_in_a_bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part is created once; a file whose sender leaves is not there, and why is not lost on the way."""
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    contents = Contents(open_store("s3://models/files"))
+
+    async def sent(*pieces: bytes, then: Exception | None = None) -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+        if then is not None:
+            raise then
+
+    assert await contents.create("batches/b/0", b"first")
+    assert not await contents.create("batches/b/0", b"second")
+    assert [chunk async for chunk in contents.read("batches/b/0", 5)] == [b"first"]
+    large = [bytes([i]) * 1_000_000 for i in range(12)]
+    assert await contents.write("files/f", sent(*large)) == 12_000_000
+    assert b"".join([chunk async for chunk in contents.read("files/f", 12_000_000)]) == b"".join(large)
+    with pytest.raises(PenstockError) as caught:
+        await contents.write("files/g", sent(*large, then=PenstockError(499, "client-gone", "")))
+    assert caught.value.code == "client-gone"
+    assert await contents.size("files/g") is None
+    with pytest.raises(FileNotFoundError):
+        [chunk async for chunk in contents.read("files/g", 1)]
+    assert await contents.list_sizes("files") == [("files/f", 12_000_000)]
+    await contents.delete("files/f")
+    await contents.delete("files/f")
+    assert await contents.list_sizes("files") == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,93 +9,45 @@ import openai
 import psutil
 import pytest
 
-from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task, dump_manifest
 from tests.installation import Installation, until
 
 pytestmark = pytest.mark.integration
-
-#: Answers with all that it was given, message by message.
-ECHO = """
-import json
-
-import numpy as np
-
-
-class Model:
-    most_streams = 4
-
-    def load(self, folder):
-        pass
-
-    def stream(self, inputs):
-        messages = json.loads(inputs["messages"][0])
-        for i, message in enumerate(messages):
-            end = b"stop" if i == len(messages) - 1 else b""
-            text = f"[{message['content']}]".encode()
-            yield {"text": column(text), "finish_reason": column(end), "tokens": np.array([1], np.int32)}
-
-
-def column(text):
-    array = np.empty(1, np.object_)
-    array[0] = text
-    return array
-"""
-MANIFEST = Manifest(
-    Format.PYTHON,
-    "model.py",
-    Task.TENSOR,
-    [Field("messages", FieldKind.TEXT, "BYTES")],
-    [Output("text", "BYTES"), Output("finish_reason", "BYTES"), Output("tokens", "INT32")],
-    stream=True,
-    examples=[{"messages": '[{"role": "user", "content": "Hi"}]'}],
-)
 
 
 def client_of(url: str, key: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
 
 
-def test_responses_outlive_the_gateway_that_made_them(alone: Callable[..., Installation], tmp_path: Path) -> None:
+def test_responses_outlive_the_gateway_that_made_them(echoing: Installation) -> None:
     """Whole and streamed: after SIGKILL, the gateway and another one show them and go on where they ended."""
-    installation = alone(PENSTOCK_INFERENCE_ALLOW_CODE="true")
-    artifact = tmp_path / "echo"
-    artifact.mkdir()
-    (artifact / "model.py").write_text(ECHO)
-    (artifact / "model.yaml").write_text(dump_manifest(MANIFEST))
-    try:
-        installation.up()
-        installation.penstock("push", "echo", str(artifact))
-        installation.penstock("promote", "echo", "1")
-        client = client_of(installation.url, installation.key)
-        first = client.responses.create(model="echo", input="one")
-        assert first.output_text == "[one]"
-        with client.responses.stream(model="echo", input="two", previous_response_id=first.id) as stream:
-            deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
-            second = stream.get_final_response()
-        assert "".join(deltas) == second.output_text == "[one][[one]][two]"
+    client = client_of(echoing.url, echoing.key)
+    first = client.responses.create(model="echo", input="one")
+    assert first.output_text == "[one]"
+    with client.responses.stream(model="echo", input="two", previous_response_id=first.id) as stream:
+        deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
+        second = stream.get_final_response()
+    assert "".join(deltas) == second.output_text == "[one][[one]][two]"
 
-        gateway = gateway_of(installation)
-        psutil.Process(gateway["pid"]).kill()
-        until(lambda: gateway_of(installation)["restarts"] == gateway["restarts"] + 1, "the gateway's restart")
-        until(lambda: ready(installation.url), "the gateway to be ready")
-        shown = client.responses.retrieve(second.id)
-        assert shown.output_text == second.output_text
-        assert client.responses.retrieve(first.id).to_dict() == first.to_dict()
+    gateway = gateway_of(echoing)
+    psutil.Process(gateway["pid"]).kill()
+    until(lambda: gateway_of(echoing)["restarts"] == gateway["restarts"] + 1, "the gateway's restart")
+    until(lambda: ready(echoing.url), "the gateway to be ready")
+    shown = client.responses.retrieve(second.id)
+    assert shown.output_text == second.output_text
+    assert client.responses.retrieve(first.id).to_dict() == first.to_dict()
 
-        with installation.another_gateway() as other:
-            beside = client_of(other.url, installation.key)
-            assert beside.responses.retrieve(first.id).to_dict() == first.to_dict()
-            third = beside.responses.create(model="echo", input="three", previous_response_id=second.id)
-            assert third.output_text == f"[one][[one]][two][{second.output_text}][three]"
-            assert len(list(beside.responses.input_items.list(third.id, limit=2))) == 5
-            beside.responses.delete(first.id)
-        with pytest.raises(openai.NotFoundError, match="no stored response"):
-            client.responses.retrieve(first.id)
-        stranger = client_of(installation.url, installation.unlimited_key())
-        with pytest.raises(openai.NotFoundError, match="no stored response"):
-            stranger.responses.retrieve(third.id)
-    finally:
-        installation.down()
+    with echoing.another_gateway() as other:
+        beside = client_of(other.url, echoing.key)
+        assert beside.responses.retrieve(first.id).to_dict() == first.to_dict()
+        third = beside.responses.create(model="echo", input="three", previous_response_id=second.id)
+        assert third.output_text == f"[one][[one]][two][{second.output_text}][three]"
+        assert len(list(beside.responses.input_items.list(third.id, limit=2))) == 5
+        beside.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError, match="no stored response"):
+        client.responses.retrieve(first.id)
+    stranger = client_of(echoing.url, echoing.unlimited_key())
+    with pytest.raises(openai.NotFoundError, match="no stored response"):
+        stranger.responses.retrieve(third.id)
 
 
 def gateway_of(installation: Installation) -> dict[str, Any]:

@@ -118,6 +118,7 @@ def gateway(settings: LocalSettings) -> Part:
             "PENSTOCK_GATEWAY_REGISTRY_URL": settings.registry_url,
             "PENSTOCK_GATEWAY_REGISTRY_TOKEN_FILE": str(settings.registry_token_file("read")),
             "PENSTOCK_GATEWAY_KEYS_URL": str(settings.keys_db.absolute()),
+            "PENSTOCK_GATEWAY_FILES_URL": str((settings.home / "files").absolute()),
             "PENSTOCK_GATEWAY_REMOTES_FILE": str(settings.remotes_file.absolute()),
         },
         {"PENSTOCK_GATEWAY_PORT": settings.gateway_port},

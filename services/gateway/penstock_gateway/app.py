@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import dataclasses
+import inspect
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
@@ -24,6 +28,8 @@ from penstock_common.registry_models import Version
 from penstock_common.telemetry import tracing_enabled
 from penstock_gateway.auth.key_ring import KeyRing
 from penstock_gateway.auth.key_sources import open_keys
+from penstock_gateway.batches.batch_bounds import BatchBounds
+from penstock_gateway.batches.line_calls import ByKeyId, LineCalls
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.healthy_pods import HealthyPods, follow_healthy_pods
@@ -40,6 +46,7 @@ from penstock_gateway.edge.dispatcher import App, Dispatcher
 from penstock_gateway.edge.endpoint import Guard
 from penstock_gateway.edge.health import Health
 from penstock_gateway.edge.problem import no_such_route
+from penstock_gateway.files.file_bounds import FileBounds
 from penstock_gateway.limits.local import LocalAdmission
 from penstock_gateway.limits.peers import follow_peers
 from penstock_gateway.limits.token_bucket import TokenBuckets
@@ -47,9 +54,11 @@ from penstock_gateway.pages.try_page import TryPage
 from penstock_gateway.protocols.large_json import PROCESS, LargeJson
 from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
+from penstock_gateway.protocols.openai.batches import BatchRoutes
 from penstock_gateway.protocols.openai.chat import ChatCompletions
 from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
+from penstock_gateway.protocols.openai.files import FileRoutes, NoFiles
 from penstock_gateway.protocols.openai.moderations import Moderations
 from penstock_gateway.protocols.openai.responses.create import CreateResponse
 from penstock_gateway.protocols.openai.responses.stored import StoredResponses
@@ -63,9 +72,14 @@ from penstock_gateway.protocols.triton_generate import Generate
 from penstock_gateway.remotes.catalog import CatalogWithRemotes
 from penstock_gateway.remotes.remote_files import RemoteFiles
 from penstock_gateway.remotes.remote_models import RemoteModels
-from penstock_gateway.routes import UNTRACED, predictions, routes
+from penstock_gateway.routes import UNTRACED, batch_endpoints, predictions, routes
 from penstock_gateway.settings import GatewaySettings
 from penstock_gateway.stored_responses.response_store import Retention, open_store
+
+if TYPE_CHECKING:
+    from penstock_gateway.batches.batch_service import BatchService
+
+T = TypeVar("T")
 
 #: Calls under way, for each that would be otherwise, of a model whose requests differ in shape and are padded.
 _CALLS_OF_PADDED = 8
@@ -136,7 +150,33 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             stream = PredictStream(dataplane, settings.max_answer_bytes, pause, large_json)
             generate = Generate(dataplane, settings.max_answer_bytes, pause)
             v2 = OpenInference(dataplane, catalog, settings.max_answer_bytes, large_json)
-            openapi = OpenApi(catalog, settings.default_model) if settings.docs == "key" else None
+            embeddings = Embeddings(dataplane, settings.max_answer_bytes)
+            chat = ChatCompletions(dataplane, pause)
+            completions = Completions(dataplane, pause)
+            create_response = CreateResponse(dataplane, store, pause)
+            moderations = Moderations(dataplane, settings.max_answer_bytes, large_json)
+            calls = LineCalls(
+                batch_endpoints(
+                    dataclasses.replace(guard, authenticator=ByKeyId(keys)),
+                    chat,
+                    completions,
+                    embeddings,
+                    create_response,
+                    moderations,
+                    stream_seconds=settings.stream_seconds,
+                ),
+                settings.batch_lines_at_once,
+            )
+            batches = _open_batches(settings, calls, lambda: health.report()[0])
+            file_routes: FileRoutes | NoFiles = NoFiles()
+            batch_routes: BatchRoutes | NoFiles = NoFiles()
+            if batches is not None:
+                file_routes = FileRoutes(batches.files, settings.max_uploads)
+                background.append(asyncio.create_task(batches.files.collect_periodically()))
+                background.append(asyncio.create_task(batches.runner.run()))
+                batch_routes = BatchRoutes(batches.batches, batches.files, calls.endpoints, batches.runner.look)
+            in_batches = calls.endpoints if batches else ()
+            openapi = OpenApi(catalog, settings.default_model, in_batches) if settings.docs == "key" else None
             # Before FastAPI's own: routes are tried in turn.
             app.router.routes[:0] = routes(
                 guard,
@@ -146,15 +186,17 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
                 stream,
                 v2,
                 generate,
-                Embeddings(dataplane, settings.max_answer_bytes),
-                ChatCompletions(dataplane, pause),
-                Completions(dataplane, pause),
-                CreateResponse(dataplane, store, pause),
+                embeddings,
+                chat,
+                completions,
+                create_response,
                 StoredResponses(store),
                 Transcriptions(dataplane),
                 Translations(dataplane),
                 Speech(dataplane, pause),
-                Moderations(dataplane, settings.max_answer_bytes, large_json),
+                moderations,
+                file_routes,
+                batch_routes,
                 task_handlers(dataplane, settings.max_answer_bytes, large_json),
                 openapi,
                 stream_seconds=settings.stream_seconds,
@@ -162,7 +204,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             )
             if not tracing_enabled():  # FastAPI makes the spans
                 dispatcher.add(predictions(guard, predict, v2))
-            app.openapi = lambda: document(catalog, settings.default_model)  # type: ignore[method-assign]
+            app.openapi = lambda: document(catalog, settings.default_model, in_batches)  # type: ignore[method-assign]
             queue_metrics = QueueMetrics(catalog, admission)
             REGISTRY.register(queue_metrics)
             freeze_startup_objects()
@@ -237,6 +279,22 @@ def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: 
     )
     stream = upstream.streamer(version.model, version.version, version.manifest)
     return PodVersion(version, coalescer, lambda: upstream.model_ready(version.model, version.version), stream)
+
+
+def _open_batches(settings: GatewaySettings, calls: LineCalls, ready: Callable[[], bool]) -> BatchService | None:
+    """Files and batches, if there is a database and a store for them."""
+    if not settings.files_url or Path(settings.keys_url).is_dir():
+        return None
+    # A gateway that reads a mounted Secret needs neither the memory nor the start-up time of SQLAlchemy.
+    from penstock_gateway.batches.batch_service import open_service
+
+    file_bounds, batch_bounds = _of_settings(FileBounds, settings), _of_settings(BatchBounds, settings)
+    return open_service(settings.keys_url, settings.files_url, calls, ready, file_bounds, batch_bounds)
+
+
+def _of_settings(kind: Callable[..., T], settings: GatewaySettings) -> T:
+    """A dataclass whose fields are settings of the same names."""
+    return kind(**{name: getattr(settings, name) for name in inspect.signature(kind).parameters})
 
 
 def _pool(model: str, settings: GatewaySettings) -> str:

@@ -15,10 +15,12 @@ from penstock_gateway.edge.endpoint import Endpoint, Guard
 from penstock_gateway.edge.health import Health
 from penstock_gateway.protocols.model_list import ModelList
 from penstock_gateway.protocols.oip import OpenInference
+from penstock_gateway.protocols.openai.batches import BatchRoutes
 from penstock_gateway.protocols.openai.chat import ChatCompletions
 from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
 from penstock_gateway.protocols.openai.errors import openai_reply
+from penstock_gateway.protocols.openai.files import FileRoutes, NoFiles
 from penstock_gateway.protocols.openai.moderations import Moderations
 from penstock_gateway.protocols.openai.responses.create import CreateResponse
 from penstock_gateway.protocols.openai.responses.stored import StoredResponses
@@ -57,6 +59,26 @@ def predictions(guard: Guard, predict: Predict, v2: OpenInference) -> dict[str, 
     }
 
 
+def batch_endpoints(
+    guard: Guard,
+    chat: ChatCompletions,
+    completions: Completions,
+    embeddings: Embeddings,
+    create_response: CreateResponse,
+    moderations: Moderations,
+    *,
+    stream_seconds: float,
+) -> dict[str, Endpoint]:
+    """The calls that a batch can make, by path; all are ``POST``."""
+    return {
+        "/v1/chat/completions": Endpoint("chat", guard, chat, openai_reply, stream_seconds),
+        "/v1/completions": Endpoint("completions", guard, completions, openai_reply, stream_seconds),
+        "/v1/embeddings": Endpoint("embeddings", guard, embeddings, openai_reply, stream_seconds),
+        "/v1/responses": Endpoint("responses", guard, create_response, openai_reply, stream_seconds),
+        "/v1/moderations": Endpoint("moderations", guard, moderations, openai_reply, stream_seconds),
+    }
+
+
 def routes(
     guard: Guard,
     health: Health,
@@ -74,6 +96,8 @@ def routes(
     translations: Translations,
     speech: Speech,
     moderations: Moderations,
+    files: FileRoutes | NoFiles,
+    batches: BatchRoutes | NoFiles,
     tasks: Sequence[TaskHandler[Any]],
     openapi: OpenApi | None,
     *,
@@ -114,6 +138,7 @@ def routes(
         openai("/v1/audio/translations", "translations", translations, longest_seconds=stream_seconds),
         openai("/v1/audio/speech", "speech", speech, longest_seconds=stream_seconds),
         openai("/v1/moderations", "moderations", moderations),
+        *_file_routes(guard, files, batches, stream_seconds),
         *(streaming(task.route.path, task.route.name, task) for task in tasks),
         streaming("/v1/models/{model}/stream", "stream", stream),
         streaming("/v1/models/{model}/versions/{version}/stream", "stream", stream),
@@ -136,4 +161,24 @@ def routes(
         Route("/healthz", health.live),
         Route("/readyz", health.ready),
         *([Route("/metrics", metrics)] if with_metrics else []),
+    ]
+
+
+def _file_routes(
+    guard: Guard, files: FileRoutes | NoFiles, batches: BatchRoutes | NoFiles, stream_seconds: float
+) -> list[BaseRoute]:
+    def endpoint(name: str, handler: Handler, longest_seconds: float | None = None) -> Endpoint:
+        return Endpoint(name, guard, handler, openai_reply, longest_seconds)
+
+    upload = Endpoint("files", guard, files.create, openai_reply, stream_seconds, handler_reads_body=True)
+    all_files = _ByMethod(GET=endpoint("files", files.list), POST=upload)
+    one_file = _ByMethod(GET=endpoint("files", files.show), DELETE=endpoint("files", files.delete))
+    all_batches = _ByMethod(GET=endpoint("batches", batches.list), POST=endpoint("batches", batches.create))
+    return [
+        Route("/v1/files", all_files, methods=["GET", "POST"]),
+        Route("/v1/files/{file}", one_file, methods=["GET", "DELETE"]),
+        Route("/v1/files/{file}/content", endpoint("files", files.content, stream_seconds), methods=["GET"]),
+        Route("/v1/batches", all_batches, methods=["GET", "POST"]),
+        Route("/v1/batches/{batch}", endpoint("batches", batches.show), methods=["GET"]),
+        Route("/v1/batches/{batch}/cancel", endpoint("batches", batches.cancel), methods=["POST"]),
     ]

@@ -34,6 +34,27 @@ class GatewaySettings(BaseSettings):
     #: bytes of one of them with what it answers, and of all that one key has made; beyond, its oldest go.
     max_stored_response_bytes: int = Field(default=4 * 1024 * 1024, gt=0)
     max_stored_bytes_per_key: int = Field(default=256 * 1024 * 1024, gt=0)
+    #: where the files of /v1/files and /v1/batches are kept: a folder, or s3://, gs:// or az://, with credentials in the
+    #: environment variables of that store; what is known of them is in the database of the keys. None is, if empty.
+    files_url: str = ""
+    #: days for which files, and batches that are over, are kept.
+    files_days: float = Field(default=30.0, gt=0)
+    #: bytes of one file, of all files of one key, and their number; 413 beyond.
+    max_file_bytes: int = Field(default=200 * 1024 * 1024, gt=0)
+    max_files_bytes_per_key: int = Field(default=2 * 1024 * 1024 * 1024, gt=0)
+    max_files_per_key: int = Field(default=10_000, gt=0)
+    #: files that may arrive at once, half of them of one key; 503 and 429 beyond.
+    max_uploads: int = Field(default=8, ge=1)
+    #: requests of one batch, and bytes of one of them; a batch of more fails.
+    max_batch_lines: int = Field(default=50_000, ge=1, le=99_999_999)
+    max_batch_line_bytes: int = Field(default=1024 * 1024, gt=0)
+    #: batches of one key, with those that are over and not forgotten; 413 beyond.
+    max_batches_per_key: int = Field(default=10_000, ge=1)
+    #: batches that one gateway works on at once, and requests of all of them that are under way.
+    max_running_batches: int = Field(default=8, ge=1)
+    batch_lines_at_once: int = Field(default=16, ge=1)
+    #: seconds after which another gateway goes on with the batches of one that has died.
+    batch_lease_seconds: float = Field(default=15.0, ge=1)
     #: seconds for which known keys are accepted while their store cannot be read, then 503; 0: without end.
     keys_stale_seconds: float = Field(default=0.0, ge=0)
     #: the list of remotes, a YAML file (docs/remotes.md); it may change at any time, and need not exist. None for none.

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
+from penstock_common.object_store.store_url import open_store
 from penstock_common.telemetry import tracing_enabled
 from penstock_registry.authentication import Authenticator, TokenFiles
 from penstock_registry.blob_collector import BlobCollector
@@ -19,7 +20,6 @@ from penstock_registry.problem_documents import add_exception_handlers
 from penstock_registry.registry import Registry
 from penstock_registry.routes import api
 from penstock_registry.settings import RegistrySettings
-from penstock_registry.store_url import open_store
 from penstock_registry.watch import Watch
 
 

@@ -8,10 +8,10 @@ import time
 import structlog
 from prometheus_client import Counter
 
+from penstock_common.object_store.folder_store import UNFINISHED, FolderStore
+from penstock_common.object_store.store import ObjectStore
 from penstock_registry.blobs import FOLDER, UPLOADS
-from penstock_registry.folder_store import UNFINISHED, FolderStore
 from penstock_registry.model_logs import ModelLogs
-from penstock_registry.object_store import ObjectStore
 
 logger = structlog.get_logger()
 COLLECTED = Counter("penstock_registry_collected_blobs_total", "Uploads removed that no version names.")

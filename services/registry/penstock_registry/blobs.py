@@ -12,10 +12,10 @@ import structlog
 from prometheus_client import Counter
 
 from penstock_common.errors import PenstockError
+from penstock_common.object_store.bucket_store import BucketStore
+from penstock_common.object_store.folder_store import FolderStore, disk_full
+from penstock_common.object_store.store import CHUNK, ObjectInfo
 from penstock_common.registry_models import FileRef, Target
-from penstock_registry.bucket_store import BucketStore
-from penstock_registry.folder_store import FolderStore, disk_full
-from penstock_registry.object_store import CHUNK, ObjectInfo
 
 logger = structlog.get_logger()
 WRONG = Counter("penstock_registry_wrong_blobs_total", "Blobs found whose bytes are not those of their digest.")

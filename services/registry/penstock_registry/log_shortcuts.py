@@ -15,8 +15,8 @@ import msgspec
 import structlog
 from prometheus_client import Counter
 
+from penstock_common.object_store.store import ObjectStore
 from penstock_registry.model_state import ModelState
-from penstock_registry.object_store import ObjectStore
 
 logger = structlog.get_logger()
 

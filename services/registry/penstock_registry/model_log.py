@@ -22,11 +22,11 @@ import structlog
 from prometheus_client import Counter
 
 from penstock_common.errors import PenstockError
+from penstock_common.object_store.store import ObjectStore
 from penstock_common.registry_models import LogEntry
 from penstock_registry.log_encoding import decode_entry, encode_entry
 from penstock_registry.log_shortcuts import LogShortcuts
 from penstock_registry.model_state import ModelState, UnusableEntryError, apply_entry, empty_state, set_aside
-from penstock_registry.object_store import ObjectStore
 
 logger = structlog.get_logger()
 

@@ -16,10 +16,10 @@ import structlog
 from prometheus_client import Gauge
 
 from penstock_common.manifest import is_name
+from penstock_common.object_store.store import ObjectStore
 from penstock_common.registry_models import LogEntry
 from penstock_registry.model_log import Intention, ModelLog
 from penstock_registry.model_state import ModelState, empty_state
-from penstock_registry.object_store import ObjectStore
 
 logger = structlog.get_logger()
 

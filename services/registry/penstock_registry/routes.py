@@ -10,10 +10,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import FileResponse, RedirectResponse
 
 from penstock_common.errors import PenstockError
+from penstock_common.object_store.store import CHUNK
 from penstock_common.registry_models import AdminRequest, AliasRequest, RegisterRequest, RetireRequest, UploadRequest
 from penstock_registry import request_parsing as parse
 from penstock_registry.authentication import check_role
-from penstock_registry.object_store import CHUNK
 from penstock_registry.registry import Registry
 from penstock_registry.watch import Watch
 

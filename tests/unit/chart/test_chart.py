@@ -74,6 +74,10 @@ VARIANTS: dict[str, list[str]] = {
         "--set-json", 'gateway.remotes.models={"gpt":{"url":"https://a.example.com/v1","model":"m","key_file":"gpt.key"}}',
         "--set", "gateway.remotes.secret=remote-keys",
     ],
+    "files": [
+        "--set", "auth.postgresqlSecret=db", "--set", "gateway.files.url=s3://files",
+        "--set", "gateway.files.credentialsSecret=s3-files",
+    ],
     "traces": ["--set", "tracing.endpoint=http://collector.monitoring:4317", "--set", "networkPolicies.enabled=false"],
 }  # fmt: skip
 
@@ -114,6 +118,9 @@ def test_every_pod_fits_pod_security_restricted(variant: str) -> None:
         (["--set", "gateway.tls.minVersion=1.1"], "minVersion"),
         (["--set", "auth.existingKeySecret=mine"], "set auth.existingKeysSecret"),
         (["--set", "tracing.endpoint=http://10.0.0.5"], "names no port"),
+        (["--set", "gateway.files.url=s3://x"], "set auth.postgresqlSecret"),
+        (["--set", "gateway.files.url=/data", "--set", "auth.postgresqlSecret=db"], "use s3://bucket"),
+        (["--set", "gateway.files.credentialsSecret=x"], "gateway.files.url is empty"),
         (["--set", "gateway.remotes.models.gpt.model=m"], "models.gpt.url is missing"),
         (["--set", "gateway.remotes.models.gpt.url=http://a/v1"], "models.gpt.model is missing"),
         (
@@ -508,6 +515,16 @@ def test_the_policies_open_no_more_than_is_needed() -> None:
     store = ["--set", "store.url=s3://models", "--set", "store.to[0].ipBlock.cidr=10.1.2.0/24"]
     for part in ("penstock-registry", "penstock-inference"):
         assert egress(rendered(*store), part)[443] == [{"ipBlock": {"cidr": "10.1.2.0/24"}}]
+
+
+def test_gateways_reach_the_store_of_files_with_credentials_of_their_own() -> None:
+    """Only they see them, and only that store is open to them; without one, nothing is."""
+    objects = rendered(*VARIANTS["files"], "--set", "gateway.files.to[0].ipBlock.cidr=10.1.3.0/24")
+    with_credentials = {(kind, name) for (kind, name), document in objects.items() if "envFrom" in json.dumps(document)}
+    assert with_credentials == {("Deployment", "penstock-gateway")}
+    assert settings_of(objects, "gateway")["PENSTOCK_GATEWAY_FILES_URL"] == "s3://files"
+    assert egress(objects, "penstock-gateway")[443] == [{"ipBlock": {"cidr": "10.1.3.0/24"}}]
+    assert 443 not in egress(rendered(), "penstock-gateway")
 
 
 def test_access_to_the_gateway_can_be_restricted() -> None:

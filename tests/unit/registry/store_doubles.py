@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from penstock_registry.folder_store import FolderStore
-from penstock_registry.object_store import ObjectInfo
+from penstock_common.object_store.folder_store import FolderStore
+from penstock_common.object_store.store import ObjectInfo
 
 #: Given a method and a key, raises what the store should raise.
 Fault = Callable[[str, str], None]

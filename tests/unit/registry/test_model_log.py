@@ -13,9 +13,9 @@ import pytest
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.object_store.folder_store import FolderStore
 from penstock_common.registry_models import AliasTarget, LogEntry, Version
 from penstock_registry import log_shortcuts
-from penstock_registry.folder_store import FolderStore
 from penstock_registry.model_log import Intention
 from penstock_registry.model_logs import ModelLogs
 from penstock_registry.model_state import ModelState

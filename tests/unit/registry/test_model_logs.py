@@ -9,8 +9,8 @@ import pytest
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.object_store.folder_store import FolderStore
 from penstock_common.registry_models import LogEntry, Version
-from penstock_registry.folder_store import FolderStore
 from penstock_registry.model_logs import ModelLogs, StoreIdentityLostError
 from penstock_registry.model_state import ModelState
 from penstock_registry.watch import Watch

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from penstock_registry.folder_store import FolderStore
+from penstock_common.object_store.folder_store import FolderStore
 from penstock_registry.settings import RegistrySettings
 from tests.unit.registry.running import administered, running, until_ready
 

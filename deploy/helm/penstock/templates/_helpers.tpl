@@ -163,6 +163,17 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 {{- end }}
 
+{{- define "penstock.toFiles" }}
+{{- with .Values.gateway.files }}
+{{- if .url }}
+- ports: [{{ range $i, $port := .ports }}{{ if $i }}, {{ end }}{port: {{ $port }}}{{ end }}]
+  {{- with .to }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "penstock.toRemotes" }}
 {{- $ports := .Values.gateway.remotes.ports }}
 {{- range .Values.gateway.remotes.models }}

@@ -77,6 +77,17 @@ class KeyRing:
         key = self._keys.get(presented[_ID])
         if key is not None and not hmac.compare_digest(key.hash, key_hash(presented)):
             key = None
+        return self._valid(key)
+
+    def principal(self, key_id: bytes) -> Principal:
+        """The caller whose key has an id, for work that it has asked for before.
+
+        Raises:
+            PenstockError: as of ``authenticate``.
+        """
+        return self._valid(self._keys.get(key_id))
+
+    def _valid(self, key: _Key | None) -> Principal:
         now = time.time()
         if key is not None and key.revoked:
             raise _invalid("revoked-key", f"The key '{key.principal.name}' was revoked; ask for a new one.")

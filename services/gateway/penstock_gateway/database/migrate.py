@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 VERSION_TABLE = "penstock_alembic_version"
 #: The files of migrations/versions, oldest first; known here without importing Alembic, which most starts do not need.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 _ADVISORY_LOCK = 0x70656E73746F636B  # "penstock" in ASCII
 _LOCK_MILLISECONDS = 5000  # for PostgreSQL; a SQLite connection has its own
 

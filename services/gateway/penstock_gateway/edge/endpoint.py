@@ -67,6 +67,7 @@ class Endpoint:
         handler: the route's own work.
         refuse: makes the answer that an error becomes.
         longest_seconds: that a request may take; the guard's ``timeout_seconds`` if it is None.
+        handler_reads_body: whether the handler reads the body itself, with ``call.receive``, in pieces and within its own bounds.
     """
 
     def __init__(
@@ -76,12 +77,15 @@ class Endpoint:
         handler: Handler,
         refuse: Refuse = problem_reply,
         longest_seconds: float | None = None,
+        *,
+        handler_reads_body: bool = False,
     ) -> None:
         self._route = route
         self._guard = guard
         self._handler = handler
         self._refuse = refuse
         self._longest_seconds = guard.timeout_seconds if longest_seconds is None else longest_seconds
+        self._handler_reads_body = handler_reads_body
         self._seconds = SECONDS.labels(route)
         self._ok = REQUESTS.labels(route, "200")
 
@@ -108,24 +112,26 @@ class Endpoint:
                 if seconds > guard.timeout_seconds:
                     scope["penstock.seconds"] = seconds
                 hold = guard.bodies.hold(principal.id)
-                if room and not hold.try_take(room):
-                    await hold.wait(room, min(deadline, started + guard.body_seconds) - time.monotonic())
-                body = await read_body(
-                    receive,
-                    guard.max_body_bytes,
-                    deadline,
-                    declared=declared,
-                    body_deadline=started + guard.body_seconds,
-                    room=room,
-                    take=hold.take,
-                    arrived="penstock.whole" in scope,
-                )
-                if encoding := headers.get(b"content-encoding"):
-                    sent = len(body)
-                    body = await decode_body(body, encoding, guard.max_body_bytes)
-                    hold.take(max(0, len(body) - sent))
-                if len(body) > room:
-                    lease.grow(len(body))
+                body = b""
+                if not self._handler_reads_body:
+                    if room and not hold.try_take(room):
+                        await hold.wait(room, min(deadline, started + guard.body_seconds) - time.monotonic())
+                    body = await read_body(
+                        receive,
+                        guard.max_body_bytes,
+                        deadline,
+                        declared=declared,
+                        body_deadline=started + guard.body_seconds,
+                        room=room,
+                        take=hold.take,
+                        arrived="penstock.whole" in scope,
+                    )
+                    if encoding := headers.get(b"content-encoding"):
+                        sent = len(body)
+                        body = await decode_body(body, encoding, guard.max_body_bytes)
+                        hold.take(max(0, len(body) - sent))
+                    if len(body) > room:
+                        lease.grow(len(body))
                 path, query = scope.get("path_params", {}), scope.get("query_string", b"")
                 call = Call(path, headers, body, principal, deadline, receive, lease, query)
                 del body  # the call's alone, which drops it once it is parsed

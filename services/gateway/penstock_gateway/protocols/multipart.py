@@ -58,10 +58,10 @@ async def read_parts(call: Call) -> list[tuple[str, str | bytes]]:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, UnicodeDecodeError) as err:
         reason = err.message if isinstance(err, MultiPartException) else "its boundary or headers are broken"
-        raise _bad_form(reason) from None
+        raise bad_form(reason) from None
     try:
         if not parser.ended:
-            raise _bad_form("it ends before its last boundary; send it whole")
+            raise bad_form("it ends before its last boundary; send it whole")
         return [
             (name, await value.read() if isinstance(value, UploadFile) else value) for name, value in form.multi_items()
         ]
@@ -69,5 +69,5 @@ async def read_parts(call: Call) -> list[tuple[str, str | bytes]]:
         await form.close()
 
 
-def _bad_form(reason: str) -> PenstockError:
+def bad_form(reason: str) -> PenstockError:
     return PenstockError(400, "bad-form", f"The multipart form cannot be read: {reason}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from penstock_common.version import VERSION
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.edge.call import Call, Reply
+from penstock_gateway.protocols.openai.openapi_batches import batch_paths
 from penstock_gateway.protocols.openai.openapi_paths import openai_paths
 from penstock_gateway.protocols.openapi_oip import infer_operation
 from penstock_gateway.protocols.openapi_responses import event_responses, responses
@@ -20,18 +22,24 @@ from penstock_gateway.signature.row_decoder import MAX_ROWS
 
 
 class OpenApi:
-    """``GET /openapi.json`` for those with a key."""
+    """``GET /openapi.json`` for those with a key; the arguments are those of ``document``."""
 
-    def __init__(self, catalog: Catalog, default_model: str) -> None:
+    def __init__(self, catalog: Catalog, default_model: str, batch_endpoints: Collection[str]) -> None:
         self._catalog = catalog
         self._default_model = default_model
+        self._batch_endpoints = batch_endpoints
 
     async def __call__(self, _: Call) -> Reply:
-        return Reply(orjson.dumps(document(self._catalog, self._default_model)))
+        return Reply(orjson.dumps(document(self._catalog, self._default_model, self._batch_endpoints)))
 
 
-def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
-    """OpenAPI 3.1 of what the gateway serves now."""
+def document(catalog: Catalog, default_model: str, batch_endpoints: Collection[str] = ()) -> dict[str, Any]:
+    """OpenAPI 3.1 of what the gateway serves now.
+
+    Args:
+        default_model: the model of ``/predict``.
+        batch_endpoints: the paths that the requests of batches may have; none if there are no batches.
+    """
     paths: dict[str, Any] = {
         "/v1/models": {
             "get": {
@@ -42,6 +50,8 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
     }
     servables = catalog.production()
     paths |= openai_paths(servables)
+    if batch_endpoints:
+        paths |= batch_paths(batch_endpoints)
     paths |= task_paths(servables)
     for servable in servables:
         model, predict, infer = servable.model, _predict(servable), infer_operation(servable.signature)
@@ -83,7 +93,11 @@ def document(catalog: Catalog, default_model: str) -> dict[str, Any]:
                         "code": {"type": "string"},
                         "detail": {"type": "string"},
                         "request_id": {"type": "string"},
-                        "error": {"type": "string", "description": "On /v2: the detail, as its protocol names it."},
+                        "error": {
+                            "type": ["string", "object"],
+                            "description": "On /v2: the detail, as its protocol names it. On the routes of OpenAI's "
+                            "API: its error object.",
+                        },
                     },
                 }
             },

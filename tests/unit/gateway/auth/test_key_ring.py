@@ -285,3 +285,16 @@ async def test_the_refresh_goes_on_through_an_outage(path: Path) -> None:
 def test_a_revocation_is_due_everywhere_within_two_seconds() -> None:
     """The promise of the API's documentation: two looks at the store, one of which may have just begun."""
     assert 2 * REFRESH_SECONDS <= 2
+
+
+def test_work_goes_on_for_a_key_by_its_id(admin: KeyAdmin, path: Path) -> None:
+    """As the same caller, until the key is revoked; an id that is not known is refused too."""
+    record, key = admin.create("night")
+    ring = loaded_ring(path)
+    assert ring.principal(record.id.encode()) == caller(ring, key)
+    admin.revoke(record.id)
+    ring.load()
+    for key_id, code in ((record.id.encode(), "revoked-key"), (b"000000000000", "bad-key")):
+        with pytest.raises(PenstockError) as caught:
+            ring.principal(key_id)
+        assert (caught.value.status, caught.value.code) == (401, code)

@@ -23,9 +23,11 @@ from penstock_gateway.auth.key_admin import KeyAdmin
 from penstock_gateway.auth.key_record import new_key
 from penstock_gateway.auth.key_ring import KeyRing
 from penstock_gateway.auth.key_sources import KeySourceError, open_keys
+from penstock_gateway.batches import batch_table  # noqa: F401 (its table is in the metadata, as those below)
 from penstock_gateway.database import migrate
 from penstock_gateway.database.connect import metadata, open_database
-from penstock_gateway.stored_responses import response_table  # noqa: F401 (its table is in the metadata)
+from penstock_gateway.files import file_table  # noqa: F401
+from penstock_gateway.stored_responses import response_table  # noqa: F401
 from tests.postgres import PostgresServer
 
 #: A file that version 0.1.0 made before it had migrations, with the keys that are in it.
@@ -193,7 +195,7 @@ def test_a_role_that_may_only_read(postgres: PostgresServer, migrated: bool) -> 
     reader = url.replace("penstock@", f"{role}@")
     assert answers(reader, keys) == {"shop": "shop", "café": "café", "gone": "revoked-key"}
     tables = plainly(url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
-    assert tables == [(3 if migrated else 1,)]
+    assert tables == [(5 if migrated else 1,)]
 
 
 def test_a_role_that_may_also_note_the_last_use(postgres: PostgresServer) -> None:

@@ -456,3 +456,20 @@ async def test_a_client_that_leaves_settles_its_lease() -> None:
     assert client.messages == []
     assert ledger.settled == [Usage()]
     assert counted() == before + 1
+
+
+async def test_a_handler_may_read_the_body_itself() -> None:
+    """In pieces, beyond what a body may have; nothing of it is held before."""
+
+    async def sizes(call: Call) -> Reply:
+        assert call.body == b""
+        found = []
+        while True:
+            message = await call.receive()
+            found.append(len(message["body"]))
+            if not message["more_body"]:
+                return Reply(b"%d" % sum(found))
+
+    app = Endpoint("test", guard(bodies=BodyBudget(0, 0, 0)), sizes, handler_reads_body=True)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:  # type: ignore[arg-type]
+        assert (await client.post("/", content=b"x" * 1000)).text == "1000"

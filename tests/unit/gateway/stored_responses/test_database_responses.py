@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.stored_responses import database_responses
+from penstock_gateway.database import threads
 from penstock_gateway.stored_responses.database_responses import DatabaseResponses
 from penstock_gateway.stored_responses.response_store import (
     NoStore,
@@ -166,20 +166,20 @@ async def test_a_database_that_hangs_holds_nothing_but_its_threads(
     """What waits for one is refused in time and not kept; when the database goes on, so does the store."""
     store = new_store(str(tmp_path / "keys.db"))
     going_on = threading.Event()
-    real = store._database.engine.connect
+    real = store._database.database.engine.connect
 
     def connect() -> Any:
         going_on.wait()
         return real()
 
-    monkeypatch.setattr(store._database.engine, "connect", connect)
-    monkeypatch.setattr(database_responses, "_SECONDS", 0.2)
+    monkeypatch.setattr(store._database.database.engine, "connect", connect)
+    monkeypatch.setattr(threads, "_SECONDS", 0.2)
     refused = await asyncio.gather(*(store.write("ann", stored()) for _ in range(20)), return_exceptions=True)
-    kept = store._threads._work_queue.qsize()
+    kept = store._database._threads._work_queue.qsize()
     going_on.set()
     assert {getattr(err, "code", None) for err in refused} == {"response-store-away"}
     assert kept == 0
-    monkeypatch.setattr(database_responses, "_SECONDS", 10.0)
+    monkeypatch.setattr(threads, "_SECONDS", 10.0)
     response = stored()
     await store.write("ann", response)
     assert await known(store, response) == [True]
@@ -191,13 +191,13 @@ async def test_the_oldest_are_found_without_the_rows(tmp_path: Path) -> None:
     store = new_store(url)
     statements: list[str] = []
     event.listen(
-        store._database.engine,
+        store._database.database.engine,
         "before_cursor_execute",
         lambda c, cursor, statement, *rest: statements.append(statement),
     )
     await store.write("ann", stored())
     [sums] = [statement for statement in statements if "sum(" in statement]
-    with store._database.engine.connect() as connection:
+    with store._database.database.engine.connect() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sums}", ("ann",)).all()
     assert "USING COVERING INDEX penstock_responses_principal" in str(plan)
 

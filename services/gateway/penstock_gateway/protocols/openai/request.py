@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from penstock_common.errors import PenstockError
+from penstock_gateway.edge.call import Call
 from penstock_gateway.edge.json_body import bad_json
 from penstock_gateway.protocols.openai.errors import bad_request
 
@@ -50,6 +52,11 @@ def convert_request(fields: Mapping[str, str | bytes], kind: type[T]) -> T:
         return msgspec.convert(fields, kind, strict=False)
     except msgspec.ValidationError as err:
         raise _invalid(str(err)) from None
+
+
+def query_of(call: Call) -> dict[str, str]:
+    """The parameters of a request's URL; of one that is given twice, the last."""
+    return dict(parse_qsl(call.query.decode("latin-1")))
 
 
 def _invalid(text: str) -> PenstockError:

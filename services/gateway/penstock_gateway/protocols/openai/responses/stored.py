@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from penstock_gateway.edge.call import JSON, Call, Reply
 from penstock_gateway.protocols.openai.errors import bad_request
-from penstock_gateway.protocols.openai.request import convert_request
+from penstock_gateway.protocols.openai.request import convert_request, query_of
 from penstock_gateway.protocols.openai.responses.items import Item
 from penstock_gateway.stored_responses.response_store import ResponseStore, StoredResponse
 
@@ -60,7 +59,7 @@ class StoredResponses:
 
     async def show(self, call: Call) -> Reply:
         """``GET /v1/responses/{response}``."""
-        if convert_request(_query(call), ShowRequest).stream:
+        if convert_request(query_of(call), ShowRequest).stream:
             text = "stream: a stored response is sent whole; leave it out."
             raise bad_request(text, "stream", "unsupported-parameter")
         return Reply((await self._read(call)).response, JSON)
@@ -73,7 +72,7 @@ class StoredResponses:
 
     async def input_items(self, call: Call) -> Reply:
         """``GET /v1/responses/{response}/input_items``: what it answers, page by page, by default the newest first."""
-        request = convert_request(_query(call), ListRequest)
+        request = convert_request(query_of(call), ListRequest)
         if not 1 <= request.limit <= _MOST_LISTED:
             raise bad_request(f"limit: {request.limit} is not from 1 to {_MOST_LISTED}.", "limit")
         items = _ITEMS.decode((await self._read(call)).input_items)
@@ -93,10 +92,6 @@ class StoredResponses:
 
     async def _read(self, call: Call) -> StoredResponse:
         return await self._store.read(call.principal.id, call.path["response"])
-
-
-def _query(call: Call) -> dict[str, str]:
-    return dict(parse_qsl(call.query.decode("latin-1")))
 
 
 def _after(items: list[Item], item_id: str) -> list[Item]:

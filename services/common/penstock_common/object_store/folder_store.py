@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from penstock_common.errors import PenstockError
-from penstock_registry.object_store import CHUNK, ObjectInfo
+from penstock_common.object_store.store import CHUNK, ObjectInfo
 
 #: Folder of files that are being written; what a crash left there is never read.
 UNFINISHED = "tmp"
@@ -149,7 +149,7 @@ class FolderStore:
 
 def disk_full(root: Path) -> PenstockError:
     return PenstockError(
-        507, "disk-full", f"The disk of the registry's store ({root}) is full; free space on it, then try again."
+        507, "disk-full", f"The disk of the object store ({root}) is full; free space on it, then try again."
     )
 
 

@@ -11,9 +11,9 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from penstock_registry.object_store import CHUNK, ObjectInfo
+from penstock_common.object_store.store import CHUNK, ObjectInfo
 
-SCHEMES: dict[str, type[S3Store | GCSStore | AzureStore]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+_SCHEMES: dict[str, type[S3Store | GCSStore | AzureStore]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 _URL_LIFETIME = timedelta(hours=1)
 _PAGE = 1000  # keys in one answer to a listing
 _PARTS_AT_ONCE = 2  # of 5 MB each, in memory
@@ -27,7 +27,7 @@ class BucketStore:
 
     def __init__(self, url: str) -> None:
         self._scheme = urlsplit(url).scheme
-        self._bucket = SCHEMES[self._scheme].from_url(url)
+        self._bucket = _SCHEMES[self._scheme].from_url(url)
 
     async def create(self, key: str, data: bytes) -> bool:
         try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from penstock_registry.bucket_store import SCHEMES, BucketStore
-from penstock_registry.folder_store import FolderStore
+from penstock_common.object_store.folder_store import FolderStore
+
+if TYPE_CHECKING:
+    from penstock_common.object_store.bucket_store import BucketStore
 
 
 def open_store(url: str) -> FolderStore | BucketStore:
@@ -18,6 +21,8 @@ def open_store(url: str) -> FolderStore | BucketStore:
     parts = urlsplit(url)
     if parts.scheme in ("", "file"):
         return FolderStore(Path(parts.path).absolute())
-    if parts.scheme in SCHEMES:
+    if parts.scheme in ("s3", "gs", "az"):
+        from penstock_common.object_store.bucket_store import BucketStore  # a folder does without obstore
+
         return BucketStore(url)
     raise ValueError(f"store URL {url!r}: use a folder, s3://, gs:// or az://")

@@ -1,4 +1,4 @@
-"""What the registry needs of an object store."""
+"""The seam of object stores: what the services need of one."""
 
 from __future__ import annotations
 
@@ -45,3 +45,6 @@ class ObjectStore(Protocol):
 
     def read(self, key: str, size: int) -> AsyncIterator[bytes]:
         """All ``size`` bytes of an object, in chunks of at most ``CHUNK`` bytes."""
+
+    async def put_stream(self, key: str, chunks: AsyncIterator[bytes]) -> None:
+        """Write or replace an object chunk by chunk; if ``chunks`` raises, nothing is written."""

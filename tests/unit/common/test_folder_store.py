@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from penstock_common.errors import PenstockError
-from penstock_registry.folder_store import FolderStore
+from penstock_common.object_store.folder_store import FolderStore
 
 
 def files(root: Path) -> list[str]:
