@@ -141,7 +141,8 @@ def test_services_of_the_values_answer_and_are_registered_once(namespace: Namesp
     assert set(after) == set(before)
     assert {name for name in before if after[name] != before[name]} == {repeated}
     namespace.kubectl(*done, timeout=420)
-    assert "present" in namespace.kubectl("logs", f"job/{repeated}")
+    log = json.loads(namespace.kubectl("logs", f"job/{repeated}"))
+    assert [target["version"] for target in log["production"]] == [1]
     (language,) = asked(namespace, ("/v1/language", {"text": "Quelle heure est-il ?"}))
     assert (language["version"], language["results"][0]["language"]) == ("1", "fr")
 

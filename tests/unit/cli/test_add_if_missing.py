@@ -81,7 +81,7 @@ def test_a_model_that_is_there_is_not_made_again(monkeypatch: pytest.MonkeyPatch
     """Whichever version production points at; the program ends well once the gateway answers with it."""
     there = Installation(monkeypatch, production=3)
     done = there.run()
-    assert (done.exit_code, made, json.loads(done.stdout)["present"][0]["version"]) == (0, [], 3), done.output
+    assert (done.exit_code, made, json.loads(done.stdout)["production"][0]["version"]) == (0, [], 3), done.output
     there.in_effect = 2
     done = there.run("--timeout", "1")
     assert done.exit_code == 1

@@ -138,7 +138,9 @@ other pool serves.
 {{- range $name, $other := $pools }}
 {{- if and $other.models (not (has $name $.Values.services)) }}
 {{- range $pool.models }}
+{{- if not (hasPrefix "!" .) }}
 {{- $_ := set $other "models" (append $other.models (printf "!%s" .)) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

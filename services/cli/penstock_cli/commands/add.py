@@ -66,14 +66,9 @@ def add(
         if not source and (task or harmless_labels):
             raise PenstockError(422, "no-source", "--task and --harmless-labels are for a model of yours: add --from.")
         name = model or service
-        seconds = None if no_wait else timeout
-        if if_missing:
-            wait_until_started(settings, timeout, gateway=not no_wait)
-            if present := _in_production(settings, name):
-                if seconds is not None:
-                    wait_until_in_effect(settings, name, PRODUCTION, present, seconds)
-                _print_present(service, name, present, as_json)
-                return
+        if if_missing and (present := _in_production(settings, name, timeout, wait=not no_wait)):
+            _print_present(service, name, present, as_json)
+            return
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "artifact"
             folder.mkdir()
@@ -84,7 +79,7 @@ def add(
                 made = _made_by_recipe(service, folder, settings.home / "packages")
                 why = f"penstock add {service}"
             check_here(Path(source or service), folder)
-            version = _register(settings, name, folder, why, seconds)
+            version = _register(settings, name, folder, why, None if no_wait else timeout)
         if as_json:
             print(json.dumps({"service": service, "model": name, "version": version}))
             return
@@ -118,15 +113,24 @@ def _list(as_json: bool) -> None:
         print_table("services", rows)
 
 
-def _in_production(settings: LocalSettings, model: str) -> list[AliasTarget]:
-    """Return the versions at which production points; none if the model does not exist."""
+def _in_production(settings: LocalSettings, model: str, seconds: float, *, wait: bool) -> list[AliasTarget]:
+    """Return the versions at which production points; none if the model does not exist.
+
+    Args:
+        seconds: for an installation that is starting, and for ``wait``.
+        wait: until the gateway answers with them.
+    """
+    wait_until_started(settings, seconds, gateway=wait)
     found = ask_registry(settings, "read", lambda client: client.models())
-    return next((entry.aliases.get(PRODUCTION, []) for entry in found if entry.name == model), [])
+    present = next((entry.aliases.get(PRODUCTION, []) for entry in found if entry.name == model), [])
+    if present and wait:
+        wait_until_in_effect(settings, model, PRODUCTION, present, seconds)
+    return present
 
 
 def _print_present(service: str, model: str, present: list[AliasTarget], as_json: bool) -> None:
     if as_json:
-        print(msgspec.json.encode({"service": service, "model": model, "present": present}).decode())
+        print(msgspec.json.encode({"service": service, "model": model, PRODUCTION: present}).decode())
     else:
         console.print(f"{model}@{PRODUCTION} already points at {describe_targets(present)}; nothing was registered")
 
