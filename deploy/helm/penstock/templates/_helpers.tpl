@@ -265,7 +265,7 @@ containers:
     image: {{ include "penstock.image" (list $root "services") }}
     imagePullPolicy: {{ $root.Values.image.pullPolicy }}
     {{- include "penstock.containerSecurity" $root | nindent 4 }}
-    # --json, because the other output has the key in it.
+    # --json, because the call that it prints otherwise is one of an installation on the same machine.
     args: [add, {{ index . 1 }}, --if-missing, --json, --timeout=600{{ if not (include "penstock.canAsk" $root) }}, --no-wait{{ end }}]
     env:
       - {name: LOGNAME, value: {{ printf "helm/%s" $root.Release.Name }}} # the registry's log says who registered a model
