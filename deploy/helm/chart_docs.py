@@ -2,8 +2,9 @@
 
 Usage: chart_docs.py [--check]; with --check it writes nothing and fails if a file is not up to date.
 
-A value's comment begins with "# --" and may span several lines. "# @enum a, b" lists the allowed values; "# @type T"
-gives the type that a default alone does not show: object (free), object of objects, array of strings|integers|objects.
+A value's comment begins with "# --" and may span several lines. "# @enum a, b" lists the allowed values, "# @items a, b"
+those of an array, each at most once; "# @type T" gives the type that a default alone does not show: object (free),
+object of objects, array of strings|integers|objects.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Value:
     default: Any
     description: str = ""
     enum: list[str] = field(default_factory=list)
+    items: list[str] = field(default_factory=list)
     type: str = ""
 
 
@@ -67,6 +69,8 @@ def _value(path: tuple[str, ...], default: Any, comment: list[str]) -> Value:
     for line in comment if comment and comment[0].startswith("--") else []:
         if line.startswith("@enum"):
             value.enum = [item.strip() for item in line.removeprefix("@enum").split(",")]
+        elif line.startswith("@items"):
+            value.items = [item.strip() for item in line.removeprefix("@items").split(",")]
         elif line.startswith("@type"):
             value.type = line.removeprefix("@type").strip()
         else:
@@ -108,6 +112,8 @@ def _leaf(value: Value) -> dict[str, Any]:
     out: dict[str, Any] = {"description": value.description}
     if value.enum:
         return out | {"enum": value.enum}
+    if value.items:
+        return out | {"type": "array", "items": {"enum": value.items}, "uniqueItems": True}
     if value.type.startswith("array of "):
         return out | {"type": "array", "items": {"type": value.type.removeprefix("array of ").removesuffix("s")}}
     if value.type.startswith("object"):
@@ -128,6 +134,7 @@ def table(values: list[Value]) -> str:
         if is_leaf(value):
             default = json.dumps(value.default)
             what = value.description + (f" One of {', '.join(value.enum)}." if value.enum else "")
+            what += f" Of {', '.join(value.items)}." if value.items else ""
             rows.append(f"| `{'.'.join(value.path)}` | `{default}` | {what.replace('|', chr(92) + '|')} |")
     return "\n".join(rows)
 

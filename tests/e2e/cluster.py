@@ -49,8 +49,9 @@ class Namespace:
     def label(self, label: str) -> None:
         run("kubectl", "label", "--overwrite", "namespace", self.name, label)
 
-    def delete(self) -> None:
-        run("kubectl", "delete", "namespace", self.name, "--ignore-not-found", "--wait", "--timeout=180s")
+    def delete(self, *, wait: bool = True) -> None:
+        options = ["--ignore-not-found", f"--wait={'true' if wait else 'false'}", "--timeout=180s"]
+        run("kubectl", "delete", "namespace", self.name, *options)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 300) -> str:
         return run("kubectl", "-n", self.name, *arguments, stdin=stdin, timeout=timeout)

@@ -78,6 +78,7 @@ VARIANTS: dict[str, list[str]] = {
         "--set", "auth.postgresqlSecret=db", "--set", "gateway.files.url=s3://files",
         "--set", "gateway.files.credentialsSecret=s3-files",
     ],
+    "services": ["--set", "services={chat,image-classification}"],
     "traces": ["--set", "tracing.endpoint=http://collector.monitoring:4317", "--set", "networkPolicies.enabled=false"],
 }  # fmt: skip
 
@@ -129,6 +130,9 @@ def test_every_pod_fits_pod_security_restricted(variant: str) -> None:
         ),
         (["--set", "gateway.remotes.fallbacks.chat.to[0]=gpt"], "names gpt, which is not in"),
         (["--set", "gateway.remotes.fallbacks.chat.in_flight=1"], "fallbacks.chat.to is missing"),
+        (["--set", "services={poetry}"], "one of 'chat'"),
+        (["--set", "services={ocr,ocr}"], "equal"),
+        (["--set", "services={ocr}", "--set-json", 'pools.ocr={"models":[]}'], "pools.ocr.models is empty"),
         (["--set", "gateway.replica=3"], "replica"),
         (["--set", "image.pullPolicy=Sometimes"], "pullPolicy"),
         (

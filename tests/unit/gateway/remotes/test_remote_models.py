@@ -14,6 +14,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Format, Manifest, Task
 from penstock_common.registry_models import AliasTarget, Model, Snapshot, Version
 from penstock_common.remotes import parse_remotes
+from penstock_common.service import Service
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.protocols.openai.generation import generation_rows
 from penstock_gateway.remotes.catalog import CatalogWithRemotes
@@ -216,3 +217,14 @@ def test_a_credential_is_in_no_representation() -> None:
     """What a log or a traceback could show."""
     remote = parse_remotes(LIST % ("http://a/v1", "http://a/v1")).remotes["gpt"]
     assert "sk-1" not in repr(ReadRemote(remote, "sk-1", ""))
+
+
+async def test_a_service_is_answered_by_a_model_of_the_registry(gateway: Gateway) -> None:
+    """A remote is for no service, since no manifest of ours says so; it does not disturb the models that are."""
+    await gateway.catalog.update(Snapshot("c", []))
+    with pytest.raises(PenstockError, match="No model that this key may ask"):
+        gateway.catalog.default_model(Service.OCR)
+    shot = snapshot("reader")
+    shot.models[0].versions[1].manifest.service = Service.OCR
+    await gateway.catalog.update(shot)
+    assert gateway.catalog.default_model(Service.OCR) == "reader"
