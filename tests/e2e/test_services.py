@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tests.e2e.cluster import CHART, Namespace, python_pod
 from tests.e2e.conftest import REPOSITORY, SMALL, TAG
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: An OpenAI-compatible server that answers with the last message's content, to those who have the key.
 _FOREIGN = """
