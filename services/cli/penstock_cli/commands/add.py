@@ -16,7 +16,6 @@ from penstock_cli.commands.models import check_here
 from penstock_cli.commands.promotion import move_alias
 from penstock_cli.curl import curl_call
 from penstock_cli.model_questions import split_labels
-from penstock_cli.own_weights import OWN_WEIGHTS
 from penstock_cli.recipes import Recipe
 from penstock_cli.registry import ask_registry
 from penstock_cli.settings import LocalSettings
@@ -71,8 +70,10 @@ def add(
             print(json.dumps({"service": service, "model": name, "version": version}))
             return
         call = _named(msgspec.to_builtins(made.call), name)
+        quality = f"; measured: {made.quality}" if made.quality else ""
         console.print(
-            f"{name} version {version} answers ({made.what}; licence of the weights: {made.licence})", markup=False
+            f"{name} version {version} answers ({made.what}; licence of the weights: {made.licence}{quality})",
+            markup=False,
         )
         command = curl_call(settings, call["path"], body=call["body"], form=call["form"], save_as=call["save_as"])
         console.print(f"export KEY={settings.secret('key')}", highlight=False, markup=False, soft_wrap=True)
@@ -82,7 +83,7 @@ def add(
 def _made_by_recipe(service: str, folder: Path, cache: Path) -> Recipe:
     """Write the artifact of a service by its recipe; a service that has none is refused with what to give."""
     if service in WITHOUT_RECIPE:
-        text = f"{service} comes without a model. Add yours with: {how_to_add(Service(service))}."
+        text = f"{service} comes without a model. Add one with: {how_to_add(Service(service))}."
         raise PenstockError(422, "no-weights", text)
     return recipes.make(service, folder, cache)
 
@@ -90,11 +91,14 @@ def _made_by_recipe(service: str, folder: Path, cache: Path) -> Recipe:
 def _list(as_json: bool) -> None:
     """Print the recipes, and the services that have none."""
     found = recipes.list_recipes()
-    found += [service_source.described(service) for service in WITHOUT_RECIPE if service in OWN_WEIGHTS]
+    found += [service_source.described(service) for service in WITHOUT_RECIPE]
     if as_json:
         print(msgspec.json.encode(found).decode())
     else:
-        rows = [{"service": r.name, "what": r.what, "MB": r.megabytes or None, "licence": r.licence} for r in found]
+        rows = [
+            {"service": r.name, "what": r.what, "MB": r.megabytes or None, "licence": r.licence, "measured": r.quality}
+            for r in found
+        ]
         print_table("services", rows)
 
 
