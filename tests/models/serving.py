@@ -93,6 +93,10 @@ class Serving:
         self._installation.penstock("train", model, *options)
         until(lambda: self.client.get(f"/v2/models/{model}/ready").status_code == 200, f"{model} answers")
 
+    def registry_for(self, role: str) -> tuple[str, Path]:
+        """The registry's URL, and the file of a role's token."""
+        return self._installation.registry_url, self._installation.registry_token_file(role)
+
     def openai(self) -> openai.OpenAI:
         """OpenAI's client of the installation."""
         key = self.client.headers["API-Key"]

@@ -109,6 +109,13 @@ OWN_WEIGHTS: dict[Service, OwnWeights] = {
         "text",
         _TEXT,
     ),
+    Service.RECOMMENDATION: OwnWeights(
+        "what else people may like, by what they like already",
+        "an artifact of penstock train recommendation",
+        "/v1/recommend",
+        "items",
+        ["Casablanca", "Vertigo"],
+    ),
     Service.MODERATION: OwnWeights(
         "whether a text is harmful",
         f"{_CLASSIFIER} with a label for harmless ones",

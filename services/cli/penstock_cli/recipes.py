@@ -28,6 +28,7 @@ class Recipe(msgspec.Struct):
     megabytes: int
     licence: str
     call: ExampleCall
+    quality: str = ""
 
 
 class _Error(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,20 @@ from penstock_cli.placed_signature import placed_signature
 from penstock_cli.recipes import Recipe
 from penstock_cli.service_draft import service_manifest
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import MANIFEST_FILE, Manifest
+from penstock_common.manifest import MANIFEST_FILE, Manifest, parse_manifest
 from penstock_common.service import Service
+from penstock_common.service_remedies import how_to_add
+
+#: Services that are one use of another, whose models they take.
+_USES = {"sentiment": Service.TEXT_CLASSIFICATION}
+#: Members of requests whose values are those of the model's own inputs.
+_AS_IN_THE_ROUTE = ("text", "items")
 
 
 def described(service: Service) -> Recipe:
-    """Return the line of a service in a list of recipes."""
+    """Return the line, in a list of recipes, of a service that has none: the commands that add it stand for its licence."""
     own = OWN_WEIGHTS[service]
-    return Recipe(service.value, f"{own.what}: {own.fitting}", 0, "weights: yours, --from", own.call())
+    return Recipe(service.value, f"{own.what}: {own.fitting}", 0, f"made by: {how_to_add(service)}", own.call())
 
 
 def make(name: str, source: str, folder: Path, task: str, harmless_labels: list[str]) -> Recipe:
@@ -28,7 +35,7 @@ def make(name: str, source: str, folder: Path, task: str, harmless_labels: list[
 
     Args:
         name: of the service.
-        source: as ``penstock import`` takes it.
+        source: as ``penstock import`` takes it, or the folder of an artifact whose manifest names the service.
         task: of those that the model's folder names; empty for the only one that fits.
         harmless_labels: of a moderation.
 
@@ -39,13 +46,15 @@ def make(name: str, source: str, folder: Path, task: str, harmless_labels: list[
         PenstockError: 404 ``unknown-service``; 422 ``wrong-service`` if the model is not for it; those of
             ``model_source.place`` and ``placed_signature``.
     """
-    if name not in list(OWN_WEIGHTS):
+    if name not in [*OWN_WEIGHTS, *_USES]:
         raise PenstockError(
             404,
             "unknown-service",
-            f"No service {name!r} takes a model with --from; these do: {', '.join(OWN_WEIGHTS)}.",
+            f"No service {name!r} takes a model with --from; these do: {', '.join([*OWN_WEIGHTS, *_USES])}.",
         )
-    service = Service(name)
+    service = _USES.get(name) or Service(name)
+    if (Path(source) / MANIFEST_FILE).is_file():
+        return _taken(name, service, Path(source), folder)
     placed = model_source.place(source, folder)
     try:
         signature = placed_signature(source, folder, placed, [], [], interactive=False)
@@ -61,6 +70,27 @@ def make(name: str, source: str, folder: Path, task: str, harmless_labels: list[
     (folder / MANIFEST_FILE).write_text(draft.text())
     licence = stated_licence(folder / placed.file)
     return Recipe(name, draft.manifest.description, 0, licence, OWN_WEIGHTS[service].call(**_languages(draft.manifest)))
+
+
+def _taken(name: str, service: Service, artifact: Path, folder: Path) -> Recipe:
+    """Copy an artifact that is for the service already.
+
+    Raises:
+        PenstockError: 422 ``wrong-service`` if its manifest names another one; ``bad-manifest``.
+    """
+    manifest = parse_manifest((artifact / MANIFEST_FILE).read_bytes())
+    if manifest.service is not service:
+        text = (
+            f"{artifact} is an artifact whose {MANIFEST_FILE} says service: {manifest.service or 'none'}, not {service}; "
+            f"penstock push NAME {artifact} registers it as it is."
+        )
+        raise PenstockError(422, "wrong-service", text)
+    shutil.copytree(artifact, folder, dirs_exist_ok=True)
+    own = OWN_WEIGHTS[service]
+    example = manifest.examples[0] if manifest.examples else {}
+    shown = (own.member, "source", "target") if own.member in _AS_IN_THE_ROUTE else ()
+    call = own.call(**{member: example[member] for member in shown if member in example})
+    return Recipe(name, manifest.description, 0, stated_licence(folder / manifest.file), call)
 
 
 def _languages(manifest: Manifest) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from penstock_common.service import Service
 
 #: The services that no recipe of ``penstock add`` makes.
 WITHOUT_RECIPE = {
-    Service.TEXT_CLASSIFICATION: ("penstock train text --data FILE, or penstock add text-classification --from FOLDER"),
+    Service.TEXT_CLASSIFICATION: (
+        "penstock add sentiment, penstock train text --data FILE, or penstock add text-classification --from FOLDER"
+    ),
     Service.TRANSLATION: "penstock add translation --from FOLDER, or penstock train translation",
     Service.RECOMMENDATION: "penstock train recommendation --data FILE",
     Service.MODERATION: "penstock add moderation --from FOLDER --harmless-labels LABELS",

@@ -147,6 +147,12 @@ def test_a_folder_becomes_a_service_that_a_pod_loads(
     load_model(manifest, tmp_path, 1)
 
 
+def test_sentiment_takes_a_classifier_of_texts(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """It is a use of that service."""
+    manifest, recipe = made("sentiment", folder_of("moods"), tmp_path)
+    assert (manifest.service, recipe.name) == (Service.TEXT_CLASSIFICATION, "sentiment")
+
+
 def test_vectors_come_with_the_tokens_that_were_read(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
     """``/v1/embeddings`` counts usage by them."""
     manifest, _ = made("embeddings", folder_of("vectors"), tmp_path)
@@ -241,21 +247,51 @@ def test_the_licence_is_that_of_the_card(card: str, licence: str, tmp_path: Path
     assert stated_licence(model) == licence
 
 
-def test_a_service_without_weights_says_what_to_give() -> None:
-    """It is listed, too; and what takes no model of the user's is named with those that do."""
-    refused = CliRunner().invoke(app, ["add", "translation"])
-    assert refused.exit_code == 1
-    assert "penstock add translation --from FOLDER, or penstock train translation" in refused.stderr
+def test_all_services_are_listed() -> None:
+    """One without a recipe with the command that makes it; what takes no model of the user's is named with what does."""
     listed = {line["name"]: line for line in json.loads(CliRunner().invoke(app, ["add", "--list", "--json"]).stdout)}
-    assert listed["translation"]["licence"] == "weights: yours, --from"
+    assert listed["translation"]["licence"] == (
+        "made by: penstock add translation --from FOLDER, or penstock train translation"
+    )
+    assert listed["recommendation"]["licence"] == "made by: penstock train recommendation --data FILE"
+    assert listed.keys() >= {*Service, "sentiment"}
     refused = CliRunner().invoke(app, ["add", "faces", "--from", "."])
     assert "No service 'faces' takes a model with --from; these do: chat, embeddings" in refused.stderr
     refused = CliRunner().invoke(app, ["add", "chat", "--task", "x"])
     assert "are for a model of yours: add --from" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("service", "remedy"),
+    [
+        ("translation", "penstock add translation --from FOLDER, or penstock train translation"),
+        ("recommendation", "penstock train recommendation --data FILE"),
+        ("text-classification", "penstock add sentiment, penstock train text --data FILE, or penstock add text-class"),
+        ("moderation", "penstock add moderation --from FOLDER --harmless-labels LABELS"),
+    ],
+)
+def test_a_service_without_a_recipe_names_the_command_that_makes_it(service: str, remedy: str) -> None:
+    """Before anything is fetched."""
+    refused = CliRunner().invoke(app, ["add", service])
+    assert refused.exit_code == 1
+    assert f"{service} comes without a model. Add one with: {remedy}" in refused.stderr
+
+
+def test_an_artifact_of_the_service_is_taken_as_it_is(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """Such as that of a training; one of another service is refused with how to register it."""
+    manifest, _ = made("translation", folder_of("marian"), tmp_path / "artifact")
+    again, recipe = made("translation", tmp_path / "artifact", tmp_path / "again")
+    assert again == manifest
+    assert (tmp_path / "again" / manifest.file / "config.json").is_file()
+    assert (recipe.call.path, recipe.what) == ("/v1/translate", manifest.description)
+    assert recipe.call.body == {"model": "{model}", **manifest.examples[0]}
+    with pytest.raises(PenstockError, match="says service: translation, not recommendation; penstock push NAME") as no:
+        made("recommendation", tmp_path / "artifact", tmp_path / "b")
+    assert no.value.code == "wrong-service"
+
+
 def test_the_services_without_a_recipe_are_known() -> None:
     """Those for which an error says ``penstock add SERVICE`` have one."""
     named = {recipe.name for recipe in recipes.list_recipes()}
     assert named.isdisjoint(WITHOUT_RECIPE)
-    assert set(Service) - set(WITHOUT_RECIPE) == named
+    assert set(Service) - set(WITHOUT_RECIPE) == named - {"sentiment"}  # is a use of text-classification

@@ -17,7 +17,6 @@ from penstock_cli.commands.promotion import NoWait, describe_targets, move_alias
 from penstock_cli.curl import curl_call
 from penstock_cli.gateway import wait_until_in_effect
 from penstock_cli.model_questions import split_labels
-from penstock_cli.own_weights import OWN_WEIGHTS
 from penstock_cli.recipes import Recipe
 from penstock_cli.registry import ask_registry
 from penstock_cli.settings import LocalSettings
@@ -84,9 +83,10 @@ def add(
             print(json.dumps({"service": service, "model": name, "version": version}))
             return
         call = _named(msgspec.to_builtins(made.call), name)
+        quality = f"; measured: {made.quality}" if made.quality else ""
         console.print(
             f"{name} version {version} {'is registered' if no_wait else 'answers'} ({made.what}; licence of the weights: "
-            f"{made.licence})",
+            f"{made.licence}{quality})",
             markup=False,
         )
         command = curl_call(settings, call["path"], body=call["body"], form=call["form"], save_as=call["save_as"])
@@ -97,7 +97,7 @@ def add(
 def _made_by_recipe(service: str, folder: Path, cache: Path) -> Recipe:
     """Write the artifact of a service by its recipe; a service that has none is refused with what to give."""
     if service in WITHOUT_RECIPE:
-        text = f"{service} comes without a model. Add yours with: {how_to_add(Service(service))}."
+        text = f"{service} comes without a model. Add one with: {how_to_add(Service(service))}."
         raise PenstockError(422, "no-weights", text)
     return recipes.make(service, folder, cache)
 
@@ -105,11 +105,14 @@ def _made_by_recipe(service: str, folder: Path, cache: Path) -> Recipe:
 def _list(as_json: bool) -> None:
     """Print the recipes, and the services that have none."""
     found = recipes.list_recipes()
-    found += [service_source.described(service) for service in WITHOUT_RECIPE if service in OWN_WEIGHTS]
+    found += [service_source.described(service) for service in WITHOUT_RECIPE]
     if as_json:
         print(msgspec.json.encode(found).decode())
     else:
-        rows = [{"service": r.name, "what": r.what, "MB": r.megabytes or None, "licence": r.licence} for r in found]
+        rows = [
+            {"service": r.name, "what": r.what, "MB": r.megabytes or None, "licence": r.licence, "measured": r.quality}
+            for r in found
+        ]
         print_table("services", rows)
 
 

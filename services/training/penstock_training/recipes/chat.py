@@ -58,4 +58,5 @@ RECIPE = Recipe(
     licence="Apache-2.0",
     call=Call("/v1/chat/completions", {"model": "{model}", "messages": _HELLO, "max_tokens": 32}),
     make=_make,
+    quality="greedy texts are those of transformers in 4 of 4 conversations",
 )

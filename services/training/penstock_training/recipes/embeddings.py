@@ -38,4 +38,5 @@ RECIPE = Recipe(
     licence=mini_lm.LICENCE,
     call=Call("/v1/embeddings", {"model": "{model}", "input": ["A man is eating food.", "Someone has a meal."]}),
     make=_make,
+    quality="cosine of 1.0000 with the library's own vectors",
 )

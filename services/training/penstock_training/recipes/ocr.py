@@ -63,4 +63,5 @@ RECIPE = Recipe(
     licence="Apache-2.0",
     call=Call("/v1/ocr", form={"model": "{model}", "image": "@page.png"}),
     make=_make,
+    quality="33 of 46 lines of made pages without an error, as rapidocr's own pipeline",
 )

