@@ -125,7 +125,7 @@ class ContinuousBatch:
         if self._packed and inputs["max_length_q"] == 1 and len(inputs["read_index"][0]):
             rows = rows_of_keys(inputs["read_index"][0], inputs["cu_seq_lens_k"][FULL_ATTENTION], self._model.dtype)
             if rows is not None:
-                inputs["read_index"], inputs["attention_mask"] = [rows[0]], rows[1]
+                inputs["read_index"], inputs["rows_mask"] = [rows[0]], rows[1]
         self._processor.model_runner.compute_batch(self._model, inputs)
         inputs_and_outputs.retrieve_device_outputs()
 

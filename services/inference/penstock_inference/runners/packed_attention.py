@@ -57,6 +57,7 @@ def packed_attention(
     *,
     cu_seq_lens_q: torch.Tensor,
     cu_seq_lens_k: torch.Tensor,
+    rows_mask: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Compute causal attention as ``transformers.AttentionInterface`` has it.
@@ -64,14 +65,15 @@ def packed_attention(
     Args:
         query: ``[1, heads, queries, width]``, the newest tokens of each sequence.
         key, value: ``[1, key heads, keys, width]``, all tokens of each sequence.
-        attention_mask: that of ``rows_of_keys``, if each sequence has one query and a row of keys.
+        attention_mask: None, as the library has it for attention of this kind.
         cu_seq_lens_q, cu_seq_lens_k: where sequences begin and the last one ends, ``[sequences + 1]``.
+        rows_mask: that of ``rows_of_keys``, if each sequence has one query and a row of keys.
 
     Returns:
         ``[1, queries, heads, width]``, and None for the weights.
     """
-    if attention_mask is not None:
-        return _attention_of_rows(query, key, value, attention_mask, scaling), None
+    if rows_mask is not None:
+        return _attention_of_rows(query, key, value, rows_mask, scaling), None
     queries, keys = cu_seq_lens_q.tolist(), cu_seq_lens_k.tolist()
     parts = [
         _attention(query[:, :, q:next_q], key[:, :, k:next_k], value[:, :, k:next_k], scaling)

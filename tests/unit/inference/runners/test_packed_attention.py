@@ -29,7 +29,7 @@ def test_sequences_with_one_new_token_each_are_rows_of_one_product(lengths: list
     torch.manual_seed(0)
     cached = torch.randn(2, PLACES, KEY_HEADS, WIDTH)
     read = torch.randperm(PLACES)[: sum(lengths)]
-    cached[:, read[: lengths[0]]] = torch.nan
+    cached[:, read[-lengths[-1] :]] = torch.nan
     query = torch.randn(1, HEADS, len(lengths), WIDTH)
     found = rows_of_keys(read, ends(lengths), torch.float32)
     assert found is not None
@@ -41,16 +41,17 @@ def test_sequences_with_one_new_token_each_are_rows_of_one_product(lengths: list
         query,
         key,
         value,
-        mask,
+        None,
         WIDTH**-0.5,
         cu_seq_lens_q=ends([1] * len(lengths)),
         cu_seq_lens_k=ends(lengths),
+        rows_mask=mask,
     )
     assert answer.shape == (1, len(lengths), HEADS, WIDTH)
     for i, own in enumerate(read.split(lengths)):
         wanted = attention_alone(query[0, :, i], *(x[own] for x in cached))
         torch.testing.assert_close(answer[0, i], wanted, equal_nan=True)
-        assert answer[0, i].isnan().all() == (i == 0)
+        assert answer[0, i].isnan().all() == (i == len(lengths) - 1)
 
 
 def test_sequences_of_very_different_lengths_make_no_rows() -> None:
