@@ -24,13 +24,13 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 from transformers.generation.continuous_batching.utils import find_head_dim, find_num_key_value_heads
 
-from penstock_inference.runners.packed_attention import PACKED
+from penstock_inference.runners.packed_attention import PACKED, rows_of_keys
 from penstock_inference.runners.token_chooser import TokenChoice
 
 #: Tokens of a page, the smallest part of the cache that a sequence has.
 PAGE = 16
 #: Tokens of prompts that a step reads at most. Longer prompts take several steps, beside which others go on.
-_STEP_TOKENS = {"cpu": 64, "cuda": 1024}
+_STEP_TOKENS = {"cpu": 128, "cuda": 1024}
 
 Choose = Callable[[torch.Tensor], TokenChoice]
 
@@ -69,7 +69,8 @@ class ContinuousBatch:
         manager.logit_processor = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([self._choosers]))
         manager.logit_processor.tensors_required = 1
         only_full = list(group_layers_by_attn_type(model.config.get_text_config())) == [FULL_ATTENTION]
-        if only_full and model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
+        self._packed = only_full and model.device.type == "cpu" and model.config._attn_implementation == "sdpa"
+        if self._packed:
             model.set_attn_implementation(PACKED)
         self._processor = manager._create_batch_processor()
 
@@ -113,9 +114,20 @@ class ContinuousBatch:
         self._choosers.chosen = {}
         with torch.inference_mode():
             if self._processor.prepare_next_batch():
-                self._processor._generation_step(self._model)
+                self._run()
                 self._processor.update_batch()
         return self._choosers.chosen
+
+    def _run(self) -> None:
+        """Run the model for the batch that is prepared."""
+        inputs_and_outputs = self._processor.inputs_and_outputs
+        inputs = inputs_and_outputs.get_model_kwargs()
+        if self._packed and inputs["max_length_q"] == 1 and len(inputs["read_index"][0]):
+            rows = rows_of_keys(inputs["read_index"][0], inputs["cu_seq_lens_k"][FULL_ATTENTION], self._model.dtype)
+            if rows is not None:
+                inputs["read_index"], inputs["rows_mask"] = [rows[0]], rows[1]
+        self._processor.model_runner.compute_batch(self._model, inputs)
+        inputs_and_outputs.retrieve_device_outputs()
 
 
 class _Choosers(ContinuousBatchingLogitsProcessor):

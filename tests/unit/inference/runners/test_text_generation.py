@@ -224,13 +224,14 @@ def test_a_request_that_does_not_say_gets_the_manifests_max_tokens(artifact: Pat
         assert sum([output(chunk, "tokens") for chunk in chunks_of(runner, 1)[1]]) == tokens
 
 
-def test_a_long_prompt_is_read_in_parts_while_others_go_on(runner: TextGenerationRunner, library: Any) -> None:
+def test_a_long_prompt_is_read_in_parts_while_others_go_on(tmp_path: Path, library: Any) -> None:
     """Which get tokens in the meantime; and all texts are as they would be alone."""
-    prompt = "r" * 100
+    runner = load_streaming(save_language_model(tmp_path / "model", max_position_embeddings=512), manifest(), 1)
+    prompt = "r" * 300
     runner.open(1, row(prompt="The weir", max_tokens=40))
     first = runner.step()
     runner.open(2, row(prompt=prompt, max_tokens=5))
-    meantime = runner.step()
+    meantime = [*runner.step(), *runner.step()]
     assert 2 not in {chunk.stream for chunk in meantime}
     rest = chunks_of(runner, 1, 2)
     assert joined([*first, *meantime, *rest[1]]) == library("The weir")[0]
