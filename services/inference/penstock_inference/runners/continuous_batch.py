@@ -4,7 +4,7 @@ The library runs it in a thread of its own. Here the caller's thread runs each s
 removed is so from the next step on. The parts that do it are not documented for that, so the release is pinned.
 
 On one core with SmolLM2 (135M, FP32), a step took as much CPU time as one of ``generate``: 50 and 50 ms for one sequence,
-85 and 91 ms for eight of 36 tokens, 100 and 79 to 137 ms for eight of 500 tokens.
+100 and 79 to 137 ms for eight of 500 tokens.
 """
 
 from __future__ import annotations
