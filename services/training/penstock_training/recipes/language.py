@@ -70,4 +70,5 @@ RECIPE = Recipe(
     licence="BSD-3-Clause",
     call=Call("/v1/models/{model}/predict", {"text": "Wie spät ist es?"}),
     make=_make,
+    quality="the language that py3langid says for 618 of 618 texts",
 )

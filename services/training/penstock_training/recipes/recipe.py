@@ -53,7 +53,7 @@ class Recipe:
         call: an example.
         make: writes the artifact, ``model.yaml`` and its files, into an empty folder; its first argument is the
             folders of the packages, in their order.
-        quality: what was measured of the model; empty if nothing was.
+        quality: what was measured of the model.
     """
 
     name: str
@@ -63,4 +63,4 @@ class Recipe:
     licence: str
     call: Call
     make: Callable[[list[Path], Path], None]
-    quality: str = ""
+    quality: str

@@ -93,4 +93,5 @@ RECIPE = Recipe(
         save_as="speech.wav",
     ),
     make=_make,
+    quality="Whisper tiny.en hears 5 % of its words as others",
 )

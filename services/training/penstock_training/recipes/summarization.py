@@ -55,4 +55,5 @@ RECIPE = Recipe(
     licence=mini_lm.LICENCE,
     call=Call("/v1/summarize", {"model": "{model}", "text": _TEXT, "sentences": 2}),
     make=_make,
+    quality="whole sentences of the text; not measured against people's summaries",
 )

@@ -50,4 +50,5 @@ RECIPE = Recipe(
     licence="MIT",
     call=Call("/v1/models/{model}/predict", form={"audio": "@speech.wav"}),
     make=_make,
+    quality="times within 0.3 ms of those of the package's own code",
 )
