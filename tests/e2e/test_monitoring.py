@@ -19,6 +19,7 @@ DASHBOARDS = sorted((ROOT / "deploy" / "helm" / "penstock" / "files" / "dashboar
 _MAY_BE_EMPTY = (
     "penstock_inference_load_failures_total",
     "envoy_listener_ssl_certificate_expiration_unix_time_seconds",
+    "penstock_gateway_remote_ready",
 )
 
 
