@@ -26,6 +26,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    tuple_,
     update,
 )
 
@@ -81,7 +82,7 @@ def list_batches(connection: Connection, principal: str, after: Batch | None, li
     created, id_ = batches.c.created, batches.c.id
     wanted = select(batches).where(batches.c.principal == principal)
     if after is not None:
-        wanted = wanted.where(or_(created < after.created, and_(created == after.created, id_ < after.id)))
+        wanted = wanted.where(tuple_(created, id_) < (after.created, after.id))
     return [_batch(row) for row in connection.execute(wanted.order_by(created.desc(), id_.desc()).limit(limit))]
 
 

@@ -49,7 +49,7 @@ async def read_lines(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncItera
         max_bytes: of one line.
 
     Raises:
-        LineError: a line is longer; it is the last one that is looked at.
+        LineTooLongError: a line is longer; it is the last one that is looked at.
     """
     rest = bytearray()
     number = 0

@@ -16,12 +16,11 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
-    and_,
     delete,
     func,
     insert,
-    or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -82,12 +81,9 @@ def list_files(
     if purpose is not None:
         wanted = wanted.where(files.c.purpose == purpose)
     created, id_ = files.c.created, files.c.id
-    if after is not None and newest_first:
-        older = or_(created < after.created, and_(created == after.created, id_ < after.id))
-        wanted = wanted.where(older)
-    elif after is not None:
-        newer = or_(created > after.created, and_(created == after.created, id_ > after.id))
-        wanted = wanted.where(newer)
+    if after is not None:
+        place, behind = tuple_(created, id_), (after.created, after.id)
+        wanted = wanted.where(place < behind if newest_first else place > behind)
     order = (created.desc(), id_.desc()) if newest_first else (created, id_)
     return [_record(row) for row in connection.execute(wanted.order_by(*order).limit(limit))]
 
