@@ -1,9 +1,11 @@
 """What a flood costs a small tenant: its p95 alone, and while another keeps a hundred requests under way.
 
     python -m benchmarks.fairness [--workers 2] [--requests 200] [--flood-requests 100] [--flood-rows 8]
+                                  [--run-ms 40] [--row-ms 0]
 
 The small tenant sends one row at a time; the flood's requests hold a whole batch each, if --flood-rows does not say.
-The model takes the same time for each run, however many rows it has. The goal is a ratio of at most 1.5.
+The model sleeps for --run-ms in each run, as a GPU takes much the same time for one row and for eight, and for
+--row-ms for each of its rows, as a CPU takes eight times as long for eight.
 """
 
 from __future__ import annotations
@@ -40,12 +42,17 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200, help="of the small tenant")
     parser.add_argument("--flood-requests", type=int, default=100, help="that the flood keeps under way")
     parser.add_argument("--flood-rows", type=int, default=MAX_BATCH_ROWS, help="of each of them")
+    parser.add_argument("--run-ms", type=float, default=40.0, help="that the model takes for a run")
+    parser.add_argument("--row-ms", type=float, default=0.0, help="that it takes for each row of a run besides")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
-        installation = Installation(Path(home) / "penstock", workers=arguments.workers)
+        installation = Installation(
+            Path(home) / "penstock", workers=arguments.workers, environment={"PENSTOCK_INFERENCE_ALLOW_CODE": "true"}
+        )
+        model = write_slow_model(Path(home) / NAME, arguments.run_ms / 1000, arguments.row_ms / 1000)
         try:
             installation.up()
-            installation.penstock("push", NAME, str(write_slow_model(Path(home) / NAME)))
+            installation.penstock("push", NAME, str(model))
             installation.penstock("promote", NAME, "1")
             keys = installation.unlimited_key(), installation.unlimited_key()
             alone, flooded, rows = asyncio.run(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
 from penstock_common.fair_queue import FairQueue, Waiting
@@ -55,14 +55,23 @@ class MessageQueue(Generic[R]):
         Raises:
             PodRefusalError: 429 ``queue-full`` if the queue is, or if the message could not be answered in time.
         """
+        return self.put_parts([(inputs, rows)], deadline, principal, kind)[0]
+
+    def put_parts(
+        self, parts: Sequence[tuple[CheckedInputs, int]], deadline: float, principal: str = "", kind: Hashable = None
+    ) -> list[asyncio.Future[R]]:
+        """Queue the parts of one message, each with its rows, or none of them; as ``put`` does."""
         queue = self._queue
-        size = _bytes(inputs.arrays)
+        sizes = [_bytes(inputs.arrays) for inputs, _ in parts]
         now = time.monotonic()
         if queue.rows:
-            self._check_room(rows, size, principal, deadline - now)
-        awaited: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        queue.push(Waiting(inputs, rows, size, deadline, awaited, now, kind), principal)
-        return awaited
+            self._check_room(sum([rows for _, rows in parts]), sum(sizes), principal, deadline - now)
+        answers = []
+        for (inputs, rows), size in zip(parts, sizes, strict=True):
+            answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+            queue.push(Waiting(inputs, rows, size, deadline, answer, now, kind), principal)
+            answers.append(answer)
+        return answers
 
     def _check_room(self, rows: int, size: int, principal: str, seconds: float) -> None:
         """Refuse a message that would make the queue too long, or wait in it for longer than ``seconds``."""
@@ -72,7 +81,7 @@ class MessageQueue(Generic[R]):
                 f"{queue.rows} rows with {queue.size} bytes wait; max_queue_rows is {self._max_rows} "
                 f"and max_queue_bytes {self._max_bytes}"
             )
-        ahead = queue.rows_ahead(principal, rows)
+        ahead = queue.rows_ahead(principal)
         wait = self._run_times.estimate(ahead)
         if wait > seconds:
             raise _queue_full(f"{ahead} rows wait before it, about {wait:.2f} s of work, longer than this request has")
