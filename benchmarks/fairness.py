@@ -21,7 +21,6 @@ from tests.flood import Flood, Small, ask_alone
 from tests.installation import Installation
 from tests.slow_model import MAX_BATCH_ROWS, NAME, write_slow_model
 
-
 #: Requests a second of the small tenant, if it does not send as fast as it is answered.
 _SMALL_RATE = 5.0
 
