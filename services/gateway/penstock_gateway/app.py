@@ -50,6 +50,7 @@ from penstock_gateway.files.file_bounds import FileBounds
 from penstock_gateway.limits.local import LocalAdmission
 from penstock_gateway.limits.peers import follow_peers
 from penstock_gateway.limits.token_bucket import TokenBuckets
+from penstock_gateway.pages.docs_page import DocsPage
 from penstock_gateway.pages.try_page import TryPage
 from penstock_gateway.protocols.large_json import PROCESS, LargeJson
 from penstock_gateway.protocols.model_list import ModelList
@@ -83,6 +84,7 @@ T = TypeVar("T")
 
 #: Calls under way, for each that would be otherwise, of a model whose requests differ in shape and are padded.
 _CALLS_OF_PADDED = 8
+_DOCS_ASSETS = "/docs/assets"
 
 
 def build_app(settings: GatewaySettings, health: Health) -> App:
@@ -232,15 +234,14 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
     app = FastAPIOffline(
         title="Penstock",
         lifespan=lifespan,
-        # A protected /openapi.json comes before FastAPI's own; the page could not read it.
-        docs_url="/docs" if settings.docs == "open" else None,
+        docs_url=None,  # its page has no headers that protect it
         redoc_url=None,
-        static_url="/docs/assets",
+        static_url=_DOCS_ASSETS,
         telemetry=telemetry,
         redirect_slashes=False,
     )
-    if settings.docs == "open":
-        app.router.routes.append(Route("/try", TryPage().show))
+    if settings.docs == "open":  # otherwise the page could not read /openapi.json, which comes before FastAPI's own
+        app.router.routes += [Route("/docs", DocsPage(_DOCS_ASSETS).show), Route("/try", TryPage().show)]
     # The endpoints handle their errors, bodies and metrics themselves, and FastAPI's middlewares for these would add a
     # tenth to the gateway's work. The two that are kept serve the router's own refusals and /docs; spans are made outside.
     app.middleware_stack = ExceptionMiddleware(
