@@ -3,7 +3,7 @@
 Requests of one principal keep their order. Between principals the queue goes round
 by rows (deficit round robin, Shreedhar and Varghese 1995): each turn earns a principal
 ``quantum`` rows, so that one with a hundred times the requests of another gets no more
-than its share while the other waits.
+than its share while the other waits. A row of many bytes counts as several.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+#: Bytes of a request that count as much as a row in its principal's turns, if that is more than its rows do.
+_ROW_BYTES = 64 * 1024
 #: Requests of each principal among which others of a bundle's kind are looked for.
 _LOOK_AHEAD = 256
 
@@ -27,7 +29,7 @@ _LOOK_AHEAD = 256
 class Waiting(Generic[T, R]):
     """One request in the queue or under way."""
 
-    __slots__ = ("arrived", "deadline", "future", "item", "kind", "principal", "rows", "size")
+    __slots__ = ("arrived", "deadline", "future", "item", "kind", "principal", "rows", "size", "turn_rows")
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Waiting(Generic[T, R]):
         self.item = item
         self.rows = rows
         self.size = size  # bytes
+        self.turn_rows = max(rows, size // _ROW_BYTES)  # what it takes of its principal's turn
         self.deadline = deadline
         self.future = future
         self.arrived = arrived
@@ -145,14 +148,14 @@ class FairQueue(Generic[T, R]):
                         self._gather(bundle, max_rows - rows, max_size - size, now)
                         break
                     kind = waiting.kind
-                if waiting.rows > line.credit and len(self._turns) > 1:
+                if waiting.turn_rows > line.credit and len(self._turns) > 1:
                     line.credit += self._quantum
                     self._turns.rotate(-1)
                     continue
                 bundle.append(waiting)
                 rows += waiting.rows
                 size += waiting.size
-                line.credit = line.credit - waiting.rows if line.credit > waiting.rows else 0
+                line.credit = line.credit - waiting.turn_rows if line.credit > waiting.turn_rows else 0
             self._drop_first(line)
         return bundle
 
@@ -171,7 +174,7 @@ class FairQueue(Generic[T, R]):
                 bundle.append(waiting)
                 max_rows -= waiting.rows
                 max_size -= waiting.size
-                line.credit -= waiting.rows
+                line.credit -= waiting.turn_rows
             ready.append((line, found))
         for principal, gone in taken.items():
             line = self._lines[principal]

@@ -52,7 +52,7 @@ class PodVersion:
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         if tracing_enabled():
             rows.span = trace.get_current_span()
-        size = max(sum(map(len, rows.inputs)), rows.count * self._answer_bytes)
+        size = max(sum(map(len, rows.inputs)), rows.count * self._answer_bytes, rows.image_work)
         most = self._large.most_rows
         if most is None or rows.count <= most:
             return self.coalescer.submit(rows, rows.count, size, rows.principal, deadline, rows.shapes)

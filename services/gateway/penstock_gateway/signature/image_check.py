@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from penstock_common.errors import PenstockError
+from penstock_common.image_header import MAX_SEGMENTS, ImageHeader, read_header
 from penstock_common.manifest import Field
 from penstock_gateway.signature.field_check import invalid
 from penstock_gateway.signature.file_check import FileCheck
-from penstock_gateway.signature.image_header import MAX_SEGMENTS, ImageHeader, read_header
 
 #: Of one image; the pods have the same bound.
 MAX_IMAGE_PIXELS = 50_000_000

@@ -1,10 +1,11 @@
-"""A model's signature: its manifest, what checks its requests, what writes its answers."""
+"""A model's signature: its manifest, what checks its requests and weighs them, what writes its answers."""
 
 from __future__ import annotations
 
 import msgspec
 
 from penstock_common.manifest import Manifest
+from penstock_gateway.signature.image_work import ImageWork
 from penstock_gateway.signature.presenter import Presenter
 from penstock_gateway.signature.row_decoder import RowDecoder
 
@@ -17,11 +18,12 @@ class Signature:
         model: the model's name, for its answers.
     """
 
-    __slots__ = ("decoder", "encoded", "manifest", "model", "presenter")
+    __slots__ = ("decoder", "encoded", "image_work", "manifest", "model", "presenter")
 
     def __init__(self, manifest: Manifest, model: str) -> None:
         self.model = model
         self.manifest = manifest
         self.encoded = msgspec.msgpack.encode(manifest)
         self.decoder = RowDecoder(manifest)
+        self.image_work = ImageWork(manifest)
         self.presenter = Presenter(manifest, model)
