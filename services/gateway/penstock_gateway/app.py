@@ -75,6 +75,7 @@ from penstock_gateway.remotes.remote_files import RemoteFiles
 from penstock_gateway.remotes.remote_models import RemoteModels
 from penstock_gateway.routes import UNTRACED, batch_endpoints, predictions, routes
 from penstock_gateway.settings import GatewaySettings
+from penstock_gateway.signature.request_bounds import RequestBounds
 from penstock_gateway.stored_responses.response_store import Retention, open_store
 
 if TYPE_CHECKING:
@@ -110,16 +111,18 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
         body_seconds=settings.body_seconds,
         max_body_bytes=settings.max_body_bytes,
         access_log=AccessLog(log_all=settings.access_log == "all", refusals=settings.access_log_refusals),
+        max_decoded_ratio=settings.max_decoded_ratio,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = Upstream(settings.upstream, settings.pools)
         files = RemoteFiles(settings.remotes_file) if settings.remotes_file else None
-        remotes = RemoteModels(files, settings.max_answer_bytes, gateways=lambda: buckets.gateways)
+        bounds = _of_settings(RequestBounds, settings)
+        remotes = RemoteModels(files, settings.max_answer_bytes, lambda: buckets.gateways, bounds)
         catalog = CatalogWithRemotes(
             upstream,
-            lambda version: _in_pods(version, upstream, pods, settings),
+            lambda version: _in_pods(version, upstream, pods, bounds, settings),
             lambda model: pods.probes(_pool(model, settings)),
             remotes,
         )
@@ -262,7 +265,9 @@ def _with_cors(app: App, origins: list[str]) -> App:
     )
 
 
-def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: GatewaySettings) -> PodVersion:
+def _in_pods(
+    version: Version, upstream: Upstream, pods: HealthyPods, bounds: RequestBounds, settings: GatewaySettings
+) -> PodVersion:
     """A version behind ``upstream``, with a coalescer of its own."""
     pool = _pool(version.model, settings)
     # Pods merge what differs in shape and is padded, so a call of few rows is no reason to hold the next one back.
@@ -279,7 +284,7 @@ def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: 
         max_queued_size=settings.max_queue_bytes,
     )
     stream = upstream.streamer(version.model, version.version, version.manifest)
-    return PodVersion(version, coalescer, lambda: upstream.model_ready(version.model, version.version), stream)
+    return PodVersion(version, coalescer, lambda: upstream.model_ready(version.model, version.version), stream, bounds)
 
 
 def _open_batches(settings: GatewaySettings, calls: LineCalls, ready: Callable[[], bool]) -> BatchService | None:

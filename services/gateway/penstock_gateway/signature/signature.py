@@ -7,6 +7,7 @@ import msgspec
 from penstock_common.manifest import Manifest
 from penstock_gateway.signature.image_work import ImageWork
 from penstock_gateway.signature.presenter import Presenter
+from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS, RequestBounds
 from penstock_gateway.signature.row_decoder import RowDecoder
 
 
@@ -16,14 +17,16 @@ class Signature:
     Args:
         manifest: what the version's ``model.yaml`` declares.
         model: the model's name, for its answers.
+        bounds: what one request may hold.
     """
 
-    __slots__ = ("decoder", "encoded", "image_work", "manifest", "model", "presenter")
+    __slots__ = ("bounds", "decoder", "encoded", "image_work", "manifest", "model", "presenter")
 
-    def __init__(self, manifest: Manifest, model: str) -> None:
+    def __init__(self, manifest: Manifest, model: str, bounds: RequestBounds = DEFAULT_BOUNDS) -> None:
         self.model = model
         self.manifest = manifest
         self.encoded = msgspec.msgpack.encode(manifest)
-        self.decoder = RowDecoder(manifest)
+        self.bounds = bounds
+        self.decoder = RowDecoder(manifest, bounds)
         self.image_work = ImageWork(manifest)
         self.presenter = Presenter(manifest, model)
