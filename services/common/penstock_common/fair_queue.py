@@ -4,7 +4,8 @@ Requests of one principal keep their order. Between principals the next is of th
 that has had the fewest rows (start-time fair queueing: Goyal, Vin and Cheng, SIGCOMM
 1996), so that one with a hundred times the requests of another gets no more than its
 share while the other waits. Nobody saves up rows while absent; but who has just had
-some comes after those who have not, also if nobody waited in between.
+some comes after those who have not, also if nobody waited in between. A row of
+many bytes counts as several.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+#: Bytes of a request that count as much as a row in its principal's turns, if that is more than its rows do.
+_ROW_BYTES = 64 * 1024
 #: Requests of each principal among which others of a bundle's kind are looked for.
 _LOOK_AHEAD = 256
 
@@ -32,7 +35,7 @@ _MOST_REMEMBERED = 1000
 class Waiting(Generic[T, R]):
     """One request in the queue or under way."""
 
-    __slots__ = ("arrived", "deadline", "future", "item", "kind", "principal", "rows", "size")
+    __slots__ = ("arrived", "deadline", "future", "item", "kind", "principal", "rows", "size", "turn_rows")
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Waiting(Generic[T, R]):
         self.item = item
         self.rows = rows
         self.size = size  # bytes
+        self.turn_rows = max(rows, size // _ROW_BYTES)  # what it takes of its principal's turn
         self.deadline = deadline
         self.future = future
         self.arrived = arrived
@@ -161,7 +165,7 @@ class FairQueue(Generic[T, R]):
                 rows += waiting.rows
                 size += waiting.size
                 self._now = start
-                line.start = start + waiting.rows
+                line.start = start + waiting.turn_rows
                 heapreplace(self._due, (line.start, next(self._entries), line))
             self._drop_first(line)
         return bundle
@@ -181,7 +185,7 @@ class FairQueue(Generic[T, R]):
                 bundle.append(waiting)
                 max_rows -= waiting.rows
                 max_size -= waiting.size
-                line.start += waiting.rows
+                line.start += waiting.turn_rows
             ready.append((line, found))
         for principal, gone in taken.items():
             line = self._lines[principal]
@@ -215,7 +219,7 @@ class FairQueue(Generic[T, R]):
                 bundle.append(waiting)
                 rows += waiting.rows
                 size += waiting.size
-                line.start += waiting.rows
+                line.start += waiting.turn_rows
             self._drop_first(line)
         if line is not None and line.waiting and rows:
             heappush(self._due, (line.start, next(self._entries), line))

@@ -50,6 +50,7 @@ from penstock_gateway.files.file_bounds import FileBounds
 from penstock_gateway.limits.local import LocalAdmission
 from penstock_gateway.limits.peers import follow_peers
 from penstock_gateway.limits.token_bucket import TokenBuckets
+from penstock_gateway.pages.docs_page import DocsPage
 from penstock_gateway.pages.try_page import TryPage
 from penstock_gateway.protocols.large_json import PROCESS, LargeJson
 from penstock_gateway.protocols.model_list import ModelList
@@ -74,6 +75,7 @@ from penstock_gateway.remotes.remote_files import RemoteFiles
 from penstock_gateway.remotes.remote_models import RemoteModels
 from penstock_gateway.routes import UNTRACED, batch_endpoints, predictions, routes
 from penstock_gateway.settings import GatewaySettings
+from penstock_gateway.signature.request_bounds import RequestBounds
 from penstock_gateway.stored_responses.response_store import Retention, open_store
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ T = TypeVar("T")
 
 #: Calls under way, for each that would be otherwise, of a model whose requests differ in shape and are padded.
 _CALLS_OF_PADDED = 8
+_DOCS_ASSETS = "/docs/assets"
 
 
 def build_app(settings: GatewaySettings, health: Health) -> App:
@@ -108,16 +111,18 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
         body_seconds=settings.body_seconds,
         max_body_bytes=settings.max_body_bytes,
         access_log=AccessLog(log_all=settings.access_log == "all", refusals=settings.access_log_refusals),
+        max_decoded_ratio=settings.max_decoded_ratio,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = Upstream(settings.upstream, settings.pools)
         files = RemoteFiles(settings.remotes_file) if settings.remotes_file else None
-        remotes = RemoteModels(files, settings.max_answer_bytes, gateways=lambda: buckets.gateways)
+        bounds = _of_settings(RequestBounds, settings)
+        remotes = RemoteModels(files, settings.max_answer_bytes, lambda: buckets.gateways, bounds)
         catalog = CatalogWithRemotes(
             upstream,
-            lambda version: _in_pods(version, upstream, pods, settings),
+            lambda version: _in_pods(version, upstream, pods, bounds, settings),
             lambda model: pods.probes(_pool(model, settings)),
             remotes,
         )
@@ -232,15 +237,14 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
     app = FastAPIOffline(
         title="Penstock",
         lifespan=lifespan,
-        # A protected /openapi.json comes before FastAPI's own; the page could not read it.
-        docs_url="/docs" if settings.docs == "open" else None,
+        docs_url=None,  # its page has no headers that protect it
         redoc_url=None,
-        static_url="/docs/assets",
+        static_url=_DOCS_ASSETS,
         telemetry=telemetry,
         redirect_slashes=False,
     )
-    if settings.docs == "open":
-        app.router.routes.append(Route("/try", TryPage().show))
+    if settings.docs == "open":  # otherwise the page could not read /openapi.json, which comes before FastAPI's own
+        app.router.routes += [Route("/docs", DocsPage(_DOCS_ASSETS).show), Route("/try", TryPage().show)]
     # The endpoints handle their errors, bodies and metrics themselves, and FastAPI's middlewares for these would add a
     # tenth to the gateway's work. The two that are kept serve the router's own refusals and /docs; spans are made outside.
     app.middleware_stack = ExceptionMiddleware(
@@ -261,7 +265,9 @@ def _with_cors(app: App, origins: list[str]) -> App:
     )
 
 
-def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: GatewaySettings) -> PodVersion:
+def _in_pods(
+    version: Version, upstream: Upstream, pods: HealthyPods, bounds: RequestBounds, settings: GatewaySettings
+) -> PodVersion:
     """A version behind ``upstream``, with a coalescer of its own."""
     pool = _pool(version.model, settings)
     # Pods merge what differs in shape and is padded, so a call of few rows is no reason to hold the next one back.
@@ -278,7 +284,7 @@ def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: 
         max_queued_size=settings.max_queue_bytes,
     )
     stream = upstream.streamer(version.model, version.version, version.manifest)
-    return PodVersion(version, coalescer, lambda: upstream.model_ready(version.model, version.version), stream)
+    return PodVersion(version, coalescer, lambda: upstream.model_ready(version.model, version.version), stream, bounds)
 
 
 def _open_batches(settings: GatewaySettings, calls: LineCalls, ready: Callable[[], bool]) -> BatchService | None:

@@ -231,3 +231,14 @@ async def test_all_of_every_kind_leave_once(requests: list[tuple[str, str, int]]
         left += [w.item for w in bundle]
     assert sorted(left) == list(range(len(requests)))
     assert (queue.rows, queue.size) == (0, 0)
+
+
+async def test_many_bytes_count_as_rows_in_a_turn() -> None:
+    """A row of a megabyte is followed by sixteen small ones of another principal."""
+    queue: FairQueue[int, int] = FairQueue()
+    for item in range(4):
+        queue.push(waiting(item, size=1024 * 1024), "large")
+    for item in range(10, 74):
+        queue.push(waiting(item), "small")
+    order = [item for _ in range(68) for item in take(queue, rows=1, size=10**9)]
+    assert [order.index(item) for item in range(4)] == [0, 17, 34, 51]

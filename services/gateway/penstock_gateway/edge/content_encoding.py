@@ -9,11 +9,10 @@ import asyncio
 import zlib
 
 from penstock_common.errors import PenstockError
+from penstock_gateway.edge.bounds import over_bound
 
-#: A body may always grow to this size, and beyond it to this many times its own. JSON shrinks to a tenth; a thousandth,
-#: which gzip can reach, takes nothing but zeros.
+#: A body may always grow to this size, and beyond it to some times its own.
 FREE_BYTES = 1024 * 1024
-MAX_RATIO = 100
 
 #: Answers below this size take as many packets compressed as not.
 _MIN_ANSWER_BYTES = 1400
@@ -26,12 +25,13 @@ _WINDOW_BITS = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"
 _NONE = (b"", b"identity")
 
 
-async def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
+async def decode_body(body: bytes, encoding: bytes, limit: int, max_ratio: int) -> bytes:
     """A request's body without its content encoding.
 
     Args:
         encoding: the header ``Content-Encoding``, empty if there is none.
         limit: bytes of the decoded body.
+        max_ratio: the same, as a multiple of the encoded ones, beyond ``FREE_BYTES``.
 
     Raises:
         PenstockError: 400 ``bad-encoding``, 413 ``body-too-large``, 415 ``unsupported-encoding``.
@@ -46,15 +46,15 @@ async def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
             f"Content-Encoding {encoding[:40].decode('latin-1')!r} is not understood; send gzip, deflate or neither.",
             headers={"Accept-Encoding": "gzip, deflate"},
         )
-    most = min(limit, max(FREE_BYTES, MAX_RATIO * len(body)))
+    most = min(limit, max(FREE_BYTES, max_ratio * len(body)))
     if len(body) < _OFF_LOOP_BYTES and most <= FREE_BYTES:
         decoded, ended = _decompress(body, name, most)
     else:
         decoded, ended = await asyncio.to_thread(_decompress, body, name, most)
     if len(decoded) > most:
-        bound = f"{limit} bytes are" if most == limit else f"{MAX_RATIO} times its {len(body)} bytes are"
-        text = f"The body is larger than allowed once decoded: {bound} the limit; send fewer rows, or uncompressed."
-        raise PenstockError(413, "body-too-large", text, extra={"limit": most})
+        text = f"The body is larger than {most} bytes once decoded; send fewer rows, or uncompressed."
+        bound, value = ("max_body_bytes", limit) if most == limit else ("max_decoded_ratio", max_ratio)
+        raise over_bound(413, "body-too-large", bound, value, text)
     if not ended:
         text = f"The body is not a whole {name.decode()} stream; check how it was compressed."
         raise PenstockError(400, "bad-encoding", text)

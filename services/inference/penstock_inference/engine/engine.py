@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from penstock_common.manifest import Manifest, is_varying
+from penstock_common.manifest import FieldKind, Manifest, is_varying
 from penstock_inference.engine.batch import split_inputs
 from penstock_inference.engine.device import Device, Share
 from penstock_inference.engine.input_checks import check_inputs
@@ -48,7 +48,8 @@ class Engine:
         run_times = RunTimes(max_rows)
         share = share or Device(manifest.resources.instances).share()
         self._padding = Padding(manifest)
-        self._queue: MessageQueue[Outputs] = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics)
+        images = [field.name for field in manifest.client_inputs if field.kind is FieldKind.IMAGE]
+        self._queue: MessageQueue[Outputs] = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics, images)
         self._scheduler = Scheduler(max_rows, self._run_rows, self._padding, self._queue, run_times, share, metrics)
 
     def run_on(self, runner: BatchRunner) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 
 import numpy as np
@@ -141,3 +142,13 @@ async def test_the_gauge_follows_the_rows(queue: MessageQueue) -> None:
     queue.take(4)
     seen.append(REGISTRY.get_sample_value("penstock_inference_queue_rows", labels))
     assert seen == [1, 4, 6, 2]
+
+
+async def test_a_run_decodes_a_bounded_number_of_pixels() -> None:
+    """Images of 49 million pixels in a few bytes each leave one by one, and small ones together."""
+    queue = MessageQueue[Outputs](100, 10**9, RunTimes(8), VersionMetrics("queued", 1), images=["image"])
+    for side in [7000] * 3 + [100] * 3:
+        image = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", side, side) + bytes(9)
+        arrays: Arrays = {"image": np.array([image], object)}
+        queue.put(CheckedInputs(arrays, False), 1, time.monotonic() + 30)
+    assert [len(queue.take(8)) for _ in range(4)] == [1, 1, 4, 0]
