@@ -27,6 +27,7 @@ from penstock_common.file_signature import FileSignature, FoundInput, FoundOutpu
 from penstock_common.manifest import FieldKind, Format, Task
 from penstock_inference.runners.runner import ModelMismatchError
 from penstock_inference.signatures.read import read_signature
+from tests.unit.inference.signatures.ml_net_file import COLUMNS, SPECIES, save_ml_net_file
 
 NUMBERS = np.random.default_rng(0).normal(size=(40, 3))
 CLASSES = np.array(["no", "yes"])[(NUMBERS[:, 0] > 0).astype(int)]
@@ -69,6 +70,20 @@ def test_onnx_says_names_types_shapes_and_metadata(tmp_path: Path) -> None:
 def test_onnx_with_a_fixed_number_of_rows(tmp_path: Path) -> None:
     """It is kept: the manifest must not batch more."""
     assert read_signature(save_onnx(tmp_path / "m.onnx", 1), Format.ONNX, []).rows == 1
+
+
+def test_a_file_may_run_with_one_row_only(tmp_path: Path) -> None:
+    """Though it declares any number: its outputs are known, and the manifest must not batch. ML.NET writes such files."""
+    signature = read_signature(save_ml_net_file(tmp_path / "m.onnx", all_columns=True), Format.ONNX, [])
+    assert names(signature) == ["Label", *COLUMNS] and signature.rows == 1 and not signature.no_run
+    assert signature.outputs is not None
+    assert [o.name for o in signature.outputs if o.probabilities] == ["Score.output"]
+
+
+def test_ml_net_names_its_classes(tmp_path: Path) -> None:
+    """Its operators have only their numbers."""
+    signature = read_signature(save_ml_net_file(tmp_path / "m.onnx", all_columns=False), Format.ONNX, [])
+    assert names(signature) == COLUMNS and signature.labels == SPECIES and signature.rows == -1
 
 
 def test_a_torch_export_program_says_everything(tmp_path: Path) -> None:
