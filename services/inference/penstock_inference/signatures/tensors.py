@@ -86,8 +86,8 @@ def _run(runner: Runner, signature: FileSignature) -> None:
         try:
             answer = runner.run([next(zeros) if tensor.required else None for tensor in runner.inputs])
         except Exception as err:  # the file may not like zeros; its outputs can be given
-            lines = str(err).strip().splitlines() or [""]
-            signature.no_run = f"{type(err).__name__}: {lines[-1]}"[:500]  # a traceback of TorchScript ends with the cause
+            last = (str(err).strip().splitlines() or [""])[-1]  # a traceback of TorchScript ends with the cause
+            signature.no_run = f"{type(err).__name__}: {last}"[:500]
             continue
         named = answer.items() if isinstance(answer, dict) else [(None, array) for array in answer]
         signature.outputs = [_output(name, np.asarray(array)) for name, array in named]

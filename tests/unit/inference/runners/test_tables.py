@@ -116,6 +116,17 @@ def test_a_regression_on_a_matrix(tmp_path: Path) -> None:
     np.testing.assert_allclose(answer, model.predict(x[:ROWS]), rtol=1e-12)
 
 
+def test_a_classifier_of_several_targets_predicts(tmp_path: Path) -> None:
+    """It has classes, and probabilities, for each of them; its predictions are one output."""
+    x, y = load_iris(return_X_y=True)
+    model = RandomForestClassifier(5).fit(x, np.stack([y, y > 0], axis=1))
+    skops.io.dump(model, tmp_path / "m.skops")
+    outputs = [Output("prediction", "INT64", [2])]
+    manifest = Manifest(Format.SKOPS, "m.skops", Task.TENSOR, matrix(4), outputs)
+    [answer] = load_model(manifest, tmp_path, 1).run({"x": x})
+    assert answer.tolist() == model.predict(x).tolist()
+
+
 def test_an_unknown_output_is_refused_with_what_there_is(tmp_path: Path) -> None:
     """A regression has no probabilities."""
     x, y = load_diabetes(return_X_y=True)

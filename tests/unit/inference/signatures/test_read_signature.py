@@ -17,10 +17,13 @@ import xgboost
 from onnx import TensorProto, helper
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import IsolationForest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
 from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
@@ -144,12 +147,16 @@ def test_scikit_learn_says_columns_categories_and_classes(tmp_path: Path) -> Non
         (Ridge().fit(NUMBERS, NUMBERS[:, 0]), Task.REGRESSION, "FP64", []),
         (KMeans(2, n_init=1).fit(NUMBERS), Task.TENSOR, "INT32", []),
         (StandardScaler().fit(NUMBERS), Task.TENSOR, "FP64", [3]),
+        (IsolationForest(n_estimators=2).fit(NUMBERS), Task.TENSOR, "INT64", []),
+        (LinearSVC().fit(NUMBERS, CLASSES), Task.TENSOR, "BYTES", []),
+        (Ridge().fit(NUMBERS, NUMBERS[:, :2]), Task.TENSOR, "FP64", [2]),
+        (DecisionTreeClassifier().fit(NUMBERS, np.stack([CLASSES, CLASSES], axis=1)), Task.TENSOR, "BYTES", [2]),
     ],
 )
 def test_scikit_learn_without_classes(
     model: object, task: Task, datatype: str, shape: list[int], tmp_path: Path
 ) -> None:
-    """A regression, clusters, and a transformation, of a matrix without names."""
+    """Whatever a model without probabilities of classes predicts, of a matrix without names."""
     skops.io.dump(model, tmp_path / "m.skops")
     signature = read_signature(tmp_path / "m.skops", Format.SKOPS, [])
     assert [(found.name, found.shape) for found in signature.inputs] == [(None, [3])]
