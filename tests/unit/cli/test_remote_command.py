@@ -13,8 +13,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from penstock_cli.__main__ import app
 from penstock_cli import model_states
+from penstock_cli.__main__ import app
 from penstock_cli.commands import models
 from penstock_common.registry_models import Model
 from penstock_common.remotes import Fallback, Remote, read_remotes
