@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import gguf
 import lightgbm
@@ -189,6 +190,16 @@ def test_xgboost_says_the_objective(classes: int, task: Task, tmp_path: Path) ->
     signature = read_signature(tmp_path / "m.json", Format.XGBOOST, [])
     assert signature.task is task and len(signature.labels) == classes
     assert signature.inputs[0].shape == [3]
+
+
+@pytest.mark.parametrize("estimator", [xgboost.XGBRegressor, xgboost.XGBClassifier])
+def test_xgboost_of_several_targets(estimator: Any, tmp_path: Path) -> None:
+    """They are one output, also if each is a class of its own."""
+    targets = np.stack([np.arange(40) % 2, np.arange(40) > 20], axis=1)
+    estimator(n_estimators=2).fit(NUMBERS, targets).save_model(tmp_path / "m.json")
+    signature = read_signature(tmp_path / "m.json", Format.XGBOOST, [])
+    assert signature.outputs == [FoundOutput("prediction", "FP32", [2])]
+    assert signature.task is Task.TENSOR and not signature.labels
 
 
 def folder(path: Path, **config: object) -> Path:
