@@ -192,6 +192,14 @@ def test_xgboost_says_the_objective(classes: int, task: Task, tmp_path: Path) ->
     assert signature.inputs[0].shape == [3]
 
 
+def test_a_hugging_face_folder_with_a_lone_label_gives_a_score(tmp_path: Path) -> None:
+    """It has no classes."""
+    folder(tmp_path, architectures=["BertForSequenceClassification"], id2label={"0": "LABEL_0"})
+    signature = read_signature(tmp_path, Format.TRANSFORMERS, [])
+    assert signature.outputs == [FoundOutput("logits", "FP32", [1])]
+    assert signature.task is Task.REGRESSION and not signature.labels
+
+
 @pytest.mark.parametrize("estimator", [xgboost.XGBRegressor, xgboost.XGBClassifier])
 def test_xgboost_of_several_targets(estimator: Any, tmp_path: Path) -> None:
     """They are one output, also if each is a class of its own."""
