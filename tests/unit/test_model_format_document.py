@@ -37,6 +37,7 @@ from penstock_inference.runners.generation_request import INPUTS
 from penstock_inference.signatures.text_generation import signature
 from penstock_inference.versions.trial_rows import trial_rows
 from penstock_registry.settings import RegistrySettings
+from tests.unit.inference.signatures.ml_net_file import probabilities, save_ml_net_file
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "model-format.md").read_text()
 #: The heading of each export -> its code and its manifest.
@@ -61,6 +62,11 @@ def sensor(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> l
 
 def price(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
     return [names["module"](torch.from_numpy(rows["features"])).numpy()[:, 0]]
+
+
+def animal(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
+    (pixels,) = preprocess(manifest, rows)
+    return [names["model"].predict(pixels, verbose=0)]
 
 
 def bought(names: dict[str, Any], manifest: Manifest, rows: dict[str, Any]) -> list[Any]:
@@ -101,6 +107,7 @@ DIRECT: dict[str, Direct] = {
     "PyTorch, TorchScript": sensor,
     "PyTorch, safetensors": price,
     "PyTorch, ONNX": price,
+    "Keras": animal,
     "scikit-learn, ONNX": bought,
     "scikit-learn, skops": bought,
     "LightGBM": progression,
@@ -125,6 +132,7 @@ async def test_an_export_can_be_pasted_and_serves(
     script = tmp_path / "export.py"
     script.write_text(code)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")  # TensorFlow is not installed
     names: dict[str, Any] = {"__name__": "export"}
     exec(compile(code, str(script), "exec"), names)  # TorchScript reads the source of a class from the script
     manifest = parse_manifest(text)
@@ -143,6 +151,24 @@ async def test_an_export_can_be_pasted_and_serves(
             assert output.tolist() == own.tolist()
         else:
             assert np.allclose(output, own, rtol=1e-4, atol=1e-5)
+
+
+async def test_the_manifest_for_ml_net_serves_what_it_writes(tmp_path: Path) -> None:
+    """Its form, not its code: that needs .NET."""
+    found = re.search(r"### ML.NET\n.*?```yaml\n(.*?)```", DOCUMENT, re.S)
+    assert found
+    manifest = parse_manifest(found[1])
+    check_manifest_values(manifest)
+    save_ml_net_file(tmp_path / manifest.file, all_columns=False)
+    rows = trial_rows(manifest, 3)
+    forker = Forker(run_seconds=60.0, load_seconds=60.0)
+    try:
+        process = await forker.start(manifest, tmp_path, threads=1, memory_bytes=2**30)
+        outputs = await process.run([rows], 3)
+    finally:
+        await forker.close()
+    expected = probabilities(np.stack([rows[field.name] for field in manifest.inputs], axis=1))
+    assert np.allclose(outputs[0], expected, atol=1e-5)
 
 
 async def test_the_model_that_streams_can_be_pasted_and_streams(

@@ -8,10 +8,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from penstock_cli.archive import unpack
+from penstock_cli.foreign_servers import torchserve_file, triton_file
 from penstock_common.errors import PenstockError
 from penstock_common.file_kinds import (
     AOT_PACKAGE,
@@ -19,6 +20,7 @@ from penstock_common.file_kinds import (
     SAFETENSORS,
     SAVED_MODEL,
     TF_LITE,
+    TORCHSERVE,
     FileKind,
     file_kind,
 )
@@ -66,6 +68,8 @@ def place(source: str, folder: Path) -> Placed:
     kind = file_kind(path)
     if kind is AOT_PACKAGE or (kind is None and path.suffix.lower() == ".zip" and path.is_file()):
         return _place_archive(path, folder)
+    if kind is TORCHSERVE:
+        return _place_from_torchserve(path, folder)
     if kind is SAFETENSORS or (kind is not None and kind.format is None):
         return _convert(path, kind, folder)
     return _place_folder(path, kind, folder) if path.is_dir() else _place_file(path, kind, folder)
@@ -81,6 +85,15 @@ def _place_archive(path: Path, folder: Path) -> Placed:
         return place(str(files[0] if len(files) == 1 else inside), folder)
 
 
+def _place_from_torchserve(path: Path, folder: Path) -> Placed:
+    with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
+        file, handler = torchserve_file(unpack(path, Path(temporary)))
+        placed = place(str(file), folder)
+    return replace(
+        placed, remedy=f"write as preprocess and postprocess what the handler {handler} does beside the model"
+    )
+
+
 def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
     if (path / MANIFEST_FILE).exists():
         raise _is_artifact(path)
@@ -90,6 +103,8 @@ def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
     if (path / "model.py").exists():
         shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "__pycache__"))
         return Placed(Format.PYTHON, "model.py")
+    if (file := triton_file(path)) is not None:
+        return place(str(file), folder)
     raise _unsupported(
         f"{path} is no folder of a model: neither config.json of Hugging Face, nor config.cfg of spaCy, nor saved_model.pb "
         "of TensorFlow, nor model.py is in it. Name the model's file"

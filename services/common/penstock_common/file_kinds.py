@@ -65,6 +65,10 @@ SAVED_MODEL = FileKind("a SavedModel of TensorFlow", remedy=f"{_TO_ONNX} --saved
 CTRANSLATE2 = FileKind("a folder of CTranslate2", Format.CTRANSLATE2)
 PADDLE_OCR = FileKind("a folder of PaddleOCR's networks", Format.PADDLE_OCR)
 GGUF = FileKind("a GGUF file", Format.TRANSFORMERS)
+TORCHSERVE = FileKind(
+    "an archive of TorchServe",
+    remedy="`penstock import` takes the model's file out of it",
+)
 SPACY = FileKind("a folder of spaCy", Format.SPACY)
 
 
@@ -133,6 +137,8 @@ def _archive_kind(path: Path) -> FileKind | None:
             names = archive.namelist()
     except zipfile.BadZipFile:
         return None
+    if "MAR-INF/MANIFEST.json" in names:
+        return TORCHSERVE
     # torch puts everything into one folder, whose name is the file's.
     inner = {name.partition("/")[2] for name in names}
     if any(name.endswith(".so") and "aotinductor" in name for name in names):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -32,6 +33,11 @@ FIRST_CHUNK_SECONDS = Histogram(
 )
 STREAM_CHUNKS = Counter("penstock_inference_stream_chunks_total", "Chunks of streams that were read.", ["model"])
 LOADED = Gauge("penstock_inference_models_loaded", "Model versions that are loaded and warm.")
+STATE_SINCE = Gauge(
+    "penstock_inference_version_state_since_seconds",
+    "When a version came into the state that it is in, in seconds since 1970: loading, ready or unavailable.",
+    ["model", "version", "state"],
+)
 LOAD_FAILURES = Counter("penstock_inference_load_failures_total", "Loads that failed.", ["model"])
 PROCESS_BYTES = Gauge(
     "penstock_inference_process_resident_bytes",
@@ -131,6 +137,11 @@ class VersionMetrics:
         """Let ``PROCESS_BYTES`` be what the function returns whenever it is read."""
         PROCESS_BYTES.labels(*self._labels).set_function(resident_bytes)
 
+    def show_state(self, state: str) -> None:
+        """Let ``STATE_SINCE`` show that the version has just come into a state."""
+        STATE_SINCE.remove_by_labels({"model": self._labels[0], "version": self._labels[1]})
+        STATE_SINCE.labels(*self._labels, state).set(time.time())
+
     def show_gpu(self, device: str, held_bytes: int) -> None:
         """Let ``GPU_BYTES`` show what a process of this version has just been found to hold."""
         GPU_BYTES.remove_by_labels({"model": self._labels[0], "version": self._labels[1]})
@@ -145,6 +156,7 @@ class VersionMetrics:
 
     def remove(self) -> None:
         """Remove the series of this version from ``/metrics``; later counts are lost."""
+        STATE_SINCE.remove_by_labels({"model": self._labels[0], "version": self._labels[1]})
         QUEUE_ROWS.remove(*self._labels)
         PROCESS_BYTES.remove(*self._labels)
         GPU_BYTES.remove_by_labels({"model": self._labels[0], "version": self._labels[1]})

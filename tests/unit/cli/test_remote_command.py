@@ -13,6 +13,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
+from penstock_cli import model_states
 from penstock_cli.__main__ import app
 from penstock_cli.commands import models
 from penstock_common.registry_models import Model
@@ -143,7 +144,7 @@ def test_models_shows_the_remotes_of_the_gateway(monkeypatch: pytest.MonkeyPatch
         {"id": "spam", "owned_by": "penstock", "ready": True, "loading": []},
     ]
     answer = httpx.Response(200, json={"data": listed})
-    monkeypatch.setattr(models, "ask_gateway", lambda *_: answer)
+    monkeypatch.setattr(model_states, "ask_gateway", lambda *_: answer)
     monkeypatch.setattr(models, "ask_registry", lambda *_: [Model("spam", 1, {}, {})])
     shown = CliRunner().invoke(app, ["models"], env={"COLUMNS": "160"}).stdout
     lines = {line.split()[1]: line for line in shown.splitlines() if len(line.split()) > 3}

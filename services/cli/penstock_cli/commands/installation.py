@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from penstock_cli.curl import curl_call
+from penstock_cli.model_states import listed_models, not_answering
 from penstock_cli.settings import LocalSettings
 from penstock_cli.terminal import AsJson, console, errors_for_the_user, print_table
 
@@ -66,6 +67,8 @@ def status(as_json: AsJson = False) -> None:
             print(json.dumps(rows))
         else:
             print_table("parts", [{name: row[name] for name in row if name != "log"} for row in rows])
+            if waiting := not_answering(listed_models(settings) or {}):
+                print_table("models that are not loaded", waiting)
             for row in rows:
                 if not row["running"]:
                     console.print(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from getpass import getuser
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -15,12 +14,10 @@ import typer
 from penstock_cli import inference_programs
 from penstock_cli.archive import artifact_folder
 from penstock_cli.commands.promotion import describe_targets
-from penstock_cli.gateway import ask_gateway
+from penstock_cli.model_states import listed_models, model_state
 from penstock_cli.registry import ask_registry
 from penstock_cli.report_table import failure
-from penstock_cli.settings import LocalSettings
 from penstock_cli.terminal import AsJson, ModelName, console, errors_for_the_user, print_table
-from penstock_common.errors import PenstockError
 
 app = typer.Typer()
 Why = Annotated[str, typer.Option(help="The reason, for the model's log.")]
@@ -80,7 +77,7 @@ def models(as_json: AsJson = False) -> None:
         if as_json:
             print(msgspec.json.encode(found).decode())
             return
-        in_gateway = _listed(settings)
+        in_gateway = listed_models(settings)
         rows = [
             {
                 "model": model.name,
@@ -88,12 +85,17 @@ def models(as_json: AsJson = False) -> None:
                     f"{alias} -> {describe_targets(model.aliases[alias])}" for alias in sorted(model.aliases)
                 ),
                 "versions": len(model.versions),
-                "state": _state(in_gateway, model.name),
+                "state": model_state(in_gateway, model.name),
             }
             for model in found
         ]
         rows += [
-            {"model": name, "aliases": "", "versions": "", "state": f"{listed['owned_by']}, {_state(in_gateway, name)}"}
+            {
+                "model": name,
+                "aliases": "",
+                "versions": "",
+                "state": f"{listed['owned_by']}, {model_state(in_gateway, name)}",
+            }
             for name, listed in (in_gateway or {}).items()
             if listed["owned_by"].startswith("remote:")
         ]
@@ -116,29 +118,3 @@ def delete(model: ModelName, why: Why = "") -> None:
     with errors_for_the_user() as settings:
         ask_registry(settings, "admin", lambda c: c.delete(model, by=getuser(), why=why))
         console.print(f"{model} is deleted; a later version of that name continues its numbers")
-
-
-def _listed(settings: LocalSettings) -> dict[str, dict[str, Any]] | None:
-    """Return the models as the gateway lists them, by name; None if it cannot be asked."""
-    try:
-        listed = ask_gateway(settings, "GET", "/v1/models").json()["data"]
-    except PenstockError:
-        return None
-    return {model["id"]: model for model in listed}
-
-
-def _state(listed: dict[str, dict[str, Any]] | None, name: str) -> str:
-    """Return what a model does in the gateway: answers, or what it waits for."""
-    if listed is None:
-        return "the gateway could not be asked"
-    return "; ".join(_describe_states(listed[name])) if name in listed else ""
-
-
-def _describe_states(model: dict[str, Any]) -> Iterator[str]:
-    if model["ready"]:
-        yield "ready"
-    elif model["owned_by"].startswith("remote:"):
-        yield "does not answer"
-    for load in model["loading"]:
-        reason = f": {load['reason']}" if load["reason"] else ""
-        yield f"version {load['version']} {load['state']} since {load['since']}{reason}"

@@ -159,9 +159,10 @@ class Catalog:
         alias = entry.aliases.get(alias_name or PRODUCTION)
         if alias is not None:
             return alias.choose()
-        if (alias_name or PRODUCTION) in entry.model.aliases:
-            for failed in entry.failures(alias_name or PRODUCTION):
-                raise _failed(model_name, failed)
+        targets = entry.model.aliases.get(alias_name or PRODUCTION)
+        if targets is not None:
+            for state in entry.not_loaded(targets):
+                raise _not_loaded(model_name, state, "Its first version")
             raise _loading(model_name, "Its first version is still being loaded")
         known = ", ".join(sorted(entry.model.aliases)) or "none"
         raise PenstockError(
@@ -183,8 +184,8 @@ class Catalog:
             )
         if any(t.version == number for targets in entry.model.aliases.values() for t in targets):
             state = entry.loading.get(number)
-            if state is not None and state.state == "failed":
-                raise _failed(name, state)
+            if state is not None:
+                raise _not_loaded(name, state, f"Version {version}")
             raise _loading(name, f"Version {version} is still being loaded")
         raise PenstockError(
             409,
@@ -244,11 +245,12 @@ def _loading(name: str, what: str) -> PenstockError:
     )
 
 
-def _failed(name: str, state: LoadState) -> PenstockError:
-    return PenstockError(
-        503,
-        "model-unavailable",
-        f"Version {state.version} of {name!r} could not be loaded: {state.reason}",
-        headers={"Retry-After": "10"},
-        extra={"load": msgspec.to_builtins(state)},
-    )
+def _not_loaded(name: str, state: LoadState, what: str) -> PenstockError:
+    """Return the refusal for a version, with its state; ``what`` begins the sentence that it is being loaded."""
+    if state.state == "failed":
+        detail = f"Version {state.version} of {name!r} could not be loaded: {state.reason}"
+        error = PenstockError(503, "model-unavailable", detail, headers={"Retry-After": "10"})
+    else:
+        error = _loading(name, f"{what} is still being loaded")
+    error.extra = {"load": msgspec.to_builtins(state)}
+    return error

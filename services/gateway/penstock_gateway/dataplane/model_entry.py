@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Literal
@@ -100,13 +101,13 @@ class ModelEntry:
                 candidates.append(targets)
         return candidates
 
-    def failures(self, alias: str) -> list[LoadState]:
-        """The versions that an alias points at and that could not be loaded."""
-        return self._failed(self.model.aliases.get(alias, []))
-
-    def _failed(self, targets: list[AliasTarget]) -> list[LoadState]:
+    def not_loaded(self, targets: Sequence[AliasTarget]) -> list[LoadState]:
+        """The state of each version that is not loaded, those that could not be first."""
         states = [self.loading.get(target.version) for target in targets]
-        return [state for state in states if state is not None and state.state == "failed"]
+        return sorted([state for state in states if state is not None], key=lambda state: state.state != "failed")
+
+    def _failed(self, targets: list[AliasTarget]) -> bool:
+        return any(state.state == "failed" for state in self.not_loaded(targets))
 
     def put_into_effect(self) -> None:
         """Let each alias point at the best of what is loaded; one of which nothing is loaded stays as it is."""
@@ -127,7 +128,7 @@ class ModelEntry:
     def decided(self) -> bool:
         """Whether each alias is in effect, or cannot be."""
         return all(
-            alias in self.aliases or (self.failures(alias) and not self.model.earlier.get(alias))
+            alias in self.aliases or (self._failed(self.model.aliases[alias]) and not self.model.earlier.get(alias))
             for alias in self.model.aliases
         )
 

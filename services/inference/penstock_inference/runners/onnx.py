@@ -16,7 +16,13 @@ from penstock_inference.runners.device_in_use import use_gpu
 from penstock_inference.runners.gpu_files import gpu_devices, gpu_name
 from penstock_inference.runners.onnx_bf16 import run_with_bf16
 from penstock_inference.runners.row_streams import RowStreams
-from penstock_inference.runners.runner import FileAnswer, FileTensor, Runner, StreamingRunner
+from penstock_inference.runners.runner import (
+    FileAnswer,
+    FileTensor,
+    ModelMismatchError,
+    Runner,
+    StreamingRunner,
+)
 from penstock_inference.runners.texts import encoded, texts
 
 _DATATYPES = {
@@ -29,6 +35,8 @@ _DATATYPES = {
 
 
 _CUDA = "CUDAExecutionProvider"
+#: What the operator ZipMap gives, at the end of scikit-learn's classifiers: for each row, a dictionary with all classes.
+_ZIP_MAP = "seq(map("
 
 
 class OnnxRunner:
@@ -37,9 +45,16 @@ class OnnxRunner:
     Args:
         providers: of operators, with their options; the first that has an operator runs it.
         threads: of one operator, on the CPU.
+        labels: of the manifest's classes; empty if it has none.
     """
 
-    def __init__(self, path: Path, providers: Sequence[tuple[str, dict[str, Any]]], threads: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        providers: Sequence[tuple[str, dict[str, Any]]],
+        threads: int,
+        labels: Sequence[str],
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -51,8 +66,9 @@ class OnnxRunner:
             FileTensor(node.name, _DATATYPES.get(node.type, node.type), _shape(node.shape), required=False)
             for node in self._session.get_overridable_initializers()
         ]
-        # A scikit-learn classifier may also give a list of dictionaries, which no manifest can declare.
-        self._outputs = [node.name for node in self._session.get_outputs() if node.type.startswith("tensor(")]
+        self._labels = labels
+        served = ("tensor(", _ZIP_MAP)
+        self._outputs = [node.name for node in self._session.get_outputs() if node.type.startswith(served)]
         nodes = [*self._session.get_inputs(), *self._session.get_outputs()]
         self._bf16 = any(node.type == "tensor(bfloat16)" for node in nodes)
 
@@ -70,7 +86,25 @@ class OnnxRunner:
             if self._bf16
             else self._session.run(self._outputs, feeds)
         )
-        return {name: encoded(np.asarray(output)) for name, output in zip(self._outputs, outputs, strict=True)}
+        return {
+            name: self._scores(output) if isinstance(output, list) else encoded(np.asarray(output))
+            for name, output in zip(self._outputs, outputs, strict=True)
+        }
+
+    def _scores(self, rows: list[dict[Any, float]]) -> NDArray[Any]:
+        """Return scikit-learn's scores ``[rows, classes]``, in the order of the labels, or of the classes' numbers.
+
+        Raises:
+            ModelMismatchError: the classes have names, and the labels are others.
+        """
+        classes = list(rows[0]) if rows else []
+        if self._labels and all(isinstance(name, str) for name in classes):
+            if sorted(classes) != sorted(self._labels):
+                raise ModelMismatchError(
+                    f"The file's classes are {', '.join(classes)}; the labels are {', '.join(self._labels)}."
+                )
+            classes = [*self._labels]
+        return np.array([[row[name] for name in classes] for row in rows], np.float32)
 
     def changed_state(self) -> list[str]:
         return []  # a session keeps nothing between runs
@@ -78,7 +112,7 @@ class OnnxRunner:
 
 def load(path: Path, manifest: Manifest, threads: int) -> Runner:
     """Load an ``.onnx`` file."""
-    runner = OnnxRunner(path, _providers(manifest.acceleration.gpu_memory_mb), threads)
+    runner = OnnxRunner(path, _providers(manifest.acceleration.gpu_memory_mb), threads, manifest.labels)
     if not runner.on_gpu:
         return runner
     use_gpu(gpu_name())

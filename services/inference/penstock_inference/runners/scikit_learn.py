@@ -46,7 +46,7 @@ class ScikitLearnRunner:
         known = [name for name, method in _METHODS.items() if hasattr(estimator, method)]
         wanted = wanted_outputs(manifest, known)
         self._methods = {name: getattr(estimator, _METHODS[what]) for name, what in wanted.items()}
-        check_classes(manifest, _listed(getattr(estimator, "classes_", None)))
+        check_classes(manifest, classes_of(estimator))
         self._table = Table(
             _listed(getattr(estimator, "feature_names_in_", None)), getattr(estimator, "n_features_in_", None)
         )
@@ -91,6 +91,12 @@ def load_estimator(path: Path) -> Any:
 def load_pickled_estimator(path: Path) -> Any:
     """Return what a pickle holds; it may run any code."""
     return joblib.load(path)
+
+
+def classes_of(estimator: Any) -> list[Any] | None:
+    """Return the classes of a classifier; None of anything else, or of one with several targets, which has a list of them."""
+    classes = getattr(estimator, "classes_", None)
+    return None if isinstance(classes, list) else _listed(classes)
 
 
 def _listed(array: Any) -> list[Any] | None:

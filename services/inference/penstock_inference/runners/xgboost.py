@@ -27,22 +27,39 @@ class XgBoostRunner:
 
     def __init__(self, booster: xgboost.Booster, manifest: Manifest) -> None:
         self._booster = booster
-        objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
-        self._binary = objective == BINARY
-        says = PROBABILITIES if objective in (BINARY, SEVERAL) else PREDICTION
+        learner = json.loads(booster.save_config())["learner"]
+        objective = learner["objective"]["name"]
+        self._binary = objective == BINARY and targets_of(learner) == 1
+        says = PROBABILITIES if self._binary or objective == SEVERAL else PREDICTION
         self._outputs = list(wanted_outputs(manifest, [says]))
+        self._rounds = (0, _rounds(booster))
         self._table = Table(booster.feature_names, booster.num_features())
         self.inputs = self._table.inputs
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
         rows = self._table.matrix(inputs, np.float32)
-        answer = np.asarray(self._booster.inplace_predict(rows, validate_features=False))
+        answer = np.asarray(self._booster.inplace_predict(rows, iteration_range=self._rounds, validate_features=False))
         if self._binary:
             answer = two_columns(answer)
         return dict.fromkeys(self._outputs, answer)
 
     def changed_state(self) -> list[str]:
         return []
+
+
+def targets_of(learner: dict[str, Any]) -> int:
+    """Return how many values a model predicts for a row, by its configuration; classes count as one."""
+    return int(learner["learner_model_param"].get("num_target", 1))
+
+
+def _rounds(booster: xgboost.Booster) -> int:
+    """Return with how many rounds of trees the model predicts; 0 for all.
+
+    An estimator with the interface of scikit-learn that was stopped early predicts with those up to the best; its file has
+    the later ones too. ``xgboost.train`` leaves the choice to the caller, and a Booster takes all.
+    """
+    best = booster.attr("best_iteration")
+    return 0 if best is None or booster.attr("scikit_learn") is None else int(best) + 1
 
 
 def load(path: Path, manifest: Manifest, threads: int) -> XgBoostRunner:

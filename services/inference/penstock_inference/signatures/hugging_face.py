@@ -104,6 +104,9 @@ def _speech(outputs: list[str], inputs: list[FoundInput], description: str) -> F
 def _classifier(config: dict[str, Any], taken: FoundInput, description: str) -> FileSignature:
     by_number = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}  # what the library takes if there are none
     labels = [by_number[key] for key in sorted(by_number, key=int)]
+    if len(labels) == 1:  # a score, of how well two texts fit or how good one is
+        score = FoundOutput("logits", "FP32", [1])
+        return FileSignature([taken], [score], task=Task.REGRESSION, description=description)
     probabilities = FoundOutput("probabilities", "FP32", [len(labels)], probabilities=True)
     return FileSignature(
         [taken],

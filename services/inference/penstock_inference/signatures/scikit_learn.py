@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
 from penstock_common.manifest import FieldKind, Format, Task
+from penstock_common.tensors import NUMPY_DTYPES
 from penstock_inference.runners.runner import ModelMismatchError
-from penstock_inference.runners.scikit_learn import load_estimator, load_pickled_estimator
+from penstock_inference.runners.scikit_learn import classes_of, load_estimator, load_pickled_estimator
+from penstock_inference.runners.tables import Table
+from penstock_inference.runners.texts import encoded, text_column
 
 #: Of a text without another bound.
 _MAX_LENGTH = 10_000
+#: Of the run that shows what a prediction is.
+_ROWS = 2
+_DATATYPES = {dtype: name for name, dtype in NUMPY_DTYPES.items()}
 
 
 def read(path: Path, format_: Format) -> FileSignature:
@@ -35,15 +42,17 @@ def read(path: Path, format_: Format) -> FileSignature:
         inputs = [FoundInput("text", "BYTES", [], FieldKind.TEXT, max_length=_MAX_LENGTH)]
         inputs[0].note = "the file does not say what it takes; it seems to be a text, whose max_length is a guess"
     signature = FileSignature(inputs, description=f"scikit-learn, {_name(estimator)}")
-    classes = getattr(estimator, "classes_", None)
+    classes = classes_of(estimator)
     if classes is not None and hasattr(estimator, "predict_proba"):
         signature.task = Task.CLASSIFICATION
-        signature.labels = [str(label) for label in np.asarray(classes).tolist()]
-        signature.numbered = not all(isinstance(label, str) for label in np.asarray(classes).tolist())
+        signature.labels = [str(label) for label in classes]
+        signature.numbered = not all(isinstance(label, str) for label in classes)
         signature.outputs = [FoundOutput("probabilities", "FP64", [len(signature.labels)], probabilities=True)]
     elif hasattr(estimator, "predict"):
-        signature.outputs = [_prediction(estimator, classes)]
-        signature.task = Task.REGRESSION if signature.outputs[0].datatype == "FP64" and classes is None else Task.TENSOR
+        found = _prediction(estimator, Table(names, width), inputs)
+        is_number = found.datatype in ("FP32", "FP64") and not found.shape
+        signature.outputs = [found]
+        signature.task = Task.REGRESSION if is_number and not hasattr(estimator, "classes_") else Task.TENSOR
     elif hasattr(estimator, "transform"):
         features = len(estimator.get_feature_names_out())
         signature.task, signature.outputs = Task.TENSOR, [FoundOutput("transformed", "FP64", [features])]
@@ -52,12 +61,20 @@ def read(path: Path, format_: Format) -> FileSignature:
     return signature
 
 
-def _prediction(estimator: Any, classes: Any) -> FoundOutput:
-    if classes is not None:
-        kind = np.asarray(classes).dtype.kind
-        return FoundOutput("prediction", "BYTES" if kind in "OUS" else "INT64", [])
-    is_cluster = hasattr(estimator, "cluster_centers_")
-    return FoundOutput("prediction", "INT32" if is_cluster else "FP64", [])
+def _prediction(estimator: Any, table: Table, inputs: list[FoundInput]) -> FoundOutput:
+    """Return what a run with zeros shows; one number, if the model does not take them."""
+    try:
+        answer = encoded(np.asarray(estimator.predict(table.frame([_zeros(found) for found in inputs]))))
+    except Exception:  # only a guess is lost
+        return FoundOutput("prediction", "FP64", [])
+    return FoundOutput("prediction", _DATATYPES.get(answer.dtype, "FP64"), list(answer.shape[1:]))
+
+
+def _zeros(found: FoundInput) -> NDArray[Any]:
+    """Return rows of zeros, of the first of the categories, or of a word."""
+    if found.datatype == "BYTES":
+        return text_column([(found.categories or ["word"])[0]] * _ROWS)
+    return np.zeros((_ROWS, *(found.shape or [])))
 
 
 def _name(estimator: Any) -> str:

@@ -80,17 +80,20 @@ def _rows(runner: Runner) -> int:
 
 
 def _run(runner: Runner, signature: FileSignature) -> None:
-    """Fill in the outputs that a run with zeros gives."""
-    rows = _ROWS if signature.rows == -1 else signature.rows
-    zeros = iter([_zeros(found, rows) for found in signature.inputs])
-    try:
-        answer = runner.run([next(zeros) if tensor.required else None for tensor in runner.inputs])
-    except Exception as err:  # the file may not like zeros; its outputs can be given
-        lines = str(err).strip().splitlines() or [""]
-        signature.no_run = f"{type(err).__name__}: {lines[-1]}"[:500]  # a traceback of TorchScript ends with the cause
+    """Fill in the outputs that a run with zeros gives. A file that runs with one row only says so by failing with two."""
+    for rows in (_ROWS, 1) if signature.rows == -1 else (signature.rows,):
+        zeros = iter([_zeros(found, rows) for found in signature.inputs])
+        try:
+            answer = runner.run([next(zeros) if tensor.required else None for tensor in runner.inputs])
+        except Exception as err:  # the file may not like zeros; its outputs can be given
+            last = (str(err).strip().splitlines() or [""])[-1]  # a traceback of TorchScript ends with the cause
+            signature.no_run = f"{type(err).__name__}: {last}"[:500]
+            continue
+        named = answer.items() if isinstance(answer, dict) else [(None, array) for array in answer]
+        signature.outputs = [_output(name, np.asarray(array)) for name, array in named]
+        signature.no_run = ""
+        signature.rows = 1 if rows == 1 else signature.rows
         return
-    named = answer.items() if isinstance(answer, dict) else [(None, array) for array in answer]
-    signature.outputs = [_output(name, np.asarray(array)) for name, array in named]
 
 
 def _zeros(found: FoundInput, rows: int) -> NDArray[Any]:

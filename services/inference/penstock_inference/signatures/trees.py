@@ -36,7 +36,7 @@ def read_xgboost(path: Path) -> FileSignature:
     """Return the signature of the file of ``Booster.save_model``."""
     import xgboost
 
-    from penstock_inference.runners.xgboost import BINARY, SEVERAL
+    from penstock_inference.runners.xgboost import BINARY, SEVERAL, targets_of
 
     booster = xgboost.Booster()
     booster.load_model(path)
@@ -47,8 +47,13 @@ def read_xgboost(path: Path) -> FileSignature:
     for found, kind in zip(inputs or [], booster.feature_types or [], strict=False):
         if kind == "c":
             found.note = "a categorical column: send the number of the category"
+    targets = targets_of(learner)
     classes = _classes(objective, SEVERAL, (BINARY,), int(learner["learner_model_param"]["num_class"]))
-    return _signature(inputs, booster.num_features(), "FP32", classes, f"XGBoost, objective {objective}")
+    signature = _signature(inputs, booster.num_features(), "FP32", classes, f"XGBoost, objective {objective}")
+    if targets > 1:
+        signature.task, signature.labels, signature.numbered = Task.TENSOR, [], False
+        signature.outputs = [FoundOutput("prediction", "FP32", [targets])]
+    return signature
 
 
 def _classes(objective: str, several: str, two: Sequence[str], count: int) -> int:

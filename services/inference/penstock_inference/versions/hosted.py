@@ -43,12 +43,13 @@ class HostedVersion:
         self.weight_bytes = 0
         self.state = State.LOADING
         self.reason = ""
+        self.metrics = VersionMetrics(version.model, version.version)
+        self.metrics.show_state(self.state.lower())
         self.settled = asyncio.Event()
         self.unnamed_since: float | None = None
         self.try_now = asyncio.Event()
         self.loaded = asyncio.Event()
         self.loading: asyncio.Task[None] | None = None
-        self.metrics = VersionMetrics(version.model, version.version)
         self._engine: Engine | StreamEngine | None = None
         self._processes: set[ModelProcess] = set()
 
@@ -66,7 +67,7 @@ class HostedVersion:
         self.metrics.follow_process(self._resident_bytes)
         if process.gpu_bytes:
             self.metrics.show_gpu(process.device, sum([one.gpu_bytes for one in self._processes]))
-        self.state, self.reason = State.READY, ""
+        self._enter(State.READY)
         self._engine.run_on(process)
         self.loaded.set()
         self.settled.set()
@@ -76,12 +77,12 @@ class HostedVersion:
         self._processes.discard(process)
         self.engine.lose(process, process.reason)
         if not self._processes:
-            self.state, self.reason = State.LOADING, process.reason
+            self._enter(State.LOADING, process.reason)
 
     def try_again(self) -> None:
         """Become LOADING again at once, if the newest load has failed."""
         if self.state is State.UNAVAILABLE:
-            self.state = State.LOADING
+            self._enter(State.LOADING, self.reason)
             self.settled.clear()
             self.try_now.set()
 
@@ -93,7 +94,7 @@ class HostedVersion:
             reason = str(reason)
         elif isinstance(reason, Exception):
             reason = f"{type(reason).__name__}: {reason}"
-        self.state, self.reason = State.UNAVAILABLE, reason[:500]
+        self._enter(State.UNAVAILABLE, reason[:500])
         if self._engine is not None:
             self._engine.refuse_waiting(reason)
         self.settled.set()
@@ -106,6 +107,11 @@ class HostedVersion:
         if self._engine is not None:
             await self._engine.drain()
         await asyncio.gather(*[process.stop() for process in self._processes])
+
+    def _enter(self, state: State, reason: str = "") -> None:
+        if state is not self.state:
+            self.metrics.show_state(state.lower())
+        self.state, self.reason = state, reason
 
     def _resident_bytes(self) -> int:
         return sum([process.resident_bytes() for process in self._processes])

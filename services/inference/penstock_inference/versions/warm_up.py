@@ -1,6 +1,7 @@
 """Runs a model before it serves, so that its first request is as fast as the others and no answer is silently wrong.
 
-A handful of runs: one row twice, some others alone, and a full batch of them; four runs of a row that is never batched.
+A handful of runs: one row twice, some others alone, and a full batch of them; of rows that are never batched, the first
+again after each of the others, which would show in its answer if something of them stayed.
 """
 
 from __future__ import annotations
@@ -26,8 +27,6 @@ from penstock_inference.versions.trial_rows import longer_row, other_examples, t
 
 #: Different rows that are tried.
 _ROWS = 3
-#: How often a lone row is asked again. Few values of it may be the same by chance, and there is no batch to tell.
-_REPEATS = 3
 #: The share of values of whole numbers, texts and booleans that may differ: near a tie, noise decides.
 _MAX_DIFFERENT = 0.01
 
@@ -46,11 +45,12 @@ def warm_up(model: LoadedModel) -> None:
     first = _run(model, _chosen(rows, [0]))
     model.longest_run = 0.0  # the first run prepares what later ones find
     check_probabilities(manifest, first)
+    _check_repeatable(model, _chosen(rows, [0]), first)
     if manifest.batching.max_batch_size > 1:
-        _check_repeatable(model, _chosen(rows, [0]), first)
         _check_independent(model, rows, first)
     else:
-        for _ in range(_REPEATS):
+        for i in range(1, _ROWS):
+            _try_alone(model, rows, i)
             _check_repeatable(model, _chosen(rows, [0]), first)
     for other in other_examples(manifest):
         check_probabilities(manifest, _run(model, other))
@@ -100,12 +100,10 @@ def _check_independent(model: LoadedModel, rows: Arrays, first: Outputs) -> None
     alone = [first]
     taken = [0]
     for i in range(1, _ROWS):
-        try:
-            alone.append(_run(model, _chosen(rows, [i])))
+        outputs = _try_alone(model, rows, i)
+        if outputs is not None:
+            alone.append(outputs)
             taken.append(i)
-        except Exception:
-            if i < len(manifest.examples):
-                raise  # else it is a variation that the model does not take, such as a word that it does not know
     most = manifest.batching.max_batch_size
     order = [i % len(taken) for i in range(most)]
     batch = _chosen(rows, [taken[i] for i in order])
@@ -116,9 +114,19 @@ def _check_independent(model: LoadedModel, rows: Arrays, first: Outputs) -> None
         _check_repeatable(model, batch, together)
         raise ModelMismatchError(
             f"A row's answer depends on the rows beside it ({difference} between alone and in a batch of {most}): its "
-            "first axis is not the batch, or the model computes something over the batch. Export it with the batch "
-            "first, or set batching: {max_batch_size: 1}."
+            "first axis is not the batch, or the model computes something over the batch. Name the axis with batch_axis, "
+            "export the file with the batch first, or set batching: {max_batch_size: 1}."
         )
+
+
+def _try_alone(model: LoadedModel, rows: Arrays, i: int) -> Outputs | None:
+    """Return the answer to one row; None if it is a variation that the model does not take, such as an unknown word."""
+    try:
+        return _run(model, _chosen(rows, [i]))
+    except Exception:
+        if i < len(model.manifest.examples):
+            raise
+        return None
 
 
 def _check_padding(model: LoadedModel, row: Arrays, first: Outputs) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import msgspec
 import pytest
 
 from penstock_common.errors import PenstockError
@@ -177,11 +178,14 @@ async def test_what_cannot_be_answered_says_why() -> None:
 
 
 async def test_a_version_still_loading_is_503() -> None:
-    """The first version of a model is not ready before its pods are."""
+    """The first version of a model is not ready before its pods are; the refusal says since when, and how large it is."""
     c = make(Pods())
     await c.update(snapshot({"production": {1: 100}}))
     assert refused(c, "spam") == (503, "model-loading")
     assert refused(c, "spam", "1") == (503, "model-loading")
+    with pytest.raises(PenstockError) as caught:
+        c.resolve("spam")
+    assert caught.value.extra["load"] == msgspec.to_builtins(c.models()[0].loading[0])
     await c.close()
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
@@ -15,6 +19,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_inference.engine.model import LoadedModel
+from penstock_inference.runners.runner import ModelMismatchError
 from penstock_inference.versions.load_model import load_model
 
 CITIES = ["Wien", "Köln", "Zürich", "Graz"]
@@ -97,3 +102,37 @@ def test_a_text_that_is_not_utf8_is_refused(model: LoadedModel) -> None:
     with pytest.raises(PenstockError, match=r"^town: row 1 is not UTF-8") as caught:
         model.run({"town": column([b"Wien", b"K\xf6ln"]), "age": ages, "income": ages})
     assert (caught.value.status, caught.value.code) == (422, "invalid-input")
+
+
+def zip_mapped(classes: list[Any], folder: Path) -> tuple[LogisticRegression, NDArray[np.float32]]:
+    """Convert a classifier of three classes as the converter does by default, with its ``ZipMap``."""
+    numbers = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    model = LogisticRegression().fit(numbers, np.array(classes)[np.argmax(numbers @ np.eye(2, 3), axis=1)])
+    (folder / "m.onnx").write_bytes(to_onnx(model, numbers[:1]).SerializeToString())
+    return model, numbers
+
+
+def classifier(labels: list[str]) -> Manifest:
+    outputs = [Output("probabilities", "FP32", [3], source="output_probability")]
+    inputs = [Field("X", FieldKind.TENSOR, "FP32", [2])]
+    return Manifest(Format.ONNX, "m.onnx", Task.CLASSIFICATION, inputs, outputs, labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [(["b", "a", "é"], ["é", "a", "b"]), ([10, 2, 1], ["one", "two", "ten"])],
+    ids=["names", "numbers"],
+)
+def test_dictionaries_of_probabilities_become_columns(classes: list[Any], labels: list[str], tmp_path: Path) -> None:
+    """In the order of the labels, or of the numbers if the classes have no names."""
+    model, numbers = zip_mapped(classes, tmp_path)
+    [probabilities] = load_model(classifier(labels), tmp_path, threads=1).run({"X": numbers})
+    order = [list(model.classes_).index(label) for label in labels] if classes[0] == "b" else [0, 1, 2]
+    np.testing.assert_allclose(probabilities, model.predict_proba(numbers)[:, order], atol=1e-6)
+
+
+def test_labels_that_are_not_the_classes_are_refused(tmp_path: Path) -> None:
+    """The reason lists both."""
+    zip_mapped(["a", "b", "c"], tmp_path)
+    with pytest.raises(ModelMismatchError, match=r"classes are a, b, c; the labels are a, b, d\."):
+        load_model(classifier(["a", "b", "d"]), tmp_path, threads=1)

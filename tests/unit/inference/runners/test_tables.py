@@ -116,6 +116,17 @@ def test_a_regression_on_a_matrix(tmp_path: Path) -> None:
     np.testing.assert_allclose(answer, model.predict(x[:ROWS]), rtol=1e-12)
 
 
+def test_a_classifier_of_several_targets_predicts(tmp_path: Path) -> None:
+    """It has classes, and probabilities, for each of them; its predictions are one output."""
+    x, y = load_iris(return_X_y=True)
+    model = RandomForestClassifier(5).fit(x, np.stack([y, y > 0], axis=1))
+    skops.io.dump(model, tmp_path / "m.skops")
+    outputs = [Output("prediction", "INT64", [2])]
+    manifest = Manifest(Format.SKOPS, "m.skops", Task.TENSOR, matrix(4), outputs)
+    [answer] = load_model(manifest, tmp_path, 1).run({"x": x})
+    assert answer.tolist() == model.predict(x).tolist()
+
+
 def test_an_unknown_output_is_refused_with_what_there_is(tmp_path: Path) -> None:
     """A regression has no probabilities."""
     x, y = load_diabetes(return_X_y=True)
@@ -197,6 +208,43 @@ def test_xgboost_answers_as_it_does_itself(tmp_path: Path, suffix: str) -> None:
     manifest = Manifest(Format.XGBOOST, f"value.{suffix}", Task.REGRESSION, matrix(10), [Output("y", "FP32")])
     [answer] = load_model(manifest, tmp_path, 1).run({"x": x[:ROWS]})
     np.testing.assert_allclose(answer, value.predict(x[:ROWS]), rtol=1e-6)
+
+
+def test_xgboost_that_was_stopped_early_answers_as_it_does_itself(tmp_path: Path) -> None:
+    """With the trees up to the best, though its file has later ones; a booster of ``xgboost.train`` with all."""
+    x, y = load_breast_cancer(return_X_y=True)
+    manifest = classifier(Format.XGBOOST, "m.ubj", matrix(30), ["malignant", "benign"], "FP32")
+    model = xgboost.XGBClassifier(n_estimators=100, early_stopping_rounds=5)
+    model.fit(x[::2], y[::2], eval_set=[(x[1::2], y[1::2])], verbose=False).save_model(tmp_path / "m.ubj")
+    assert model.best_iteration + 1 < model.get_booster().num_boosted_rounds()
+    [answer] = load_model(manifest, tmp_path, 1).run({"x": x[:ROWS]})
+    np.testing.assert_allclose(answer, model.predict_proba(x[:ROWS]), rtol=1e-6)
+
+    test = xgboost.DMatrix(x[1::2], y[1::2])
+    trained = xgboost.train(
+        {"objective": "binary:logistic"},
+        xgboost.DMatrix(x[::2], y[::2]),
+        100,
+        evals=[(test, "test")],
+        early_stopping_rounds=5,
+        verbose_eval=False,
+    )
+    trained.save_model(tmp_path / "m.ubj")
+    [answer] = load_model(manifest, tmp_path, 1).run({"x": x[1::2]})
+    np.testing.assert_allclose(answer[:, 1], trained.predict(test), rtol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", [xgboost.XGBRegressor, xgboost.XGBClassifier])
+def test_xgboost_of_several_targets(tmp_path: Path, estimator: Any) -> None:
+    """They are one prediction, also if each is a class of its own."""
+    x, y = load_breast_cancer(return_X_y=True)
+    model = estimator(n_estimators=5).fit(x, np.stack([y, x[:, 0] > 14], axis=1))
+    model.save_model(tmp_path / "m.ubj")
+    outputs = [Output("prediction", "FP32", [2])]
+    manifest = Manifest(Format.XGBOOST, "m.ubj", Task.TENSOR, matrix(30), outputs)
+    [answer] = load_model(manifest, tmp_path, 1).run({"x": x[:ROWS]})
+    direct = model.predict_proba if estimator is xgboost.XGBClassifier else model.predict
+    np.testing.assert_allclose(answer, direct(x[:ROWS]), rtol=1e-5)
 
 
 def test_xgboost_takes_the_numbers_of_categories(tmp_path: Path, people: Any) -> None:

@@ -120,6 +120,19 @@ def test_several_labels_at_once_are_each_a_probability(bert: Any) -> None:
     np.testing.assert_allclose(ask(model, TEXTS[:1]), torch.sigmoid(logits).detach(), atol=1e-5)
 
 
+def test_a_lone_label_is_a_score(bert: Any) -> None:
+    """As cross-encoders have it: its logit, or the probability that the pipeline gives, and not always 1."""
+    artifact = bert(transformers.BertForSequenceClassification, num_labels=1)
+    outputs = [Output("logits", "FP32"), Output("probabilities", "FP32", [1])]
+    both = msgspec.structs.replace(manifest(outputs[0], inputs=2), outputs=outputs)
+    columns = {"text0": np.array([b"anna lives"], object), "text1": np.array([b"graz"], object)}
+    logits, probabilities = load_model(both, artifact, 1).run(columns)
+    pipeline = transformers.pipeline("text-classification", str(artifact / "model"))
+    pair = {"text": "anna lives", "text_pair": "graz"}
+    np.testing.assert_allclose(probabilities[0], pipeline(pair)["score"], atol=1e-5)
+    np.testing.assert_allclose(logits, pipeline(pair, function_to_apply="none")["score"], atol=1e-5)
+
+
 def test_labels_that_are_not_the_folders_are_refused(bert: Any) -> None:
     """Another order would give each text a wrong label."""
     artifact = bert(transformers.BertForSequenceClassification, **named(LABELS))
@@ -143,23 +156,77 @@ def test_entities_have_their_place_in_the_text(bert: Any) -> None:
     assert found
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+MODES = {
+    "cls": {"pooling_mode_cls_token": True},
+    "max": {"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": False},
+    "mean": {"pooling_mode": "mean"},
+    "root": {"pooling_mode_mean_sqrt_len_tokens": True},
+    "weighted": {"pooling_mode_weightedmean_tokens": True},
+    "last": {"pooling_mode_lasttoken": True},
+    "cls and mean": {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+}
+
+
+def pooled(tokens: torch.Tensor, pooling: str) -> torch.Tensor:
+    """The vectors of one text's tokens as one."""
+    weights = torch.arange(1.0, len(tokens) + 1)[:, None]
+    return {
+        "cls": tokens[0],
+        "max": tokens.amax(0),
+        "mean": tokens.mean(0),
+        "root": tokens.sum(0) / len(tokens) ** 0.5,
+        "weighted": (tokens * weights).sum(0) / weights.sum(),
+        "last": tokens[-1],
+        "cls and mean": torch.cat([tokens[0], tokens.mean(0)]),
+    }[pooling]
+
+
+@pytest.mark.parametrize("pooling", list(MODES))
 def test_embeddings_are_pooled_as_the_folder_says(bert: Any, pooling: str) -> None:
     """The padding of a batch is left out, and the vectors are normalized if the folder has that module."""
     artifact = bert(transformers.BertModel)
     folder = artifact / "model"
     (folder / "1_Pooling").mkdir()
-    modes = {"cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens", "mean": "pooling_mode_mean_tokens"}
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps({modes[pooling]: True}))
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 16} | MODES[pooling]))
     (folder / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Normalize"}]))
-    model = load_model(manifest(Output("embedding", "FP32", [16])), artifact, 1)
+    model = load_model(manifest(Output("embedding", "FP32", [32 if "and" in pooling else 16])), artifact, 1)
     together = ask(model, TEXTS)
     loaded = transformers.AutoModel.from_pretrained(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     for text, vector in zip(TEXTS, together, strict=True):
         tokens = loaded(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].detach()
-        expected = {"mean": tokens.mean(0), "cls": tokens[0], "max": tokens.amax(0)}[pooling]
+        expected = pooled(tokens, pooling)
         np.testing.assert_allclose(vector, expected / expected.norm(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("modules", "pooling", "reason"),
+    [
+        (["Transformer", "Pooling", "Dense"], {}, "pass through Dense, which is not served"),
+        (["Transformer", "Pooling"], {"pooling_mode_attention": True}, "asks for attention, which is not served"),
+    ],
+)
+def test_a_folder_whose_vectors_would_be_others_is_refused(
+    bert: Any, modules: list[str], pooling: dict[str, bool], reason: str
+) -> None:
+    """Without what comes after the pooling, the numbers would look right and mean something else."""
+    artifact = bert(transformers.BertModel)
+    (artifact / "model" / "1_Pooling").mkdir()
+    (artifact / "model" / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    types = [{"type": f"sentence_transformers.models.{module}"} for module in modules]
+    (artifact / "model" / "modules.json").write_text(json.dumps(types))
+    with pytest.raises(ModelMismatchError, match=reason):
+        load_model(manifest(Output("embedding", "FP32", [16])), artifact, 1)
+
+
+def test_texts_become_small_letters_if_the_folder_says_so(bert: Any) -> None:
+    """Before its tokenizer sees them, which here knows no other letters."""
+    artifact = bert(transformers.BertModel)
+    tokenizer = transformers.BertTokenizerFast(str(artifact / "vocab.txt"), model_max_length=16, do_lower_case=False)
+    tokenizer.save_pretrained(artifact / "model")
+    (artifact / "model" / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": True}))
+    small, capitals = ask(load_model(manifest(Output("embedding", "FP32", [16])), artifact, 1), ["graz", "GRAZ"])
+    np.testing.assert_array_equal(small, capitals)
 
 
 def test_an_embedder_counts_the_tokens_of_each_text(bert: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import gguf
 import lightgbm
@@ -17,16 +18,20 @@ import xgboost
 from onnx import TensorProto, helper
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import IsolationForest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
 from penstock_common.file_signature import FileSignature, FoundInput, FoundOutput
 from penstock_common.manifest import FieldKind, Format, Task
 from penstock_inference.runners.runner import ModelMismatchError
 from penstock_inference.signatures.read import read_signature
+from tests.unit.inference.signatures.ml_net_file import COLUMNS, SPECIES, save_ml_net_file
 
 NUMBERS = np.random.default_rng(0).normal(size=(40, 3))
 CLASSES = np.array(["no", "yes"])[(NUMBERS[:, 0] > 0).astype(int)]
@@ -69,6 +74,20 @@ def test_onnx_says_names_types_shapes_and_metadata(tmp_path: Path) -> None:
 def test_onnx_with_a_fixed_number_of_rows(tmp_path: Path) -> None:
     """It is kept: the manifest must not batch more."""
     assert read_signature(save_onnx(tmp_path / "m.onnx", 1), Format.ONNX, []).rows == 1
+
+
+def test_a_file_may_run_with_one_row_only(tmp_path: Path) -> None:
+    """Though it declares any number: its outputs are known, and the manifest must not batch. ML.NET writes such files."""
+    signature = read_signature(save_ml_net_file(tmp_path / "m.onnx", all_columns=True), Format.ONNX, [])
+    assert names(signature) == ["Label", *COLUMNS] and signature.rows == 1 and not signature.no_run
+    assert signature.outputs is not None
+    assert [o.name for o in signature.outputs if o.probabilities] == ["Score.output"]
+
+
+def test_ml_net_names_its_classes(tmp_path: Path) -> None:
+    """Its operators have only their numbers."""
+    signature = read_signature(save_ml_net_file(tmp_path / "m.onnx", all_columns=False), Format.ONNX, [])
+    assert names(signature) == COLUMNS and signature.labels == SPECIES and signature.rows == -1
 
 
 def test_a_torch_export_program_says_everything(tmp_path: Path) -> None:
@@ -129,12 +148,16 @@ def test_scikit_learn_says_columns_categories_and_classes(tmp_path: Path) -> Non
         (Ridge().fit(NUMBERS, NUMBERS[:, 0]), Task.REGRESSION, "FP64", []),
         (KMeans(2, n_init=1).fit(NUMBERS), Task.TENSOR, "INT32", []),
         (StandardScaler().fit(NUMBERS), Task.TENSOR, "FP64", [3]),
+        (IsolationForest(n_estimators=2).fit(NUMBERS), Task.TENSOR, "INT64", []),
+        (LinearSVC().fit(NUMBERS, CLASSES), Task.TENSOR, "BYTES", []),
+        (Ridge().fit(NUMBERS, NUMBERS[:, :2]), Task.TENSOR, "FP64", [2]),
+        (DecisionTreeClassifier().fit(NUMBERS, np.stack([CLASSES, CLASSES], axis=1)), Task.TENSOR, "BYTES", [2]),
     ],
 )
 def test_scikit_learn_without_classes(
     model: object, task: Task, datatype: str, shape: list[int], tmp_path: Path
 ) -> None:
-    """A regression, clusters, and a transformation, of a matrix without names."""
+    """Whatever a model without probabilities of classes predicts, of a matrix without names."""
     skops.io.dump(model, tmp_path / "m.skops")
     signature = read_signature(tmp_path / "m.skops", Format.SKOPS, [])
     assert [(found.name, found.shape) for found in signature.inputs] == [(None, [3])]
@@ -167,6 +190,24 @@ def test_xgboost_says_the_objective(classes: int, task: Task, tmp_path: Path) ->
     signature = read_signature(tmp_path / "m.json", Format.XGBOOST, [])
     assert signature.task is task and len(signature.labels) == classes
     assert signature.inputs[0].shape == [3]
+
+
+def test_a_hugging_face_folder_with_a_lone_label_gives_a_score(tmp_path: Path) -> None:
+    """It has no classes."""
+    folder(tmp_path, architectures=["BertForSequenceClassification"], id2label={"0": "LABEL_0"})
+    signature = read_signature(tmp_path, Format.TRANSFORMERS, [])
+    assert signature.outputs == [FoundOutput("logits", "FP32", [1])]
+    assert signature.task is Task.REGRESSION and not signature.labels
+
+
+@pytest.mark.parametrize("estimator", [xgboost.XGBRegressor, xgboost.XGBClassifier])
+def test_xgboost_of_several_targets(estimator: Any, tmp_path: Path) -> None:
+    """They are one output, also if each is a class of its own."""
+    targets = np.stack([np.arange(40) % 2, np.arange(40) > 20], axis=1)
+    estimator(n_estimators=2).fit(NUMBERS, targets).save_model(tmp_path / "m.json")
+    signature = read_signature(tmp_path / "m.json", Format.XGBOOST, [])
+    assert signature.outputs == [FoundOutput("prediction", "FP32", [2])]
+    assert signature.task is Task.TENSOR and not signature.labels
 
 
 def folder(path: Path, **config: object) -> Path:

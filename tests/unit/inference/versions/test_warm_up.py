@@ -107,7 +107,21 @@ def test_rows_that_mix_are_refused(function: Callable[[NDArray[Any]], NDArray[An
 def test_rows_that_never_meet_cannot_mix(function: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
     """With ``max_batch_size: 1`` such a model serves."""
     runner = tried(manifest(PAIR, Output("y", "FP32", [2]), batching=Batching(1)), function)
-    assert [len(batch) for batch in runner.batches] == [1, 1, 1, 1]
+    assert [len(batch) for batch in runner.batches] == [1] * 6
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_what_another_row_leaves_in_a_model_is_found(most: int) -> None:
+    """Asked again and again, the first row alone would not show it."""
+    largest = [0.0]
+
+    def normalized(x: NDArray[Any]) -> NDArray[Any]:
+        largest[0] = max(largest[0], float(np.abs(x).max()))
+        return (x / largest[0]).astype(np.float32)
+
+    examples = [{"x": [1.0, 2.0]}, {"x": [3.0, 4.0]}]
+    with pytest.raises(ModelMismatchError, match=r"gave two answers|depends on the rows beside it"):
+        tried(manifest(PAIR, Output("y", "FP32", [2]), batching=Batching(most), examples=examples), normalized)
 
 
 def test_a_shape_that_depends_on_the_neighbours_is_refused() -> None:
@@ -332,5 +346,5 @@ def test_batch_normalisation_in_training_mode_is_refused(tmp_path: Path) -> None
 def test_a_recurrent_network_whose_first_axis_is_time_is_refused(tmp_path: Path) -> None:
     """The rows of sixteen callers would be one sequence."""
     torch.manual_seed(0)
-    with pytest.raises(ModelMismatchError, match=r"depends on the rows beside it.*its first axis is not the batch"):
+    with pytest.raises(ModelMismatchError, match=r"depends on the rows beside it.*Name the axis with batch_axis"):
         load_model(saved(Recurrent().eval(), Format.TORCHSCRIPT, tmp_path), tmp_path, threads=1)

@@ -19,7 +19,8 @@ def classifier(model: Any, to_tensors: Callable[[Sequence[NDArray[Any] | None]],
     Args:
         to_tensors: makes of the BYTES of a batch what the model takes.
     """
-    several_labels = model.config.problem_type == "multi_label_classification"
+    # A lone label, as a cross-encoder has it, would have the softmax 1 whatever it is.
+    several_labels = model.config.problem_type == "multi_label_classification" or model.config.num_labels == 1
 
     def run(arrays: Sequence[NDArray[Any] | None]) -> dict[str, NDArray[Any]]:
         logits = model(**to_tensors(arrays)).logits.float()

@@ -15,6 +15,7 @@ from penstock_inference.runners.hugging_face import read_json
 from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.texts import json_column
 from penstock_inference.runners.transformers_heads.classifier import check_labels, classifier
+from penstock_inference.runners.transformers_heads.pooling import pooling
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 from penstock_inference.runners.transformers_heads.runner import Run, TransformersRunner, bytes_inputs
 
@@ -88,9 +89,13 @@ def _texts_to_tensors(path: Path, config: Any, device: torch.device) -> Callable
     """Return a function that tokenizes a batch and pads it to its longest row, with the mask that makes rows independent."""
     tokenizer = load_pretrained(transformers.AutoTokenizer, path)
     longest = _longest(path, tokenizer, config)
-    return lambda arrays: tokenizer(
-        *_columns(arrays), padding=True, truncation=True, max_length=longest, return_tensors="pt"
-    ).to(device)
+    lowers = read_json(path / "sentence_bert_config.json").get("do_lower_case", False)
+
+    def to_tensors(arrays: Arrays) -> Any:
+        columns = [[text.lower() if lowers else text for text in column] for column in _columns(arrays)]
+        return tokenizer(*columns, padding=True, truncation=True, max_length=longest, return_tensors="pt").to(device)
+
+    return to_tensors
 
 
 def _longest(path: Path, tokenizer: Any, config: Any) -> int:
@@ -107,25 +112,12 @@ def _entity(text: str, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pooled(model: Any, to_tensors: Callable[[Arrays], Any], path: Path, *, counts_tokens: bool) -> Run:
-    """Return a function whose output is one vector for each text, pooled as the folder says, and by the mean if it does not."""
-    pooling = read_json(path / "1_Pooling" / "config.json")
-    by_first = pooling.get("pooling_mode_cls_token", False)
-    by_maximum = pooling.get("pooling_mode_max_tokens", False)
-    modules = read_json(path / "modules.json") or []
-    normalized = any(module["type"].endswith("Normalize") for module in modules)
+    """Return a function whose output is one vector for each text."""
+    pool = pooling(path)
 
     def run(arrays: Arrays) -> dict[str, NDArray[Any]]:
         tensors = to_tensors(arrays)
-        states = model(**tensors).last_hidden_state.float()
-        mask = tensors["attention_mask"].unsqueeze(-1).float()
-        if by_first:
-            vectors = states[:, 0]
-        elif by_maximum:
-            vectors = states.masked_fill(mask == 0, -torch.inf).amax(1)
-        else:
-            vectors = (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
-        if normalized:
-            vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        vectors = pool(model(**tensors).last_hidden_state.float(), tensors["attention_mask"].unsqueeze(-1).float())
         outputs = {"embedding": vectors.cpu().numpy()}
         if counts_tokens:
             outputs[_TOKENS] = tensors["attention_mask"].sum(1).to(torch.int32).cpu().numpy()
