@@ -34,6 +34,11 @@ def errors_for_the_user() -> Iterator[LocalSettings]:
         raise typer.Exit(130) from None
 
 
+def tell_progress(text: str) -> None:
+    """Print a line on what a command is doing, beside its output."""
+    _errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Print rows that have the same members in the same order."""
     table = Table(title=title)

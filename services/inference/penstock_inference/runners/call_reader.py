@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 
-from penstock_inference.runners.tool_calls import BEFORE_ARGUMENTS, OPEN
+from penstock_inference.runners.call_forms import CallForm
+
+_NAME_AT_END = re.compile(r"[a-zA-Z0-9_-]*$")
 
 
 class CallReader:
     """Takes the calls out of a text, which may end anywhere.
 
+    Args:
+        form: how the calls are written.
+
     Attributes:
         called: a call has begun.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, form: CallForm) -> None:
         self.called = False
+        self._form = form
+        self._is_text = False  # without an opening, the beginning of a text says that it is no call
         self._held = ""  # what is not understood yet
         self._read = 0  # calls whose arguments are whole
         self._arguments: _JsonObject | None = None  # of the call that is being read
@@ -39,23 +47,28 @@ class CallReader:
 
     def _content(self) -> str:
         """Return what comes before the first call; hold back what its mark may begin with."""
-        content, mark, rest = self._held.partition(OPEN)
-        if mark:
+        mark = self._form.opening or self._form.before_name
+        if not self._form.opening and (self._is_text or not mark.startswith(self._held[: len(mark)])):
+            self._is_text = True
+            content, self._held = self._held, ""
+            return content
+        content, found, rest = self._held.partition(mark)
+        if found:
             self.called, self._held = True, rest
             return content
-        held = next((n for n in range(len(OPEN) - 1, 0, -1) if content.endswith(OPEN[:n])), 0)
+        held = next((n for n in range(len(mark) - 1, 0, -1) if content.endswith(mark[:n])), 0)
         passed = len(content) - held
         self._held = content[passed:]
         return content[:passed]
 
     def _next_piece(self) -> dict[str, Any] | None:
         if self._arguments is None:
-            head, found, rest = self._held.partition(BEFORE_ARGUMENTS)
+            head, found, rest = self._held.partition(self._form.before_arguments)
             if not found:
                 return None
             self._held, self._arguments = rest, _JsonObject()
-            name = head.rpartition('"')[2]  # a name has no quotes
-            return {"index": self._read, "id": f"call_{secrets.token_hex(12)}", "name": name, "arguments": ""}
+            name = _NAME_AT_END.findall(head)[0]
+            return {"index": self._read, "id": self._new_id(), "name": name, "arguments": ""}
         if not self._held:
             return None
         arguments = self._arguments.take(self._held)
@@ -65,6 +78,9 @@ class CallReader:
             self._arguments = None
             self._read += 1
         return piece
+
+    def _new_id(self) -> str:
+        return secrets.token_hex(5)[:9] if self._form.short_ids else f"call_{secrets.token_hex(12)}"
 
 
 class _JsonObject:

@@ -51,17 +51,23 @@ def _objects(name: str, text: str) -> list[dict[str, Any]]:
 
 
 def _message(where: str, message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message as templates take it: its content is one text, and the arguments of calls are objects."""
+    """Return a message as templates take it.
+
+    Its content is one text, the arguments of calls are objects, and what is null is absent: templates ask whether a
+    message has calls by whether it has the member. One with calls has a content, if an empty one.
+    """
     if not isinstance(message.get("role"), str):
         raise invalid(f"{where}.role: a message says whose it is, such as system, user or assistant.")
-    known = dict(message)
+    known = {name: value for name, value in message.items() if value is not None}
     content = message.get("content")
     if isinstance(content, list):
         known["content"] = "".join([_part(f"{where}.content.{i}", part) for i, part in enumerate(content)])
     elif content is not None and not isinstance(content, str):
         raise invalid(f"{where}.content: is neither a text nor a list of parts.")
-    if message.get("tool_calls"):
-        known["tool_calls"] = [_with_arguments(f"{where}.tool_calls", call) for call in _list(where, message)]
+    calls = known.pop("tool_calls", None)
+    if calls:
+        known["tool_calls"] = [_with_arguments(f"{where}.tool_calls", call) for call in _list(where, calls)]
+        known.setdefault("content", "")
     return known
 
 
@@ -71,8 +77,7 @@ def _part(where: str, part: Any) -> str:
     return str(part["text"])
 
 
-def _list(where: str, message: dict[str, Any]) -> list[Any]:
-    calls = message["tool_calls"]
+def _list(where: str, calls: Any) -> list[Any]:
     if not isinstance(calls, list):
         raise invalid(f"{where}.tool_calls: is not a list.")
     return calls
@@ -88,4 +93,5 @@ def _with_arguments(where: str, call: Any) -> dict[str, Any]:
             arguments = json.loads(arguments)
         except ValueError:
             raise invalid(f"{where}.function.arguments: is not JSON.") from None
-    return {**call, "function": {**function, "arguments": arguments}}
+    named = {"name": function.get("name")}  # comes first in the JSON that a template writes
+    return {**call, "function": {**named, **function, "arguments": arguments}}

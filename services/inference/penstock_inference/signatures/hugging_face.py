@@ -25,6 +25,8 @@ _CHARACTERS_OF_A_TOKEN = 8
 #: Tokenizers without a limit say this or more.
 _NO_LIMIT = 1_000_000
 _DEFAULT_TOKENS = 512
+#: Of a prompt of Whisper, which reads its last 223 tokens.
+_PROMPT_CHARACTERS = 2000
 #: Names that are listed in a description.
 _LISTED = 10
 
@@ -91,7 +93,12 @@ def _whisper(path: Path, description: str) -> FileSignature:
     task = FoundInput("task", "BYTES", [], FieldKind.CATEGORY, categories=["transcribe", "translate"], required=False)
     task.note = "translate writes English; transcribe is what a row gets that names neither"
     several = read_json(path / "generation_config.json").get("is_multilingual", True)
-    return _speech(["text", "segments", "language"], [language, task] if several else [], description)
+    prompt = FoundInput("prompt", "BYTES", [], FieldKind.TEXT, max_length=_PROMPT_CHARACTERS, required=False)
+    prompt.note = "prompt is a text before the sound, for its spellings and its style"
+    temperature = FoundInput("temperature", "FP32", [], FieldKind.NUMBER, required=False)
+    temperature.note = "temperature is 0 to 1"
+    inputs = [*([language, task] if several else []), prompt, temperature]
+    return _speech(["text", "segments", "language"], inputs, description)
 
 
 def _speech(outputs: list[str], inputs: list[FoundInput], description: str) -> FileSignature:

@@ -87,7 +87,12 @@ def test_whisper_takes_a_sound_and_may_be_told_the_language_and_the_task(several
     """If it knows more than one."""
     config = {"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper"}
     signature = read(tmp_path, config, generation_config={"is_multilingual": several})
-    inputs = [("audio", True), *([("language", False), ("task", False)] if several else [])]
+    inputs = [
+        ("audio", True),
+        *([("language", False), ("task", False)] if several else []),
+        ("prompt", False),
+        ("temperature", False),
+    ]
     assert shown(signature) == (inputs, ["text", "segments", "language"])
     assert signature.inputs[0].kind is FieldKind.AUDIO
 
