@@ -44,6 +44,8 @@ def check_outputs(client: openai.OpenAI, batch: Batch, lines: int) -> None:
     failing = len(range(0, lines, _FAILING))
     assert batch.request_counts is not None
     assert batch.request_counts.to_dict() == {"total": lines, "completed": lines - failing, "failed": failing}
+    assert batch.usage is not None
+    assert batch.usage.output_tokens == lines - failing
     output, errors = _answers(client, batch.output_file_id), _answers(client, batch.error_file_id)
     seen = Counter(answer["custom_id"] for answer in [*output, *errors])
     assert seen == Counter(f"line-{i}" for i in range(lines))
