@@ -113,7 +113,9 @@ def _predict(servable: Servable) -> dict[str, Any]:
         content["application/json"]["example"] = manifest.examples[0]
     if any(field.kind in FILE_KINDS for field in manifest.client_inputs):
         tensors = {
-            f.name: {"contentType": "application/json"} for f in manifest.client_inputs if f.kind is FieldKind.TENSOR
+            f.name: {"contentType": "application/json"}
+            for f in manifest.client_inputs
+            if f.kind is FieldKind.TENSOR or f.has_images
         }
         form = {"schema": form_schema(manifest)} | ({"encoding": tensors} if tensors else {})
         content["multipart/form-data"] = form

@@ -28,10 +28,10 @@ def row_schema(manifest: Manifest) -> dict[str, Any]:
 
 
 def form_schema(manifest: Manifest) -> dict[str, Any]:
-    """One row as a multipart form; images and sounds are its files."""
+    """One row as a multipart form; an image or a sound is a file of it."""
     schema = row_schema(manifest)
     for field in manifest.client_inputs:
-        if field.kind in FILE_KINDS:
+        if field.kind in FILE_KINDS and not field.has_images:
             schema["properties"][field.name] = {"type": "string", "format": "binary", "description": _file(field)}
     schema.pop("examples", None)
     return schema

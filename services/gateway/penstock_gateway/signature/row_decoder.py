@@ -17,6 +17,7 @@ from penstock_gateway.signature.audio_check import AudioCheck
 from penstock_gateway.signature.bytes_checks import CategoryCheck, TextCheck
 from penstock_gateway.signature.field_check import FieldCheck, shown
 from penstock_gateway.signature.image_check import ImageCheck
+from penstock_gateway.signature.images_check import ImagesCheck
 from penstock_gateway.signature.numeric_checks import NumericCheck
 from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS, RequestBounds
 from penstock_gateway.signature.row_type import row_type
@@ -316,4 +317,6 @@ def _check_of(field: Field, bounds: RequestBounds) -> FieldCheck:
         return AudioCheck(field, bounds)
     if field.kind is FieldKind.TENSOR and field.datatype == "BYTES":
         return BytesTensorCheck(field)
+    if field.has_images:
+        return ImagesCheck(field)
     return _CHECKS[field.kind](field)
