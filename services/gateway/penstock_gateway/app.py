@@ -20,7 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route
 
-from penstock_common.gc_tuning import freeze_startup_objects
+from penstock_common.gc_tuning import collect_when_idle, freeze_startup_objects
 from penstock_common.pools import pool_of
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_follow import follow
@@ -140,6 +140,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
         await remotes.refresh()
         async with RegistryClient(settings.registry_url, settings.registry_token_file) as registry:
             background = [
+                asyncio.create_task(collect_when_idle()),
                 asyncio.create_task(keys.refresh_periodically()),
                 asyncio.create_task(store.collect_periodically()),
                 asyncio.create_task(disconnects.run()),
