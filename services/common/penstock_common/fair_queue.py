@@ -64,13 +64,18 @@ class Waiting(Generic[T, R]):
 class _Line(Generic[T, R]):
     """One principal's requests."""
 
-    __slots__ = ("credit", "principal", "rows", "waiting")
+    __slots__ = ("credit", "principal", "rows", "turn_rows", "waiting")
 
     def __init__(self, principal: str, quantum: int) -> None:
         self.principal = principal
         self.waiting: deque[Waiting[T, R]] = deque()
         self.credit = quantum  # rows that may still leave in this turn
         self.rows = 0
+        self.turn_rows = 0
+
+    def rows_within(self, turn_rows: int) -> int:
+        """Rows at most that leave in turns which are worth ``turn_rows``."""
+        return min(self.rows, -(-turn_rows * self.rows // self.turn_rows))
 
 
 class FairQueue(Generic[T, R]):
@@ -98,6 +103,7 @@ class FairQueue(Generic[T, R]):
         waiting.principal = principal
         line.waiting.append(waiting)
         line.rows += waiting.rows
+        line.turn_rows += waiting.turn_rows
         self.rows += waiting.rows
         self.size += waiting.size
 
@@ -126,7 +132,7 @@ class FairQueue(Generic[T, R]):
         if len(self._lines) == (line is not None):  # nobody else waits
             return own
         turns = own + rows + self._quantum
-        return own + sum(min(other.rows, turns) for other in self._turns if other is not line)
+        return own + sum(other.rows_within(turns) for other in self._turns if other is not line)
 
     def take(self, max_rows: int, max_size: int, now: float) -> list[Waiting[T, R]]:
         """The next bundle of live requests of one kind; one that is larger than the bounds travels alone.
@@ -188,6 +194,7 @@ class FairQueue(Generic[T, R]):
         self.rows -= line.rows - rows
         self.size -= sum([w.size for w in line.waiting]) - sum([w.size for w in waiting])
         line.rows = rows
+        line.turn_rows = sum([w.turn_rows for w in waiting])
         line.waiting = deque(waiting)
         if not waiting:
             self._turns.remove(line)
@@ -228,6 +235,7 @@ class FairQueue(Generic[T, R]):
         """Remove the first request of a line."""
         waiting = line.waiting.popleft()
         line.rows -= waiting.rows
+        line.turn_rows -= waiting.turn_rows
         self.rows -= waiting.rows
         self.size -= waiting.size
         if not line.waiting:
