@@ -74,7 +74,7 @@ class _Line(Generic[T, R]):
         self.turn_rows = 0
 
     def rows_within(self, turn_rows: int) -> int:
-        """Rows at most that leave in turns which are worth ``turn_rows``."""
+        """About how many rows leave in turns that are worth ``turn_rows``."""
         return min(self.rows, -(-turn_rows * self.rows // self.turn_rows))
 
 
@@ -123,7 +123,7 @@ class FairQueue(Generic[T, R]):
         return (own_rows + rows) * shares <= max_rows and (own_size + size) * shares <= max_size
 
     def rows_ahead(self, principal: str, rows: int) -> int:
-        """Rows at most that leave before a request of ``rows`` that the principal would push now.
+        """About how many rows leave before a request of ``rows`` that the principal would push now.
 
         All its own, and of each other principal what its turns are worth until then.
         """

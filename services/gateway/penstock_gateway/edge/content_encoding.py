@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from penstock_common.errors import PenstockError
 from penstock_gateway.edge.bounds import over_bound
 
-#: A body may always grow to this size, and beyond it to some times its own.
+#: A body may always grow to this size, and beyond it to a multiple of its own.
 FREE_BYTES = 1024 * 1024
 
 #: Answers below this size take as many packets compressed as not.
@@ -34,7 +34,7 @@ async def decode_body(body: bytes, encoding: bytes, limit: int, max_ratio: int) 
     Args:
         encoding: the header ``Content-Encoding``, empty if there is none.
         limit: bytes of the decoded body.
-        max_ratio: the same, as a multiple of the encoded ones, beyond ``FREE_BYTES``.
+        max_ratio: decoded bytes for each encoded one, beyond ``FREE_BYTES``.
 
     Raises:
         PenstockError: 400 ``bad-encoding``, 413 ``body-too-large``, 415 ``unsupported-encoding``.
