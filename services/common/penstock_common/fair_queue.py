@@ -70,13 +70,18 @@ class Waiting(Generic[T, R]):
 class _Line(Generic[T, R]):
     """One principal's requests; the first of them is due at ``start``, see ``FairQueue``."""
 
-    __slots__ = ("principal", "rows", "start", "waiting")
+    __slots__ = ("principal", "rows", "start", "turn_rows", "waiting")
 
     def __init__(self, principal: str, start: int) -> None:
         self.principal = principal
         self.start = start
         self.waiting: deque[Waiting[T, R]] = deque()
         self.rows = 0
+        self.turn_rows = 0
+
+    def rows_within(self, turn_rows: int) -> int:
+        """About how many rows leave in turns that are worth ``turn_rows``."""
+        return min(self.rows, -(-turn_rows * self.rows // self.turn_rows))
 
 
 class FairQueue(Generic[T, R]):
@@ -106,6 +111,7 @@ class FairQueue(Generic[T, R]):
         waiting.principal = principal
         line.waiting.append(waiting)
         line.rows += waiting.rows
+        line.turn_rows += waiting.turn_rows
         self.rows += waiting.rows
         self.size += waiting.size
 
@@ -125,15 +131,15 @@ class FairQueue(Generic[T, R]):
         return (own_rows + rows) * shares <= max_rows and (own_size + size) * shares <= max_size
 
     def rows_ahead(self, principal: str) -> int:
-        """Rows at most that leave before a request that the principal would push now.
+        """About how many rows leave before a request that the principal would push now.
 
         All its own, and of each other principal what is due before it.
         """
         line = self._lines.get(principal)
         own = line.rows if line else 0
-        due = own + (line.start if line else self._start(principal))
+        due = line.start + line.turn_rows if line else self._start(principal)
         return own + sum(
-            min(other.rows, due - other.start + other.waiting[0].rows)
+            other.rows_within(due - other.start + other.waiting[0].turn_rows)
             for other in self._lines.values()
             if other is not line and other.start <= due
         )
@@ -200,6 +206,7 @@ class FairQueue(Generic[T, R]):
         self.rows -= line.rows - rows
         self.size -= sum([w.size for w in line.waiting]) - sum([w.size for w in waiting])
         line.rows = rows
+        line.turn_rows = sum([w.turn_rows for w in waiting])
         line.waiting = deque(waiting)
         if not waiting:
             self._leave(line)
@@ -247,6 +254,7 @@ class FairQueue(Generic[T, R]):
         """Remove the first request of a line."""
         waiting = line.waiting.popleft()
         line.rows -= waiting.rows
+        line.turn_rows -= waiting.turn_rows
         self.rows -= waiting.rows
         self.size -= waiting.size
         if not line.waiting:

@@ -20,7 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route
 
-from penstock_common.gc_tuning import freeze_startup_objects
+from penstock_common.gc_tuning import collect_when_idle, freeze_startup_objects
 from penstock_common.pools import pool_of
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_follow import follow
@@ -30,6 +30,7 @@ from penstock_gateway.auth.key_ring import KeyRing
 from penstock_gateway.auth.key_sources import open_keys
 from penstock_gateway.batches.batch_bounds import BatchBounds
 from penstock_gateway.batches.line_calls import ByKeyId, LineCalls
+from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.healthy_pods import HealthyPods, follow_healthy_pods
@@ -134,10 +135,12 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             "models": lambda: catalog.settled,
             "envoy": upstream.connected,
         }
+        health.dependencies = {"pods": lambda: _pods_answer(catalog, pods, settings)}
         await asyncio.to_thread(keys.load)
         await remotes.refresh()
         async with RegistryClient(settings.registry_url, settings.registry_token_file) as registry:
             background = [
+                asyncio.create_task(collect_when_idle()),
                 asyncio.create_task(keys.refresh_periodically()),
                 asyncio.create_task(store.collect_periodically()),
                 asyncio.create_task(disconnects.run()),
@@ -285,6 +288,12 @@ def _in_pods(
     )
     stream = upstream.streamer(version.model, version.version, version.manifest)
     return PodVersion(version, coalescer, lambda: upstream.model_ready(version.model, version.version), stream, bounds)
+
+
+def _pods_answer(catalog: Catalog, pods: HealthyPods, settings: GatewaySettings) -> bool:
+    """Whether some version that gets traffic has a healthy pod; true if there is none, or nothing is known of pods."""
+    pools = {_pool(servable.model, settings) for servable in catalog.servables()}
+    return not pools or not pods.count or any(pods.count.get(pool) for pool in pools)
 
 
 def _open_batches(settings: GatewaySettings, calls: LineCalls, ready: Callable[[], bool]) -> BatchService | None:

@@ -157,7 +157,7 @@ def routes(
         protected("/v2/models/{model}/versions/{version}/ready", "v2", v2.ready, "GET"),
         protected("/v2/repository/index", "v2", v2.index),
         Route("/v2/health/live", health.live),
-        Route("/v2/health/ready", health.ready),
+        Route("/v2/health/ready", health.server_ready),
         Route("/healthz", health.live),
         Route("/readyz", health.ready),
         *([Route("/metrics", metrics)] if with_metrics else []),

@@ -242,3 +242,15 @@ async def test_many_bytes_count_as_rows_in_a_turn() -> None:
         queue.push(waiting(item), "small")
     order = [item for _ in range(68) for item in take(queue, rows=1, size=10**9)]
     assert [order.index(item) for item in range(4)] == [0, 17, 34, 51]
+
+
+async def test_few_rows_of_many_bytes_leave_before_a_small_one() -> None:
+    """Of what another has waiting, as many rows are ahead as its turns are worth in bytes."""
+    queue: FairQueue[int, int] = FairQueue()
+    for item in range(10):
+        queue.push(waiting(item, size=8 * 1024 * 1024), "large")
+    assert queue.rows_ahead("small") == 1
+    for item in range(100, 200):
+        queue.push(waiting(item), "other")
+    assert queue.rows_ahead("small") == 1 + 1
+    assert queue.rows_ahead("other") == 100 + 2

@@ -41,14 +41,6 @@ class Doubler(FakeRunner):
         return [batch[0] * 2]
 
 
-class SlowerTogether(Doubler):
-    """A batch of two rows takes as long as four of one row, and so on."""
-
-    def run(self, batch: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        time.sleep(0.01 * len(batch[0]) ** 2)
-        return super().run(batch)
-
-
 @pytest.fixture
 def runner() -> Doubler:
     return Doubler()
@@ -108,18 +100,14 @@ async def test_what_waits_runs_together_up_to_the_models_batch(engine: Engine, r
 
 
 @pytest.fixture
-async def small_runs(regression: Manifest) -> tuple[Engine, SlowerTogether]:
+def small_runs(engine: Engine, runner: Doubler) -> tuple[Engine, Doubler]:
     """An engine that has learnt that runs of one row are best."""
-    runner = SlowerTogether()
-    engine = Engine(regression, max_queue_rows=8, max_queue_bytes=1000, metrics=VersionMetrics("m", 1))
-    engine.run_on(InProcess(regression, runner))
-    await submit(engine, 1)
-    await submit(engine, 1, 2, 3, 4)
-    runner.batches.clear()
+    engine._run_rows.add(1, 0.001)
+    engine._run_rows.add(4, 4.0)
     return engine, runner
 
 
-async def test_a_large_message_lets_others_in_between_its_rows(small_runs: tuple[Engine, SlowerTogether]) -> None:
+async def test_a_large_message_lets_others_in_between_its_rows(small_runs: tuple[Engine, Doubler]) -> None:
     """If large runs gain nothing, a row of another principal waits for one row and not for four."""
     engine, runner = small_runs
     large = submit(engine, 1, 2, 3, 4, principal="large")
@@ -130,7 +118,7 @@ async def test_a_large_message_lets_others_in_between_its_rows(small_runs: tuple
     assert runner.batches.index([9]) <= 1
 
 
-async def test_a_row_that_fails_ends_its_message(small_runs: tuple[Engine, SlowerTogether]) -> None:
+async def test_a_row_that_fails_ends_its_message(small_runs: tuple[Engine, Doubler]) -> None:
     """The rows behind it are not run, and another message is answered."""
     engine, runner = small_runs
     large = submit(engine, -1, 2, 3, 4, principal="large")
@@ -142,7 +130,7 @@ async def test_a_row_that_fails_ends_its_message(small_runs: tuple[Engine, Slowe
     assert [4] not in runner.batches
 
 
-async def test_a_cancelled_large_message_is_run_no_further(small_runs: tuple[Engine, SlowerTogether]) -> None:
+async def test_a_cancelled_large_message_is_run_no_further(small_runs: tuple[Engine, Doubler]) -> None:
     """What is left of its rows leaves the queue."""
     engine, runner = small_runs
     runner.entered.clear()
