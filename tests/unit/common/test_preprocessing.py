@@ -68,6 +68,15 @@ def test_an_image_is_decoded_resized_and_scaled() -> None:
     assert array[1].min() == 1.0
 
 
+def test_grey_of_sixteen_bits_keeps_its_shades() -> None:
+    """Black, a third, and white, and not white alone."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.array([[0, 21845, 65535]], np.uint16)).save(buffer, "PNG")
+    m = manifest(IMAGE, "image", mode="L", size=[1, 3], scale=255)
+    (array,) = preprocess(m, {"image": column(buffer.getvalue())})
+    assert array.ravel().tolist() == [0, 85, 255]
+
+
 def test_each_channel_has_its_own_mean_and_deviation() -> None:
     """As models that were trained on ImageNet want it."""
     buffer = io.BytesIO()

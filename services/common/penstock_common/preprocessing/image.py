@@ -143,6 +143,18 @@ def _image(
     return [batch if params.layout == "CHW" else np.ascontiguousarray(batch.transpose(0, 2, 3, 1))]
 
 
+def eight_bits(image: Any) -> Any:
+    """Return a Pillow image of 16 bits of grey, as medical ones are, with 8; of others, itself.
+
+    Pillow's ``convert`` would make all that is above 255 white.
+    """
+    from PIL import Image
+
+    if image.mode not in ("I", "I;16", "I;16B"):
+        return image
+    return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+
+
 def _tensors(manifest: Manifest, params: ImageParams) -> list[ModelTensor]:
     field = only_field(manifest, FieldKind.IMAGE)
     channels = (len(params.mode),)
@@ -166,7 +178,7 @@ def _decode(field: str, data: bytes, params: ImageParams) -> NDArray[np.float32]
                     f"{field}: the image has more than {MAX_PIXELS // 1_000_000} million pixels, or is too narrow and "
                     "would have once it is resized; send a smaller one.",
                 )
-            decoded = opened.convert("RGBA")
+            decoded = eight_bits(opened).convert("RGBA")
         background = Image.new("RGBA", decoded.size, (255, 255, 255, 255))
         pixels = Image.alpha_composite(background, decoded).convert("L" if params.mode == "L" else "RGB")
         resized = _placed(pixels, placed, params)

@@ -11,6 +11,8 @@ from __future__ import annotations
 _WEIGHT = 0.1
 #: Runs of a size are as good as those of the best if they take at most 1 / 0.9 of its time for a row.
 _AS_GOOD = 0.9
+#: A size counts once it has been seen in so many runs: a single one tells more of the machine than of the model.
+_LEAST_RUNS = 8
 #: One of so many runs may be twice as large, to find out if larger runs have become better.
 _TRIAL = 16
 
@@ -29,7 +31,9 @@ class RunRows:
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
-        self._row_seconds = [0.0] * ((max_rows - 1).bit_length() + 1)  # by size; 0 if no run of it has been seen
+        sizes = (max_rows - 1).bit_length() + 1
+        self._row_seconds = [0.0] * sizes
+        self._seen = [0] * sizes  # runs
         self._runs = 0
         self.most = max_rows
 
@@ -37,11 +41,16 @@ class RunRows:
         """Take a run into account that took ``seconds`` on the device, waits excluded."""
         size = (rows - 1).bit_length()
         known, new = self._row_seconds[size], seconds / rows
-        self._row_seconds[size] = known + _WEIGHT * (new - known) if known else new
-        seen = [(size, each) for size, each in enumerate(self._row_seconds) if each]
-        best = min([each for _, each in seen])
-        smallest = next(size for size, each in seen if each * _AS_GOOD <= best)
-        self.most = min(1 << smallest, self._max_rows) if smallest < seen[-1][0] else self._max_rows
+        self._row_seconds[size] = known + _WEIGHT * (new - known) if self._seen[size] else new
+        self._seen[size] += 1
+        if self._seen[size] >= _LEAST_RUNS:
+            self._choose()
+
+    def _choose(self) -> None:
+        sizes = [size for size, runs in enumerate(self._seen) if runs >= _LEAST_RUNS]
+        best = min([self._row_seconds[size] for size in sizes])
+        smallest = next(size for size in sizes if self._row_seconds[size] * _AS_GOOD <= best)
+        self.most = min(1 << smallest, self._max_rows) if smallest < sizes[-1] else self._max_rows
 
     def next(self) -> int:
         """Return the rows that the next run may have."""

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Manifest
-from penstock_common.preprocessing.image import MAX_PIXELS
+from penstock_common.preprocessing.image import MAX_PIXELS, eight_bits
 from penstock_inference.runners.runner import ModelMismatchError
 
 
@@ -38,7 +38,7 @@ def decode_picture(field: str, data: bytes, *, on_white: bool = False) -> Image.
             # The header has the size before the pixels are decoded.
             if opened.width * opened.height > MAX_PIXELS:
                 raise _invalid(field, f"has more than {MAX_PIXELS // 1_000_000} million pixels; send a smaller one")
-            turned: Image.Image = ImageOps.exif_transpose(opened)
+            turned: Image.Image = eight_bits(ImageOps.exif_transpose(opened))
             if on_white and turned.has_transparency_data:
                 visible = turned.convert("RGBA")
                 turned = Image.alpha_composite(Image.new("RGBA", visible.size, "white"), visible)

@@ -29,6 +29,14 @@ def test_runs_are_small_if_each_row_takes_its_time() -> None:
     assert {rows.next() for _ in range(100)} == {1, 2}
 
 
+def test_few_runs_tell_nothing() -> None:
+    """A run that had to wait for the machine does not make the next ones small."""
+    rows = learn(RunRows(64), lambda rows: 0.01, [1])
+    for _ in range(3):
+        rows.add(64, 10.0)
+    assert rows.most == 64
+
+
 def test_a_part_of_the_time_for_a_run_makes_runs_larger() -> None:
     """With 4 ms for a run and 1 ms for a row, 32 rows are nearly as cheap as 64, and 16 are not."""
     assert learn(RunRows(64), lambda rows: 0.004 + 0.001 * rows, [1, 4, 16, 32, 64]).most == 32

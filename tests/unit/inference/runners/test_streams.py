@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from penstock_common.errors import PenstockError
+from penstock_common.manifest import Priority, Resources
 from penstock_inference.runners import process_streams
 from penstock_inference.runners.forker import Forker
 from penstock_inference.runners.process import LoadFailedError, ModelFailedError, ModelProcess, ProcessEndedError
@@ -67,6 +69,13 @@ async def state(process: ModelProcess) -> tuple[int, int]:
     await rest(stream)
     stream.close()
     return int(outputs[0][0]), int(outputs[1][0, 0])
+
+
+@pytest.mark.parametrize(("priority", "nice"), [(Priority.LOW, 6), (Priority.NORMAL, 0), (Priority.HIGH, 0)])
+async def test_a_low_priority_is_one_of_the_operating_system(start: Start, priority: Priority, nice: int) -> None:
+    """No scheduler of ours grants the steps of streams, so the kernel has to know."""
+    process = await start(resources=Resources(priority=priority))
+    assert psutil.Process(process.pid).nice() - psutil.Process().nice() == nice
 
 
 async def test_chunks_come_in_order(start: Start) -> None:

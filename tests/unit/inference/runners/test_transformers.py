@@ -120,6 +120,25 @@ def test_several_labels_at_once_are_each_a_probability(bert: Any) -> None:
     np.testing.assert_allclose(ask(model, TEXTS[:1]), torch.sigmoid(logits).detach(), atol=1e-5)
 
 
+def test_a_text_may_be_longer_than_the_positions_of_a_roberta(bert: Any) -> None:
+    """It is cut; two of the positions that its folder says are never used."""
+    artifact = bert(transformers.BertModel)
+    config = transformers.RobertaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=12,
+        pad_token_id=1,
+        **named(LABELS),
+    )
+    transformers.RobertaForSequenceClassification(config).save_pretrained(artifact / "model")
+    model = load_model(manifest(Output("probabilities", "FP32", [3]), LABELS), artifact, 1)
+    long, cut = ask(model, ["anna " * 40, "anna " * 8])
+    np.testing.assert_allclose(long, cut, atol=1e-6)
+
+
 def test_a_lone_label_is_a_score(bert: Any) -> None:
     """As cross-encoders have it: its logit, or the probability that the pipeline gives, and not always 1."""
     artifact = bert(transformers.BertForSequenceClassification, num_labels=1)

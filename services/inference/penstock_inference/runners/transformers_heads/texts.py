@@ -34,7 +34,7 @@ def text_classifier(path: Path, manifest: Manifest, device: torch.device) -> Tra
     inputs = bytes_inputs(manifest, 2, "one text, or a pair")
     model = load_weights(transformers.AutoModelForSequenceClassification, path, device)
     check_labels(manifest, model.config)
-    return TransformersRunner(inputs, classifier(model, _texts_to_tensors(path, model.config, device)))
+    return TransformersRunner(inputs, classifier(model, _texts_to_tensors(path, model, device)))
 
 
 def entity_finder(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
@@ -78,17 +78,17 @@ def embedder(path: Path, manifest: Manifest, device: torch.device) -> Transforme
 def embeddings(path: Path, device: torch.device, *, counts_tokens: bool) -> Run:
     """Load a model without a head, and return a function from texts to what ``embedder`` gives."""
     model = load_weights(transformers.AutoModel, path, device)
-    return _pooled(model, _texts_to_tensors(path, model.config, device), path, counts_tokens=counts_tokens)
+    return _pooled(model, _texts_to_tensors(path, model, device), path, counts_tokens=counts_tokens)
 
 
 def _columns(arrays: Arrays) -> list[list[str]]:
     return [[element.decode() for element in array.tolist()] for array in arrays if array is not None]
 
 
-def _texts_to_tensors(path: Path, config: Any, device: torch.device) -> Callable[[Arrays], Any]:
+def _texts_to_tensors(path: Path, model: Any, device: torch.device) -> Callable[[Arrays], Any]:
     """Return a function that tokenizes a batch and pads it to its longest row, with the mask that makes rows independent."""
     tokenizer = load_pretrained(transformers.AutoTokenizer, path)
-    longest = _longest(path, tokenizer, config)
+    longest = _longest(path, tokenizer, model)
     lowers = read_json(path / "sentence_bert_config.json").get("do_lower_case", False)
 
     def to_tensors(arrays: Arrays) -> Any:
@@ -98,11 +98,17 @@ def _texts_to_tensors(path: Path, config: Any, device: torch.device) -> Callable
     return to_tensors
 
 
-def _longest(path: Path, tokenizer: Any, config: Any) -> int:
-    """Return the most tokens of a text: what sentence-transformers says, or the tokenizer, or the positions there are."""
+def _longest(path: Path, tokenizer: Any, model: Any) -> int:
+    """Return the most tokens of a text: what sentence-transformers says, or the tokenizer, or the positions there are.
+
+    RoBERTa and its like count positions from behind the one of padding, so that they have fewer than they say.
+    """
     if length := read_json(path / "sentence_bert_config.json").get("max_seq_length"):
         return int(length)
-    return int(min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or 512))
+    positions = getattr(model.config, "max_position_embeddings", None) or 512
+    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
+    before = [table.padding_idx + 1 for table in tables if getattr(table, "padding_idx", None) is not None]
+    return int(min(tokenizer.model_max_length, positions - max(before, default=0)))
 
 
 def _entity(text: str, found: dict[str, Any]) -> dict[str, Any]:
