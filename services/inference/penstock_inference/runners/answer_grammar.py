@@ -38,7 +38,7 @@ class AnswerGrammar:
         text: in the syntax of ``llguidance``.
         source: the input that it comes from.
         calls: how calls of tools are written; None if it has none.
-        texts: of each tool, the parameters whose values are texts.
+        texts: of each tool, the parameters that are written as they are, if the form is not JSON.
     """
 
     text: str
@@ -81,7 +81,9 @@ def read_answer_grammar(row: Mapping[str, Any], tokenizer: Any) -> AnswerGrammar
         )
     else:
         rules += ["start: calls | answer", f"answer: {format_rule}"]
-    texts = {tool.function.name: text_parameters(tool_schema("tools", tool)) for tool in tools}
+    texts = {}
+    if form.parameters is not None:
+        texts = {tool.function.name: text_parameters(tool_schema("tools", tool)) for tool in tools}
     return AnswerGrammar("\n".join(rules), "tools", form, texts)
 
 

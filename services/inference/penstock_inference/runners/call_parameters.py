@@ -19,7 +19,7 @@ _NOT_IN_NAMES = "<>\r\n"
 
 
 def text_parameters(schema: Mapping[str, Any]) -> frozenset[str]:
-    """Return the properties of a schema that are written as they are."""
+    """Return the properties of a schema, one that ``parameter_rules`` takes, that are written as they are."""
     return frozenset(name for name, value in schema.get("properties", {}).items() if _is_text(value))
 
 
@@ -33,11 +33,12 @@ def parameter_rules(rule: str, form: ParameterForm, where: str, schema: dict[str
     Raises:
         PenstockError: 422 ``invalid-input`` for a schema that is not one of properties, or cannot be kept.
     """
-    properties = schema.get("properties", {})
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    if not isinstance(properties, dict) or not isinstance(required, list):
+        raise invalid(f"{where}: properties is an object, and required is a list.")
     if not properties and any(keyword in schema for keyword in ("$ref", "anyOf", "oneOf", "allOf")):
         raise invalid(f"{where}: this model's calls have parameters by name; list them in properties.")
     definitions = {keyword: schema[keyword] for keyword in _DEFINITIONS if keyword in schema}
-    required = schema.get("required", [])
     parts, rules = [], []
     for number, (name, value) in enumerate(properties.items()):
         if any(character in name for character in _NOT_IN_NAMES):
@@ -99,4 +100,4 @@ def _is_text(schema: Any) -> bool:
 
 def _choices(schema: Mapping[str, Any]) -> list[str]:
     choices = schema.get("enum", [schema["const"]] if "const" in schema else [])
-    return [choice for choice in choices if isinstance(choice, str)]
+    return [choice for choice in choices if isinstance(choice, str)] if isinstance(choices, list) else []

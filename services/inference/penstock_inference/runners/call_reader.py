@@ -18,7 +18,7 @@ class CallReader:
 
     Args:
         form: how the calls are written.
-        texts: of each tool, the parameters whose values are texts.
+        texts: of each tool, the parameters that are written as they are, if the form is not JSON.
 
     Attributes:
         called: a call has begun.

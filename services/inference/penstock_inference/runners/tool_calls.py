@@ -50,11 +50,9 @@ def call_rules(
         where = f"tools.{i}.function.parameters"
         parameters = tool_schema(where, tool)
         strict = bool(function.strict)
-        arguments = schema_rule(where, parameters, strict=strict)
+        arguments = schema_rule(where, parameters, strict=strict)  # which is checked in any form
         before = _terminals(f"{form.before_name}{function.name}{form.before_arguments}", special)
-        rules += [
-            f"call_{i}: {' '.join([*before, f'arguments_{i}', *_terminals(form.after_arguments, special)])}",
-        ]
+        rules.append(f"call_{i}: {' '.join([*before, f'arguments_{i}', *_terminals(form.after_arguments, special)])}")
         if form.parameters is None:
             rules.append(f"arguments_{i}: {arguments}")
         else:

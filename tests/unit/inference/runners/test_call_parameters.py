@@ -124,6 +124,8 @@ def test_parameters_become_json(tokenizer: Any, size: int) -> None:
     ("schema", "strict", "reason"),
     [
         ({"type": "object", "anyOf": [{"required": ["a"]}]}, False, "list them in properties"),
+        ({"type": "object", "properties": []}, False, "properties is an object"),
+        ({"type": "object", "properties": {}, "required": True}, False, "required is a list"),
         ({"type": "object", "properties": {"a>b": {"type": "string"}}}, False, "'a>b'"),
         (
             {
