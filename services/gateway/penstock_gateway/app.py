@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import inspect
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -60,6 +61,7 @@ from penstock_gateway.protocols.openai.batches import BatchRoutes
 from penstock_gateway.protocols.openai.chat import ChatCompletions
 from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
+from penstock_gateway.protocols.openai.errors import router_members
 from penstock_gateway.protocols.openai.files import FileRoutes, NoFiles
 from penstock_gateway.protocols.openai.moderations import Moderations
 from penstock_gateway.protocols.openai.responses.create import CreateResponse
@@ -251,7 +253,7 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
     # The endpoints handle their errors, bodies and metrics themselves, and FastAPI's middlewares for these would add a
     # tenth to the gateway's work. The two that are kept serve the router's own refusals and /docs; spans are made outside.
     app.middleware_stack = ExceptionMiddleware(
-        AsyncExitStackMiddleware(app.router), handlers={HTTPException: no_such_route}
+        AsyncExitStackMiddleware(app.router), handlers={HTTPException: partial(no_such_route, router_members)}
     )
     dispatcher = Dispatcher(app)
     return _with_cors(dispatcher, settings.cors_origins) if settings.cors_origins else dispatcher

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,8 +19,9 @@ from penstock_common.chat_members import (
 )
 from penstock_inference.runners.answer_schema import read_schema, schema_rule
 from penstock_inference.runners.call_forms import CallForm, call_form
+from penstock_inference.runners.call_parameters import text_parameters
 from penstock_inference.runners.chat_template import invalid
-from penstock_inference.runners.tool_calls import call_rules
+from penstock_inference.runners.tool_calls import call_rules, tool_schema
 
 T = TypeVar("T")
 
@@ -37,11 +38,13 @@ class AnswerGrammar:
         text: in the syntax of ``llguidance``.
         source: the input that it comes from.
         calls: how calls of tools are written; None if it has none.
+        texts: of each tool, the parameters that are written as they are, if the form is not JSON.
     """
 
     text: str
     source: str
     calls: CallForm | None
+    texts: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def read_answer_grammar(row: Mapping[str, Any], tokenizer: Any) -> AnswerGrammar | None:
@@ -78,7 +81,10 @@ def read_answer_grammar(row: Mapping[str, Any], tokenizer: Any) -> AnswerGrammar
         )
     else:
         rules += ["start: calls | answer", f"answer: {format_rule}"]
-    return AnswerGrammar("\n".join(rules), "tools", form)
+    texts = {}
+    if form.parameters is not None:
+        texts = {tool.function.name: text_parameters(tool_schema("tools", tool)) for tool in tools}
+    return AnswerGrammar("\n".join(rules), "tools", form, texts)
 
 
 def _format_rule(format_: ResponseFormat) -> str | None:

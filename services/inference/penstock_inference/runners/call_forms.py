@@ -23,6 +23,15 @@ _ANSWER = {"role": "tool", "tool_call_id": "probe0000", "name": _PROBE, "content
 
 
 @dataclass(frozen=True, slots=True)
+class ParameterForm:
+    """The texts around the names and values of a call's arguments, if these are not one JSON object."""
+
+    before_name: str
+    before_value: str
+    after_value: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallForm:
     """The texts around the names and arguments of calls.
 
@@ -30,7 +39,8 @@ class CallForm:
         name: for errors.
         written: a pattern of what a template of this form writes for a conversation with a call of ``penstock_probe``.
         opening: before the first call. If it is empty, a call is the whole answer.
-        before_name, before_arguments, after_arguments: of each call; its arguments are a JSON object.
+        before_name, before_arguments, after_arguments: of each call.
+        parameters: how its arguments are written; None for a JSON object.
         between: two calls; None if an answer has only one.
         closing: behind the last call.
         optional: a special token that may come before a call.
@@ -47,6 +57,7 @@ class CallForm:
     closing: str = ""
     optional: str = ""
     short_ids: bool = False
+    parameters: ParameterForm | None = None
 
     def special_tokens(self, tokenizer: Any) -> dict[str, int]:
         """Return the special tokens among the form's texts.
@@ -148,6 +159,16 @@ FORMS = (
         "<｜tool▁call▁end｜>",
         _DEEPSEEK_CALL,
         "<｜tool▁calls▁end｜>",
+    ),
+    CallForm(
+        "Qwen3-Coder",
+        r"<tool_call>\s*<function=",
+        "<tool_call>",
+        "\n<function=",
+        ">\n",
+        "</function>\n</tool_call>",
+        "\n<tool_call>",
+        parameters=ParameterForm("<parameter=", ">\n", "\n</parameter>\n"),
     ),
 )
 

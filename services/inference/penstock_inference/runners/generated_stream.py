@@ -40,7 +40,7 @@ class GeneratedStream:
         self._calls: CallReader | None = None
         self._hidden: frozenset[int] | None = None  # special tokens without a text; None for all that there are
         if request.grammar is not None and (form := request.grammar.calls) is not None:
-            self._calls = CallReader(form)
+            self._calls = CallReader(form, request.grammar.texts)
             marks = {number for token, number in form.special_tokens(tokenizer).items() if token != form.optional}
             if marks:
                 special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from penstock_common.chat_members import Tool
 from penstock_inference.runners.answer_schema import read_schema, schema_rule
 from penstock_inference.runners.call_forms import CallForm
+from penstock_inference.runners.call_parameters import parameter_rules
 from penstock_inference.runners.chat_template import invalid
 
 _NO_PARAMETERS = b'{"type": "object", "properties": {}, "additionalProperties": false}'
@@ -46,15 +48,28 @@ def call_rules(
     for i, tool in enumerate(tools):
         function = tool.function
         where = f"tools.{i}.function.parameters"
-        parameters = read_schema(where, bytes(function.parameters) or _NO_PARAMETERS)
-        if parameters.setdefault("type", "object") != "object":
-            raise invalid(f"{where}: the schema's type is object.")
+        parameters = tool_schema(where, tool)
+        strict = bool(function.strict)
+        arguments = schema_rule(where, parameters, strict=strict)  # which is checked in any form
         before = _terminals(f"{form.before_name}{function.name}{form.before_arguments}", special)
-        rules += [
-            f"call_{i}: {' '.join([*before, f'arguments_{i}', *_terminals(form.after_arguments, special)])}",
-            f"arguments_{i}: {schema_rule(where, parameters, strict=bool(function.strict))}",
-        ]
+        rules.append(f"call_{i}: {' '.join([*before, f'arguments_{i}', *_terminals(form.after_arguments, special)])}")
+        if form.parameters is None:
+            rules.append(f"arguments_{i}: {arguments}")
+        else:
+            rules += parameter_rules(f"arguments_{i}", form.parameters, where, parameters, strict=strict)
     return rules
+
+
+def tool_schema(where: str, tool: Tool) -> dict[str, Any]:
+    """Return the schema of a tool's arguments.
+
+    Raises:
+        PenstockError: 422 ``invalid-input`` if it is none.
+    """
+    schema = read_schema(where, bytes(tool.function.parameters) or _NO_PARAMETERS)
+    if schema.setdefault("type", "object") != "object":
+        raise invalid(f"{where}: the schema's type is object.")
+    return schema
 
 
 def _terminals(text: str, special: Mapping[str, int]) -> list[str]:

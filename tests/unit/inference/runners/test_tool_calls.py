@@ -198,7 +198,7 @@ def test_calls_are_read_in_pieces_of_any_size(size: int) -> None:
     text = "So: <tool <tool_call>" + "\n<tool_call>".join(
         [f'\n{{"name": "f{i}", "arguments": {a}}}\n</tool_call>' for i, a in enumerate(arguments)]
     )
-    reader = CallReader(HERMES)
+    reader = CallReader(HERMES, {})
     content, calls = "", [""] * 2
     for start in range(0, len(text), size):
         more, pieces = reader.add(text[start : start + size])
@@ -235,7 +235,7 @@ def test_a_stream_has_text_or_calls(
 
 def test_text_that_only_looks_like_a_call_is_not_lost() -> None:
     """The beginning of a mark comes at the end."""
-    reader = CallReader(HERMES)
+    reader = CallReader(HERMES, {})
     assert (reader.add("a <tool"), reader.rest(), reader.called) == (("a ", []), "<tool", False)
 
 

@@ -68,7 +68,7 @@ class WhisperRunner:
         self._language = self._checked(parameters.language)
         self._task = checked_task("parameters.task", parameters.task, multilingual=model.is_multilingual)
         options = {"beam_size": parameters.beam_size, "max_length": parameters.max_tokens}
-        self._options = {name: value for name, value in options.items() if value is not None}
+        self._options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
         sounds, *others = inputs
