@@ -108,10 +108,10 @@ def load_processor(folder: Path, config: Any) -> Any:
 
 
 def _decoded(images: Sequence[bytes]) -> list[Image.Image]:
-    """Return pictures that have few enough pixels together."""
+    """Return pictures that have few enough pixels together, on white if they are transparent."""
     pictures, pixels = [], 0
     for i, data in enumerate(images):
-        picture = decode_picture(f"images.{i}", data)
+        picture = decode_picture(f"images.{i}", data, on_white=True)
         pixels += picture.width * picture.height
         if pixels > MAX_PIXELS:
             raise invalid(
