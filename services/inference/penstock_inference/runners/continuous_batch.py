@@ -10,11 +10,11 @@ On one core with SmolLM2 (135M, FP32), a step took as much CPU time as one of ``
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
+from transformers import BatchFeature, ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
 from transformers.generation.continuous_batching.cache import group_layers_by_attn_type
 from transformers.generation.continuous_batching.cache_allocators import FULL_ATTENTION
 from transformers.generation.continuous_batching.cb_logits_processors import (
@@ -87,9 +87,7 @@ class ContinuousBatch:
             self._reserved.values()
         )
 
-    def add(
-        self, prompt: list[int], tokens: int, choose: Choose, pictures: Mapping[str, torch.Tensor] | None = None
-    ) -> str:
+    def add(self, prompt: list[int], tokens: int, choose: Choose, pictures: BatchFeature | None = None) -> str:
         """Add a sequence for which there is room; return its name.
 
         Args:
@@ -130,7 +128,7 @@ class ContinuousBatch:
                 self._processor.update_batch()
         return self._choosers.chosen
 
-    def _see(self, state: RequestState, pictures: Mapping[str, torch.Tensor]) -> None:
+    def _see(self, state: RequestState, pictures: BatchFeature) -> None:
         cache = self._processor.cache
         try:
             shift = self._prefill.read(state, pictures, cache)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
+from transformers import BatchFeature
 
 from penstock_common import text_generation
 from penstock_common.dimensions import wire_shape
@@ -48,7 +48,7 @@ class GenerationRequest:
     stop: list[str]
     source: str
     grammar: AnswerGrammar | None
-    pictures: Mapping[str, torch.Tensor] | None = None
+    pictures: BatchFeature | None = None
 
 
 def read_request(
@@ -87,7 +87,7 @@ def read_request(
 
 def _prompt(
     row: Mapping[str, Any], tokenizer: Any, picture_prompts: PicturePrompts | None
-) -> tuple[list[int], Mapping[str, torch.Tensor] | None]:
+) -> tuple[list[int], BatchFeature | None]:
     """Return the tokens of a prompt, and its pictures if it has some."""
     if ("prompt" in row) == ("messages" in row):
         raise invalid("Send either prompt or messages.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from PIL import Image
+from transformers import BatchFeature
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.video_processing_utils import VideoProcessorMixin
 
@@ -24,16 +24,14 @@ class PicturePrompts:
     Args:
         processor: of ``transformers``; makes the tensors of pictures, and puts as many tokens into the prompt as each of
             them takes.
-        model: whose tensors these become.
     """
 
-    def __init__(self, processor: Any, model: Any) -> None:
+    def __init__(self, processor: Any) -> None:
         self._processor = processor
-        self._model = model
 
     def read(
         self, conversation: list[dict[str, Any]], tools: list[dict[str, Any]] | None, images: Sequence[bytes]
-    ) -> tuple[list[int], Mapping[str, torch.Tensor] | None]:
+    ) -> tuple[list[int], BatchFeature | None]:
         """Return the tokens of a conversation, and with pictures what the model's ``forward`` takes to read them.
 
         Args:
@@ -60,7 +58,7 @@ class PicturePrompts:
         except Exception as err:  # whatever the template or the processor raises for what the client sent
             raise refused_by_template(err) from None
         tokens: list[int] = read["input_ids"][0].tolist()
-        return tokens, read.to(self._model.device, self._model.dtype) if images else None
+        return tokens, read if images else None
 
 
 class _NoVideos(VideoProcessorMixin):
@@ -110,10 +108,10 @@ def load_processor(folder: Path, config: Any) -> Any:
 
 
 def _decoded(images: Sequence[bytes]) -> list[Image.Image]:
-    """Return pictures that have few enough pixels together."""
+    """Return pictures that have few enough pixels together, on white if they are transparent."""
     pictures, pixels = [], 0
     for i, data in enumerate(images):
-        picture = decode_picture(f"images.{i}", data)
+        picture = decode_picture(f"images.{i}", data, on_white=True)
         pixels += picture.width * picture.height
         if pixels > MAX_PIXELS:
             raise invalid(

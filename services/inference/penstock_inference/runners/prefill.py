@@ -8,12 +8,12 @@ cache of the batch. The prompt's last token stays for the first step, whose scor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import BatchFeature, DynamicCache
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.generation.continuous_batching.requests import RequestState
 
@@ -30,7 +30,7 @@ class Prefill:
         self._decoder = model.get_decoder()
         self._attention = self._decoder.config._attn_implementation
 
-    def read(self, state: RequestState, inputs: Mapping[str, torch.Tensor], cache: PagedAttentionCache) -> int:
+    def read(self, state: RequestState, inputs: BatchFeature, cache: PagedAttentionCache) -> int:
         """Read all tokens of a sequence but the last one into the cache of the batch.
 
         Args:
@@ -50,7 +50,8 @@ class Prefill:
         )
         try:
             with self._own_attention(), torch.inference_mode():
-                self._model.base_model(**inputs, cache=read, use_cache=True)
+                moved = inputs.to(self._model.device, self._model.dtype)
+                self._model.base_model(**moved, cache=read, use_cache=True)
         finally:
             hook.remove()
         count = len(state.initial_tokens)

@@ -9,6 +9,7 @@ import resource
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,7 @@ class TextGenerationRunner:
             else:
                 self._by_sequence[stream.sequence] = stream
             if pictures is not None:
+                stream.request = replace(stream.request, pictures=None)  # they are large
                 break
         return failed
 
@@ -218,7 +220,7 @@ def load_streaming(path: Path, manifest: Manifest, threads: int) -> TextGenerati
     tokenizer = transformers.AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
     model = model.to(device.device, device.autocast or model.dtype).eval()
     pack_linear_layers(model)
-    picture_prompts = PicturePrompts(load_processor(path, config), model) if sees_pictures else None
+    picture_prompts = PicturePrompts(load_processor(path, config)) if sees_pictures else None
     return TextGenerationRunner(model, tokenizer, picture_prompts, manifest.generation or Generation(), names)
 
 

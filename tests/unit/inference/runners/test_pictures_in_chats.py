@@ -14,7 +14,7 @@ from PIL import Image
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Generation
-from penstock_inference.runners import picture_prompts
+from penstock_inference.runners import picture_prompts, prefill
 from penstock_inference.runners.picture_prompts import load_processor
 from penstock_inference.runners.prefill import Prefill
 from penstock_inference.runners.runner import ModelMismatchError
@@ -158,24 +158,36 @@ def test_a_step_sees_the_pictures_of_one_stream(runner: TextGenerationRunner, mo
     assert set(chunks_of(runner, 0, 1, 2, 3)) == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("late", [False, True])
 def test_what_goes_wrong_with_a_picture_ends_its_own_stream(
-    runner: TextGenerationRunner, monkeypatch: pytest.MonkeyPatch
+    late: bool, runner: TextGenerationRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second picture finds the cache as it was, and a text beside them is written to its end."""
+    """In the model, or once the cache has places for it: these are free again, and a text beside it goes on."""
     text, wanted = answer(runner, [], messages=messages("Hello")), answer(runner, [picture(2)])
+    cache = runner._batch._processor.cache
+    free = cache.compute_free_capacity()
+    write = prefill._write
 
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no memory for the picture")
 
-    runner.open(3, row(messages=messages("Hello"), max_tokens=12))
-    runner.step()
+    def write_and_fail(*given: Any) -> None:
+        write(*given)
+        fail()
+
     with monkeypatch.context() as patch:
-        patch.setattr(runner._model.model.vision_tower, "forward", fail)
+        if late:
+            patch.setattr(prefill, "_write", write_and_fail)
+        else:
+            patch.setattr(runner._model.model.vision_tower, "forward", fail)
         runner.open(4, row([picture(1)], messages=_MESSAGES, max_tokens=12))
+        runner.open(3, row(messages=messages("Hello"), max_tokens=12))
         [failed] = [chunk for chunk in runner.step() if chunk.stream == 4]
     assert failed.last and "no memory" in str(failed.error)
-    assert joined(chunks_of(runner, 3)[3]) in text
+    assert joined(chunks_of(runner, 3)[3]) == text
     assert answer(runner, [picture(2)]) == wanted
+    runner.step()
+    assert cache.compute_free_capacity() == free
 
 
 def test_pictures_that_cannot_be_read_are_refused(

@@ -156,7 +156,7 @@ def _messages(messages: Sequence[Message]) -> tuple[str, list[Picture]]:
             if len(pictures) == before:
                 message.content = "\n".join(part.text for part in message.content)
             else:
-                message.content = [_model_part(p) for p in message.content if p.text or p.image_url is not None]
+                message.content = [_model_part(p) for p in message.content if p.text or p.type == "image_url"]
         elif message.content is None:
             if not message.tool_calls:
                 raise bad_request(f"messages[{i}].content: is missing; send a text.", f"messages[{i}].content")
@@ -186,4 +186,4 @@ def _pictures(parts: Sequence[Part], place: str) -> list[Picture]:
 
 def _model_part(part: Part) -> Part:
     """A part as chat templates have it; a picture is in an input of its own."""
-    return Part("text", part.text) if part.image_url is None else Part("image")
+    return Part("image") if part.type == "image_url" else Part("text", part.text)
