@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 #: Rows of a product: few, because oneDNN compiles a program of half a megabyte for each.
-_SIZES = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+_SIZES = (*range(1, 9), 12, 16, 24, 32, 48, 64, 96, 128)
 
 
 class PackedLinear(nn.Module):
@@ -35,17 +35,19 @@ class PackedLinear(nn.Module):
         self.bias = None if linear.bias is None else linear.bias.detach()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if inputs.numel() // self.in_features in _SIZES:
+            return self._product(inputs)
         rows = inputs.reshape(-1, self.in_features)
-        products = [self._product(part) for part in rows.split(_SIZES[-1])]
-        whole = products[0] if len(products) == 1 else torch.cat(products)
-        return whole.view(*inputs.shape[:-1], self.out_features)
+        products = [self._padded_product(part) for part in rows.split(_SIZES[-1])]
+        return torch.cat(products).view(*inputs.shape[:-1], self.out_features)
+
+    def _padded_product(self, rows: torch.Tensor) -> torch.Tensor:
+        count = rows.shape[0]
+        return self._product(nn.functional.pad(rows, (0, 0, 0, padded_rows(count) - count)))[:count]
 
     def _product(self, rows: torch.Tensor) -> torch.Tensor:
-        added = padded_rows(len(rows)) - len(rows)
-        if added:
-            rows = nn.functional.pad(rows, (0, 0, 0, added))
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
-        return product[: len(product) - added]
+        return product
 
 
 def padded_rows(rows: int) -> int:
