@@ -56,10 +56,12 @@ def test_what_a_recipe_is_doing_is_passed_on(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_every_recipe_is_listed() -> None:
-    """The program itself is asked; each example names its model."""
+    """The program itself is asked; each example names its model, and asks the route of its task if there is one."""
     found = recipes.list_recipes()
     assert {"chat", "embeddings"} <= {recipe.name for recipe in found}
     assert all("{model}" in str(recipe.call) for recipe in found)
+    without_route = {recipe.name for recipe in found if recipe.call.path.endswith("/predict")}
+    assert without_route == {"voice-activity"}
 
 
 def test_the_packages_of_some_services_can_be_installed_beforehand() -> None:
