@@ -12,6 +12,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
 from penstock_gateway.signature.field_check import FieldCheck
 from penstock_gateway.signature.image_check import ImageCheck
+from penstock_gateway.signature.request_bounds import RequestBounds
 from penstock_gateway.signature.tensor_checks import flatten
 
 
@@ -21,9 +22,9 @@ class ImagesCheck(FieldCheck):
     An error in JSON has the place of the image in its list as ``element``.
     """
 
-    def __init__(self, field: Field) -> None:
+    def __init__(self, field: Field, bounds: RequestBounds) -> None:
         super().__init__(field)
-        self._image = ImageCheck(field)
+        self._image = ImageCheck(field, bounds)
 
     def json(self, value: Any) -> list[bytes]:
         images, _ = flatten(self.field, value)

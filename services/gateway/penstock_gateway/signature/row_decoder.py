@@ -318,5 +318,5 @@ def _check_of(field: Field, bounds: RequestBounds) -> FieldCheck:
     if field.kind is FieldKind.TENSOR and field.datatype == "BYTES":
         return BytesTensorCheck(field)
     if field.has_images:
-        return ImagesCheck(field)
+        return ImagesCheck(field, bounds)
     return _CHECKS[field.kind](field)

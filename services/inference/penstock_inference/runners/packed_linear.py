@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 #: Rows of a product: few, because oneDNN compiles a program of half a megabyte for each.
-_SIZES = (*range(1, 9), 12, 16, 24, 32, 48, 64, 96, 128)
+_SIZES: tuple[int, ...] = (*range(1, 9), 12, 16, 24, 32, 48, 64, 96, 128)
 
 
 class PackedLinear(nn.Module):

@@ -12,6 +12,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.tensors import unpack_bytes
 from penstock_gateway.signature.images_check import ImagesCheck
+from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS
 from penstock_gateway.signature.json_schema import form_schema, row_schema
 from penstock_gateway.signature.row_decoder import RowDecoder
 from tests.unit.gateway.signature.test_image_bounds import jpeg, png
@@ -62,7 +63,7 @@ def test_all_of_them_share_the_bounds_of_a_request() -> None:
     array = np.empty((1, 4), np.object_)
     array[0, :] = more
     with pytest.raises(PenstockError, match="210,000,000 pixels"):
-        ImagesCheck(IMAGES).array(array)
+        ImagesCheck(IMAGES, DEFAULT_BOUNDS).array(array)
 
 
 def test_a_value_that_is_no_list_is_refused() -> None:
