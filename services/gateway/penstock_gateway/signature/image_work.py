@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from penstock_common.image_weight import image_weight
 from penstock_common.manifest import FieldKind, Manifest
 from penstock_common.tensors import unpack_bytes
@@ -18,5 +20,6 @@ class ImageWork:
         work = 0
         for i in self._fields:
             if raw := rows.inputs[i]:
-                work += sum(map(image_weight, unpack_bytes(raw, rows.count)))
+                images = rows.count * (math.prod(rows.shapes[i] or ()) if rows.shapes else 1)
+                work += sum(map(image_weight, unpack_bytes(raw, images)))
         return work

@@ -312,11 +312,9 @@ def _invalid(detail: str, field: str = "") -> PenstockError:
 
 def _check_of(field: Field, bounds: RequestBounds) -> FieldCheck:
     if field.kind is FieldKind.IMAGE:
-        return ImageCheck(field, bounds)
+        return ImagesCheck(field, bounds) if field.has_images else ImageCheck(field, bounds)
     if field.kind is FieldKind.AUDIO:
         return AudioCheck(field, bounds)
     if field.kind is FieldKind.TENSOR and field.datatype == "BYTES":
         return BytesTensorCheck(field)
-    if field.has_images:
-        return ImagesCheck(field, bounds)
     return _CHECKS[field.kind](field)

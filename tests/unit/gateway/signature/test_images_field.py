@@ -12,8 +12,8 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_common.tensors import unpack_bytes
 from penstock_gateway.signature.images_check import ImagesCheck
-from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS
 from penstock_gateway.signature.json_schema import form_schema, row_schema
+from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS
 from penstock_gateway.signature.row_decoder import RowDecoder
 from tests.unit.gateway.signature.test_image_bounds import jpeg, png
 
