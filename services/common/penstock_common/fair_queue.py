@@ -29,7 +29,7 @@ _LOOK_AHEAD = 256
 class Waiting(Generic[T, R]):
     """One request in the queue or under way."""
 
-    __slots__ = ("arrived", "deadline", "future", "item", "kind", "principal", "rows", "size", "turn_rows")
+    __slots__ = ("arrived", "deadline", "future", "item", "kind", "principal", "rows", "size", "turn_rows", "weight")
 
     def __init__(
         self,
@@ -40,11 +40,13 @@ class Waiting(Generic[T, R]):
         future: asyncio.Future[R],
         arrived: float,
         kind: Hashable = None,
+        work: int = 0,
     ) -> None:
         self.item = item
         self.rows = rows
-        self.size = size  # bytes
-        self.turn_rows = max(rows, size // _ROW_BYTES)  # what it takes of its principal's turn
+        self.size = size  # bytes in memory
+        self.weight = max(size, work)  # bytes that count in a bundle and for turns
+        self.turn_rows = max(rows, self.weight // _ROW_BYTES)  # what it takes of its principal's turn
         self.deadline = deadline
         self.future = future
         self.arrived = arrived
@@ -134,24 +136,24 @@ class FairQueue(Generic[T, R]):
         turns = own + rows + self._quantum
         return own + sum(other.rows_within(turns) for other in self._turns if other is not line)
 
-    def take(self, max_rows: int, max_size: int, now: float) -> list[Waiting[T, R]]:
+    def take(self, max_rows: int, max_weight: int, now: float) -> list[Waiting[T, R]]:
         """The next bundle of live requests of one kind; one that is larger than the bounds travels alone.
 
         The request whose turn it is decides the kind. Others of that kind may leave with it before those that wait
         longer for another bundle, which does not delay these: they could not have used the room.
         """
         bundle: list[Waiting[T, R]] = []
-        rows = size = 0
+        rows = weight = 0
         kind: Hashable = None
         while self._turns:
             line = self._turns[0]
             waiting = line.waiting[0]
             if waiting.alive(now):
-                if bundle and (rows + waiting.rows > max_rows or size + waiting.size > max_size):
+                if bundle and (rows + waiting.rows > max_rows or weight + waiting.weight > max_weight):
                     break
                 if waiting.kind is not kind:
                     if bundle and waiting.kind != kind:
-                        self._gather(bundle, max_rows - rows, max_size - size, now)
+                        self._gather(bundle, max_rows - rows, max_weight - weight, now)
                         break
                     kind = waiting.kind
                 if waiting.turn_rows > line.credit and len(self._turns) > 1:
@@ -160,12 +162,12 @@ class FairQueue(Generic[T, R]):
                     continue
                 bundle.append(waiting)
                 rows += waiting.rows
-                size += waiting.size
+                weight += waiting.weight
                 line.credit = line.credit - waiting.turn_rows if line.credit > waiting.turn_rows else 0
             self._drop_first(line)
         return bundle
 
-    def _gather(self, bundle: list[Waiting[T, R]], max_rows: int, max_size: int, now: float) -> None:
+    def _gather(self, bundle: list[Waiting[T, R]], max_rows: int, max_weight: int, now: float) -> None:
         """Move requests of the bundle's kind from behind others into it, one a turn; their principals owe the rows."""
         kind = bundle[0].kind
         ready = deque([(line, _of_kind(line.waiting, kind)) for line in self._turns])
@@ -173,13 +175,13 @@ class FairQueue(Generic[T, R]):
         while ready and max_rows > 0:
             line, found = ready.popleft()
             waiting = next(found, None)
-            if waiting is None or waiting.rows > max_rows or waiting.size > max_size:
+            if waiting is None or waiting.rows > max_rows or waiting.weight > max_weight:
                 continue
             taken.setdefault(line.principal, set()).add(id(waiting))
             if waiting.alive(now):
                 bundle.append(waiting)
                 max_rows -= waiting.rows
-                max_size -= waiting.size
+                max_weight -= waiting.weight
                 line.credit -= waiting.turn_rows
             ready.append((line, found))
         for principal, gone in taken.items():
@@ -200,21 +202,21 @@ class FairQueue(Generic[T, R]):
             self._turns.remove(line)
             del self._lines[line.principal]
 
-    def take_of(self, principal: str, max_rows: int, max_size: int, now: float) -> list[Waiting[T, R]]:
+    def take_of(self, principal: str, max_rows: int, max_weight: int, now: float) -> list[Waiting[T, R]]:
         """The next live requests of one principal and kind, out of its turn; one that is larger than the bounds travels alone."""
         bundle: list[Waiting[T, R]] = []
-        rows = size = 0
+        rows = weight = 0
         line = self._lines.get(principal)
         while line is not None and line.waiting:
             waiting = line.waiting[0]
             if waiting.alive(now):
                 if bundle and waiting.kind != bundle[0].kind:
                     break
-                if bundle and (rows + waiting.rows > max_rows or size + waiting.size > max_size):
+                if bundle and (rows + waiting.rows > max_rows or weight + waiting.weight > max_weight):
                     break
                 bundle.append(waiting)
                 rows += waiting.rows
-                size += waiting.size
+                weight += waiting.weight
             self._drop_first(line)
         return bundle
 
