@@ -35,7 +35,7 @@ _MOST_REMEMBERED = 1000
 class Waiting(Generic[T, R]):
     """One request in the queue or under way."""
 
-    __slots__ = ("arrived", "deadline", "future", "item", "kind", "principal", "rows", "size", "turn_rows")
+    __slots__ = ("arrived", "deadline", "future", "item", "kind", "principal", "rows", "size", "turn_rows", "weight")
 
     def __init__(
         self,
@@ -46,11 +46,13 @@ class Waiting(Generic[T, R]):
         future: asyncio.Future[R],
         arrived: float,
         kind: Hashable = None,
+        work: int = 0,
     ) -> None:
         self.item = item
         self.rows = rows
-        self.size = size  # bytes
-        self.turn_rows = max(rows, size // _ROW_BYTES)  # what it takes of its principal's turn
+        self.size = size  # bytes in memory
+        self.weight = max(size, work)  # bytes that count in a bundle and for turns
+        self.turn_rows = max(rows, self.weight // _ROW_BYTES)  # what it takes of its principal's turn
         self.deadline = deadline
         self.future = future
         self.arrived = arrived
@@ -144,14 +146,14 @@ class FairQueue(Generic[T, R]):
             if other is not line and other.start <= due
         )
 
-    def take(self, max_rows: int, max_size: int, now: float) -> list[Waiting[T, R]]:
+    def take(self, max_rows: int, max_weight: int, now: float) -> list[Waiting[T, R]]:
         """The next bundle of live requests of one kind; one that is larger than the bounds travels alone.
 
         The request that is due first decides the kind. Others of that kind may leave with it before those that wait
         longer for another bundle, which does not delay these: they could not have used the room.
         """
         bundle: list[Waiting[T, R]] = []
-        rows = size = 0
+        rows = weight = 0
         kind: Hashable = None
         while self._lines:
             start, _, line = self._due[0]
@@ -160,23 +162,23 @@ class FairQueue(Generic[T, R]):
                 continue
             waiting = line.waiting[0]
             if waiting.alive(now):
-                if bundle and (rows + waiting.rows > max_rows or size + waiting.size > max_size):
+                if bundle and (rows + waiting.rows > max_rows or weight + waiting.weight > max_weight):
                     break
                 if waiting.kind is not kind:
                     if bundle and waiting.kind != kind:
-                        self._gather(bundle, max_rows - rows, max_size - size, now)
+                        self._gather(bundle, max_rows - rows, max_weight - weight, now)
                         break
                     kind = waiting.kind
                 bundle.append(waiting)
                 rows += waiting.rows
-                size += waiting.size
+                weight += waiting.weight
                 self._now = start
                 line.start = start + waiting.turn_rows
                 heapreplace(self._due, (line.start, next(self._entries), line))
             self._drop_first(line)
         return bundle
 
-    def _gather(self, bundle: list[Waiting[T, R]], max_rows: int, max_size: int, now: float) -> None:
+    def _gather(self, bundle: list[Waiting[T, R]], max_rows: int, max_weight: int, now: float) -> None:
         """Move requests of the bundle's kind from behind others into it, one a turn; their principals owe the rows."""
         kind = bundle[0].kind
         ready = deque([(line, _of_kind(line.waiting, kind)) for line in self._lines.values()])
@@ -184,13 +186,13 @@ class FairQueue(Generic[T, R]):
         while ready and max_rows > 0:
             line, found = ready.popleft()
             waiting = next(found, None)
-            if waiting is None or waiting.rows > max_rows or waiting.size > max_size:
+            if waiting is None or waiting.rows > max_rows or waiting.weight > max_weight:
                 continue
             taken.setdefault(line.principal, set()).add(id(waiting))
             if waiting.alive(now):
                 bundle.append(waiting)
                 max_rows -= waiting.rows
-                max_size -= waiting.size
+                max_weight -= waiting.weight
                 line.start += waiting.turn_rows
             ready.append((line, found))
         for principal, gone in taken.items():
@@ -211,21 +213,21 @@ class FairQueue(Generic[T, R]):
         if not waiting:
             self._leave(line)
 
-    def take_of(self, principal: str, max_rows: int, max_size: int, now: float) -> list[Waiting[T, R]]:
+    def take_of(self, principal: str, max_rows: int, max_weight: int, now: float) -> list[Waiting[T, R]]:
         """The next bundle of one principal's live requests, of one kind, due or not; one that is too large travels alone."""
         bundle: list[Waiting[T, R]] = []
-        rows = size = 0
+        rows = weight = 0
         line = self._lines.get(principal)
         while line is not None and line.waiting:
             waiting = line.waiting[0]
             if waiting.alive(now):
                 if bundle and waiting.kind != bundle[0].kind:
                     break
-                if bundle and (rows + waiting.rows > max_rows or size + waiting.size > max_size):
+                if bundle and (rows + waiting.rows > max_rows or weight + waiting.weight > max_weight):
                     break
                 bundle.append(waiting)
                 rows += waiting.rows
-                size += waiting.size
+                weight += waiting.weight
                 line.start += waiting.turn_rows
             self._drop_first(line)
         if line is not None and line.waiting and rows:

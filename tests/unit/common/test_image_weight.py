@@ -22,7 +22,7 @@ def jpeg(width: int, height: int, scans: int) -> bytes:
     [
         (png(4000, 3000, size=3_000_000), 3_000_000),  # a photograph: its bytes
         (png(7000, 7000), 49_000_000 // 6),  # one colour in a few bytes: its pixels
-        (jpeg(1000, 600, 10), 1_000_000),  # as often as it has scans
+        (jpeg(1000, 600, 10), 400_000),  # a progressive JPEG: as four passes
         (b"no image", 8),
         (b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", 0, b"junk") * 5000, 8 + 8 * 5000),  # metadata without end
     ],

@@ -107,7 +107,14 @@ class Coalescer(Generic[T, R]):
         return len(self._calls)
 
     def submit(
-        self, item: T, rows: int, size: int, principal: str, deadline: float, kind: Hashable = None
+        self,
+        item: T,
+        rows: int,
+        size: int,
+        principal: str,
+        deadline: float,
+        kind: Hashable = None,
+        work: int = 0,
     ) -> asyncio.Future[R]:
         """Queue one item.
 
@@ -115,6 +122,7 @@ class Coalescer(Generic[T, R]):
             size: bytes of its request or of its expected answer, whichever is larger.
             principal: whose turn it takes.
             kind: items share a call only if theirs are equal.
+            work: bytes that it counts as in a bundle and for turns, if they are more than its size.
 
         Returns:
             A future of its result. Cancelling it drops the item. It fails with
@@ -125,23 +133,32 @@ class Coalescer(Generic[T, R]):
         """
         if not self._queue.admits(principal, rows, size, self._max_queued_rows, self._max_queued_size):
             raise self._overloaded(rows)
-        return self._push(item, rows, size, principal, deadline, kind)
+        return self._push(item, rows, size, principal, deadline, kind, work)
 
     def submit_all(
-        self, items: Sequence[tuple[T, int]], size: int, principal: str, deadline: float, kind: Hashable = None
+        self,
+        items: Sequence[tuple[T, int]],
+        size: int,
+        principal: str,
+        deadline: float,
+        kind: Hashable = None,
+        work: int = 0,
     ) -> list[asyncio.Future[R]]:
-        """Queue several items, each with its rows, or none of them; as ``submit`` does with ``size`` of all."""
+        """Queue several items, each with its rows, or none of them; as ``submit`` does with ``size`` and ``work`` of all."""
         rows = sum([own for _, own in items])
         if not self._queue.admits(principal, rows, size, self._max_queued_rows, self._max_queued_size):
             raise self._overloaded(rows)
-        return [self._push(item, own, size * own // rows, principal, deadline, kind) for item, own in items]
+        return [
+            self._push(item, own, size * own // rows, principal, deadline, kind, work * own // rows)
+            for item, own in items
+        ]
 
     def _push(
-        self, item: T, rows: int, size: int, principal: str, deadline: float, kind: Hashable
+        self, item: T, rows: int, size: int, principal: str, deadline: float, kind: Hashable, work: int
     ) -> asyncio.Future[R]:
         queue = self._queue
         loop = asyncio.get_running_loop()
-        waiting: Waiting[T, R] = Waiting(item, rows, size, deadline, loop.create_future(), self._clock(), kind)
+        waiting: Waiting[T, R] = Waiting(item, rows, size, deadline, loop.create_future(), self._clock(), kind, work)
         queue.push(waiting, principal)
         if deadline < self._alarm_at:
             self._set_alarm(deadline)

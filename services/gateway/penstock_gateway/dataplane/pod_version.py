@@ -54,12 +54,12 @@ class PodVersion:
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         if tracing_enabled():
             rows.span = trace.get_current_span()
-        size = max(sum(map(len, rows.inputs)), rows.count * self._answer_bytes, rows.image_work)
+        size = max(sum(map(len, rows.inputs)), rows.count * self._answer_bytes)
         most = self._large.most_rows
         if most is None or rows.count <= most:
-            return self.coalescer.submit(rows, rows.count, size, rows.principal, deadline, rows.shapes)
+            return self.coalescer.submit(rows, rows.count, size, rows.principal, deadline, rows.shapes, rows.image_work)
         parts = [(part, part.count) for part in self._large.cut(rows)]
-        answers = self.coalescer.submit_all(parts, size, rows.principal, deadline, rows.shapes)
+        answers = self.coalescer.submit_all(parts, size, rows.principal, deadline, rows.shapes, rows.image_work)
         return asyncio.create_task(self._large.joined(answers))
 
     async def stream(self, rows: Rows, deadline: float) -> AsyncGenerator[RawOutputs, None]:

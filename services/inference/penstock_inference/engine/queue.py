@@ -36,7 +36,7 @@ class MessageQueue(Generic[R]):
         max_rows: the rows that may wait; a message of more is still admitted if it finds the queue empty.
         max_bytes: the bytes of inputs that may wait; a message of more is still admitted if it finds the queue empty.
         run_times: estimates what the rows that wait will cost.
-        images: the inputs that are images, whose bytes are those of ``image_weight``.
+        images: the inputs that are images, which count in a run as ``image_weight`` says.
     """
 
     def __init__(
@@ -77,14 +77,15 @@ class MessageQueue(Generic[R]):
     ) -> list[asyncio.Future[R]]:
         """Queue the parts of one message, each with its rows, or none of them; as ``put`` does."""
         queue = self._queue
-        sizes = [_bytes(inputs.arrays, self._images) for inputs, _ in parts]
+        sizes = [_bytes(inputs.arrays) for inputs, _ in parts]
         now = time.monotonic()
         if queue.rows:
             self._check_room(sum([rows for _, rows in parts]), sum(sizes), principal, deadline - now)
         answers = []
         for (inputs, rows), size in zip(parts, sizes, strict=True):
             answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-            queue.push(Waiting(inputs, rows, size, deadline, answer, now, kind), principal)
+            weight = self._image_work(inputs.arrays)
+            queue.push(Waiting(inputs, rows, size, deadline, answer, now, kind, weight), principal)
             answers.append(answer)
         return answers
 
@@ -101,6 +102,10 @@ class MessageQueue(Generic[R]):
         if wait > seconds:
             raise _queue_full(f"{ahead} rows wait before it, about {wait:.2f} s of work, longer than this request has")
 
+    def _image_work(self, inputs: Arrays) -> int:
+        """Return what the images among the inputs weigh; 0 if there are none."""
+        return sum([sum(map(image_weight, inputs[name].ravel())) for name in self._images if name in inputs])
+
     def take(self, max_rows: int) -> list[Waiting[CheckedInputs, R]]:
         """Return whole messages of one kind that fit into ``max_rows`` together; a larger message leaves alone.
 
@@ -114,13 +119,9 @@ class MessageQueue(Generic[R]):
         return taken
 
 
-def _bytes(inputs: Arrays, images: Collection[str]) -> int:
+def _bytes(inputs: Arrays) -> int:
     """Return the bytes of the inputs; an array of BYTES holds references, whose targets count."""
-    size = 0
-    for name, array in inputs.items():
-        weight = image_weight if name in images else len
-        size += sum(map(weight, array.ravel())) if array.dtype.hasobject else array.nbytes
-    return size
+    return sum([sum(map(len, array.ravel())) if array.dtype.hasobject else array.nbytes for array in inputs.values()])
 
 
 def _queue_full(reason: str) -> PodRefusalError:
