@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import PIN, server
-from benchmarks.torchserve.environment import UnavailableError
 from benchmarks.torchserve.server import SPAM, torchserve
+from benchmarks.virtual_environments import UnavailableError
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION
 from tests.installation import Installation, free_ports

@@ -35,14 +35,19 @@ class Small:
 
 
 class Flood:
-    """A process that keeps ``requests`` requests under way; each has ``rows``, a whole batch if it does not say."""
+    """A process that keeps ``requests`` requests under way; each has ``rows``, a whole batch if it does not say.
 
-    def __init__(self, url: str, key: str, requests: int, rows: int = MAX_BATCH_ROWS) -> None:
+    With a ``rate``, it sends so many requests a second instead, and ``requests`` before it counts as running.
+    """
+
+    def __init__(
+        self, url: str, key: str, requests: int, rows: int = MAX_BATCH_ROWS, rate: float | None = None
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._answered = context.Value("q", 0)
         self._refused = context.Value("q", 0)
         self._requests = requests
-        arguments = (url, key, requests, rows, self._answered, self._refused)
+        arguments = (url, key, requests, rows, rate, self._answered, self._refused)
         self._process = context.Process(target=_flood, args=arguments, daemon=True)
 
     @property
@@ -69,26 +74,47 @@ class Flood:
 
 
 def _flood(
-    url: str, key: str, requests: int, rows: int, answered: Synchronized[int], refused: Synchronized[int]
+    url: str,
+    key: str,
+    requests: int,
+    rows: int,
+    rate: float | None,
+    answered: Synchronized[int],
+    refused: Synchronized[int],
 ) -> None:
+    body = [ROW] * rows
+
     async def send(client: httpx.AsyncClient) -> None:
+        answer = await client.post(_PATH, json=body)
+        answered.value += 1
+        refused.value += answer.status_code != 200
+
+    async def send_on(client: httpx.AsyncClient) -> None:
         while True:
-            answer = await client.post(_PATH, json=[ROW] * rows)
-            answered.value += 1
-            refused.value += answer.status_code != 200
+            await send(client)
 
     async def run() -> None:
-        async with connected(url, key) as client:
-            await asyncio.gather(*[send(client) for _ in range(requests)])
+        async with connected(url, key) as client, asyncio.TaskGroup() as tasks:
+            if rate is None:
+                for _ in range(requests):
+                    tasks.create_task(send_on(client))
+                return
+            loop = asyncio.get_running_loop()
+            due = loop.time()
+            while True:
+                due += 1 / rate
+                await asyncio.sleep(due - loop.time())
+                tasks.create_task(send(client))
 
     asyncio.run(run())
 
 
-async def ask_alone(url: str, key: str, requests: int, flood: Flood | None = None) -> Small:
-    """Send ``requests`` requests of one row, each after the answer to the last."""
+async def ask_alone(url: str, key: str, requests: int, flood: Flood | None = None, pause: float = 0.0) -> Small:
+    """Send ``requests`` requests of one row, each ``pause`` seconds after the answer to the last."""
     saw = Small()
     async with connected(url, key) as small:
         for number in range(requests + 1):
+            await asyncio.sleep(pause)
             before, started = flood.answered if flood else 0, time.monotonic()
             answer = await small.post(_PATH, json=ROW)
             assert answer.status_code == 200, answer.text

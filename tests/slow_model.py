@@ -1,10 +1,8 @@
-"""A model whose every run takes about the same time, however many rows it has: as a GPU's does."""
+"""A model that sleeps: it keeps a pod busy as a GPU would, and costs the machine no CPU."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-import torch
 
 from penstock_common.manifest import MANIFEST_FILE
 
@@ -12,8 +10,8 @@ NAME = "slow"
 ROW = {"x": 1.0}
 MAX_BATCH_ROWS = 8
 _MANIFEST = f"""\
-format: torchscript
-file: model.pt
+format: python
+file: model.py
 task: regression
 inputs:
   - {{name: x, kind: number, datatype: FP32}}
@@ -21,26 +19,26 @@ outputs:
   - {{name: y, datatype: FP32}}
 batching: {{max_batch_size: {MAX_BATCH_ROWS}}}
 """
+_MODEL = """\
+import time
 
 
-class _Slow(torch.nn.Module):
-    """Returns its input after ``steps`` multiplications of a matrix."""
+class Model:
+    def load(self, folder):
+        pass
 
-    def __init__(self, steps: int, width: int = 512) -> None:
-        super().__init__()
-        self.steps = steps
-        self.register_buffer("matrix", torch.zeros(width, width))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        work = self.matrix
-        for _ in range(self.steps):
-            work = work @ self.matrix
-        return x + work[0, 0]
+    def predict(self, inputs):
+        time.sleep({run_seconds} + {row_seconds} * len(inputs["x"]))
+        return {{"y": inputs["x"]}}
+"""
 
 
-def write_slow_model(folder: Path, steps: int = 2) -> Path:
-    """Write the artifact; two steps take 5 to 20 ms of one core."""
+def write_slow_model(folder: Path, run_seconds: float = 0.02, row_seconds: float = 0.0) -> Path:
+    """Write the artifact; a run takes ``run_seconds`` and for each of its rows ``row_seconds``.
+
+    The pods have to be allowed to run code.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    torch.jit.script(_Slow(steps)).save(str(folder / "model.pt"))
+    (folder / "model.py").write_text(_MODEL.format(run_seconds=run_seconds, row_seconds=row_seconds))
     (folder / MANIFEST_FILE).write_text(_MANIFEST)
     return folder

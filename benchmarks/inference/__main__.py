@@ -24,7 +24,7 @@ from benchmarks.inference.pod import pod, publish, registry, train_spam
 from benchmarks.inference.resnet18 import FILES, write_artifact
 from benchmarks.inference.throughput import Case, measure, measure_streams
 from benchmarks.processes import LOAD_CPU, SERVING_CPU
-from benchmarks.torchserve.environment import UnavailableError
+from benchmarks.virtual_environments import UnavailableError
 from penstock_common.registry_client import RegistryClient
 
 #: Of each format.

@@ -1,4 +1,4 @@
-"""Measures a service of an installation beside its model alone, and chat beside another server."""
+"""Measures a service of an installation beside its model alone; chat and embeddings beside another server too."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from benchmarks.inference.throughput import rates
 from benchmarks.processes import PIN
 from benchmarks.services.alone import alone
 from benchmarks.services.catalogue import SERVICES, Service
+from benchmarks.services.infinity import infinity
 from benchmarks.services.rounds import ALONE, Case, LeftOutError, Round
 from benchmarks.services.samples import Sample
 from benchmarks.systems import fetch_artifact
+from benchmarks.virtual_environments import UnavailableError
 from tests.installation import Installation
 from tests.transformers_server import transformers_server
 
@@ -78,7 +80,7 @@ def measure(
             answer[ALONE], run[ALONE] = beside.answers, lambda load: beside.round(load, seconds)
         except LeftOutError as reason:
             note(f"{name}: the model alone is left out: {reason}")
-        for system, server in _servers(stack, name, artifact, installation, key, home).items():
+        for system, server in _servers(stack, name, artifact, installation, key, home, note).items():
             answer[system] = lambda server=server: answers_of(server, service, samples)  # type: ignore[misc]
             run[system] = lambda load, server=server: round_of(server, service, samples, load, seconds)  # type: ignore[misc]
         quality = _quality(service, samples, {system: ask() for system, ask in answer.items()})
@@ -93,13 +95,26 @@ def measure(
 
 
 def _servers(
-    stack: ExitStack, name: str, artifact: Path, installation: Installation, key: str, home: Path
+    stack: ExitStack,
+    name: str,
+    artifact: Path,
+    installation: Installation,
+    key: str,
+    home: Path,
+    note: Callable[[str], None],
 ) -> dict[str, Server]:
     servers = {}
     if name == "chat":
         other = stack.enter_context(transformers_server(artifact / "model", home / "transformers.log", prefix=PIN))
         client = stack.enter_context(client_of(other.url, {}))
         servers["transformers serve"] = Server(client, other.model, [psutil.Process(other.pid)])
+    if name == "embeddings":
+        try:
+            beside = stack.enter_context(infinity(artifact / "model"))
+            client = stack.enter_context(client_of(beside.url, {}))
+            servers["infinity"] = Server(client, beside.model, [psutil.Process(beside.pid)])
+        except UnavailableError as reason:
+            note(f"{name}: infinity is left out: {reason}")
     client = stack.enter_context(client_of(f"{installation.url}/v1", {"API-Key": key}))
     parts = [psutil.Process(int(str(part["pid"]))) for part in installation.status()]
     servers["penstock"] = Server(client, name, parts)

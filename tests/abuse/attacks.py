@@ -5,11 +5,14 @@ Bounded in time and count, and only ever against the loopback interface. Each pr
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import gzip
 import http.client
 import json
 import select
 import socket
+import struct
 import sys
 import time
 from collections import Counter
@@ -18,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.abuse.gateway import KEYS
-from tests.abuse.numbers_pod import NUMBERS
+from tests.abuse.model_pod import IMAGES, NUMBERS, TEXTS
 
 #: Attackers come from another address than the innocent.
 _ADDRESS = "127.0.0.2"
@@ -202,16 +205,22 @@ def reuse_after_idling(port: int) -> dict[str, Any]:
     return {"statuses": seen}
 
 
-def large_json(port: int, body: bytes) -> dict[str, Any]:
+def repeated(
+    port: int, body: bytes, path: str = f"/v1/models/{NUMBERS}/predict", content_encoding: str = "identity"
+) -> dict[str, Any]:
     """Eight connections with one key, each of which sends ``body`` again as soon as it is answered."""
     give_up = time.monotonic() + _SECONDS
-    headers = {"API-Key": KEYS["attacker"], "Content-Type": "application/json"}
+    headers = {
+        "API-Key": KEYS["attacker"],
+        "Content-Type": "application/json",
+        "Content-Encoding": content_encoding,
+    }
 
     def send() -> list[int]:
         seen = []
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(_ADDRESS, 0))
         while time.monotonic() < give_up:
-            connection.request("POST", f"/v1/models/{NUMBERS}/predict", body, headers)
+            connection.request("POST", path, body, headers)
             answer = connection.getresponse()
             answer.read()
             seen.append(answer.status)
@@ -225,27 +234,62 @@ def large_json(port: int, body: bytes) -> dict[str, Any]:
 
 def many_numbers(port: int) -> dict[str, Any]:
     """5 MB that are a row of the model: 2.5 million numbers."""
-    return large_json(port, b'{"x": [' + b"1," * 2_499_999 + b"1]}")
+    return repeated(port, b'{"x": [' + b"1," * 2_499_999 + b"1]}")
 
 
 def endless_number(port: int) -> dict[str, Any]:
     """One number of five million digits."""
-    return large_json(port, b'{"x": [' + b"1" * (5 * _MB) + b"]}")
+    return repeated(port, b'{"x": [' + b"1" * (5 * _MB) + b"]}")
 
 
 def deep_nesting(port: int) -> dict[str, Any]:
     """2.6 million lists in one another."""
-    return large_json(port, b'{"x": ' + b"[" * (5 * _MB // 2) + b"]" * (5 * _MB // 2) + b"}")
+    return repeated(port, b'{"x": ' + b"[" * (5 * _MB // 2) + b"]" * (5 * _MB // 2) + b"}")
 
 
 def unknown_members(port: int) -> dict[str, Any]:
     """A row with a field that the model does not have, of 5 MB of small objects."""
-    return large_json(port, b'{"x": [1], "y": [' + b'{"a":[1]},' * (5 * _MB // 10) + b"1]}")
+    return repeated(port, b'{"x": [1], "y": [' + b'{"a":[1]},' * (5 * _MB // 10) + b"1]}")
 
 
 def small_rows(port: int) -> dict[str, Any]:
     """A hundred thousand rows of one number."""
-    return large_json(port, b"[" + b'{"x": [1]},' * 99_999 + b'{"x": [1]}]')
+    return repeated(port, b"[" + b'{"x": [1]},' * 99_999 + b'{"x": [1]}]')
+
+
+def objects_in_a_text(port: int) -> dict[str, Any]:
+    """Eight megabytes of objects in one another where a text belongs."""
+    depth = 8 * _MB // 7
+    return repeated(port, b'{"text": ' + b'{"a":' * depth + b"1" + b"}" * depth + b"}", f"/v1/models/{TEXTS}/predict")
+
+
+def compressed_zeros(port: int) -> dict[str, Any]:
+    """Half a megabyte that becomes 500."""
+    body = gzip.compress(bytes(500 * _MB), 9)
+    return repeated(port, body, f"/v1/models/{TEXTS}/predict", "gzip")
+
+
+def repeated_outputs(port: int) -> dict[str, Any]:
+    """A request of 100 kB that asks for its output four thousand times."""
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}
+    request = {"inputs": [tensor], "outputs": [{"name": "y"}] * 4000}
+    return repeated(port, json.dumps(request).encode(), f"/v2/models/{TEXTS}/infer")
+
+
+def scans_without_end(port: int) -> dict[str, Any]:
+    """A JPEG of 650 kB with six thousand scans of 12 megapixels."""
+    frame = b"\xff\xd8\xff\xc2\0\x11\x08" + struct.pack(">HH", 3000, 4000) + bytes(10)
+    return repeated(port, _images([frame + (b"\xff\xda" + bytes(106)) * 6000]), f"/v1/models/{IMAGES}/predict")
+
+
+def pixels_without_end(port: int) -> dict[str, Any]:
+    """Ten rows of a PNG of 49 megapixels."""
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 7000, 7000) + bytes(6000)
+    return repeated(port, _images([png] * 10), f"/v1/models/{IMAGES}/predict")
+
+
+def _images(files: list[bytes]) -> bytes:
+    return json.dumps([{"image": base64.b64encode(file).decode()} for file in files]).encode()
 
 
 ATTACKS: dict[str, Callable[[int], dict[str, Any]]] = {
@@ -269,6 +313,11 @@ ATTACKS: dict[str, Callable[[int], dict[str, Any]]] = {
         deep_nesting,
         unknown_members,
         small_rows,
+        objects_in_a_text,
+        compressed_zeros,
+        repeated_outputs,
+        scans_without_end,
+        pixels_without_end,
     )
 }
 

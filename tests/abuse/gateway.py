@@ -26,6 +26,7 @@ KEYS = {
     "attacker": "psk_aaaaaaaaaaaa_attacker",
     "innocent": "psk_bbbbbbbbbbbb_innocent",
     "limited": "psk_cccccccccccc_limited",  # one request, and no second one within the test
+    "bound": "psk_dddddddddddd_bound",  # may ask no model
 }
 
 
@@ -78,6 +79,8 @@ def running_gateway(home: Path, models: Sequence[Model] = (), **settings: str) -
         digest = hashlib.sha256(key.encode()).hexdigest()
         rate, burst = (1e-6, 1) if name == "limited" else (1e6, 1e6)
         record = {"id": key[4:16], "name": name, "hash": digest, "rate": rate, "burst": burst}
+        if name == "bound":
+            record["models"] = ["nothing"]
         (keys / f"{name}.json").write_text(json.dumps(record))
     port, registry_port = free_ports(2)
     handler = type("Handler", (_Registry,), {"snapshot": Snapshot("1", list(models))})

@@ -14,7 +14,7 @@ import pytest
 from tests.abuse.attacks import ATTACKS
 from tests.abuse.gateway import Gateway, running_gateway
 from tests.abuse.innocent import Innocent
-from tests.abuse.numbers_pod import MODEL, running_pod
+from tests.abuse.model_pod import MODELS, running_pod
 from tests.installation import ROOT, until
 
 #: The innocent's p99 during an attack, as a multiple of the one without: an attacker takes its share of the
@@ -44,20 +44,26 @@ EXPECTED: dict[str, Any] = {
     "refusals_without_a_key": lambda saw: set(saw["statuses"]) == {"401", "404"} and saw["answers"] > 500,
     "h2c_offers": lambda saw: saw["answers"] == {"404": 100},
     "reuse_after_idling": lambda saw: saw["statuses"] == {"404": 92},
-    "many_numbers": lambda saw: set(saw["statuses"]) == {"200"},
+    # One decoder takes them in turn, so that on a busy machine some are late.
+    "many_numbers": lambda saw: "200" in saw["statuses"] and set(saw["statuses"]) <= {"200", "504"},
     "endless_number": lambda saw: set(saw["statuses"]) == {"422"},
     "deep_nesting": lambda saw: set(saw["statuses"]) == {"422"},
     "unknown_members": lambda saw: set(saw["statuses"]) == {"422"},
     "small_rows": lambda saw: set(saw["statuses"]) == {"413"},
+    "objects_in_a_text": lambda saw: set(saw["statuses"]) == {"422"},
+    "compressed_zeros": lambda saw: set(saw["statuses"]) == {"413"},
+    "repeated_outputs": lambda saw: set(saw["statuses"]) == {"400"},
+    "scans_without_end": lambda saw: set(saw["statuses"]) == {"413"},
+    "pixels_without_end": lambda saw: set(saw["statuses"]) == {"413"},
 }
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """It has a model, which the innocent does not ask for."""
+    """It has models, which the innocent does not ask for."""
     with (
         running_pod() as pod,
-        running_gateway(tmp_path_factory.mktemp("abuse"), [MODEL], PENSTOCK_GATEWAY_UPSTREAM=pod) as running,
+        running_gateway(tmp_path_factory.mktemp("abuse"), MODELS, PENSTOCK_GATEWAY_UPSTREAM=pod) as running,
     ):
         until(
             lambda: httpx.get(f"http://127.0.0.1:{running.port}/readyz").status_code == 200, "the gateway to be ready"

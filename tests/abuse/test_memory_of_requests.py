@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import re
@@ -33,14 +34,20 @@ BODY = 40_000
 PREDICT = "/v1/models/patient/predict"
 
 
+INFER = "/v2/models/patient/infer"
+
+
 class Refusal(NamedTuple):
     status: int
     path: str
     body: bytes
     headers: dict[str, str]
+    method: str = "POST"
 
 
 JSON = {"Content-Type": "application/json", "API-Key": KEYS["attacker"]}
+TENSOR = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["x" * (BODY - 1000)]}
+ROWS = json.dumps([{"text": "x" * 20}] * 1025).encode()
 REFUSED = {
     "not JSON": Refusal(400, PREDICT, b"{" * BODY, JSON),
     "no key": Refusal(401, PREDICT, b"x" * BODY, {"Content-Type": "application/json"}),
@@ -52,14 +59,37 @@ REFUSED = {
     "rate": Refusal(429, PREDICT, b"x" * BODY, JSON | {"API-Key": KEYS["limited"]}),
     "model fails": Refusal(500, PREDICT, json.dumps({"text": "!" + "x" * (BODY - 100)}).encode(), JSON),
     "headers too large": Refusal(431, PREDICT, b"", JSON | {"X-Large": "x" * BODY}),
+    "URL too long": Refusal(414, "/" + "x" * 9_000, b"", JSON),
+    "no time": Refusal(504, PREDICT, json.dumps({"text": "x" * 1000}).encode(), JSON | {"X-Request-Timeout": "0.001"}),
+    "bad time": Refusal(400, PREDICT, b"x" * BODY, JSON | {"X-Request-Timeout": "nan"}),
+    "model not allowed": Refusal(403, PREDICT, b"x" * BODY, JSON | {"API-Key": KEYS["bound"]}),
+    "method": Refusal(405, PREDICT, b"", JSON, "GET"),
+    "version not served": Refusal(409, "/v1/models/patient/versions/2/predict", b"x" * BODY, JSON),
+    "model not loaded": Refusal(503, "/v1/models/broken/predict", b"x" * BODY, JSON),
+    "too many rows": Refusal(413, PREDICT, ROWS, JSON),
+    "content encoding": Refusal(415, PREDICT, b"x" * BODY, JSON | {"Content-Encoding": "br"}),
+    "not compressed": Refusal(400, PREDICT, b"x" * BODY, JSON | {"Content-Encoding": "gzip"}),
+    "compressed zeros": Refusal(413, PREDICT, gzip.compress(bytes(MB)), JSON | {"Content-Encoding": "gzip"}),
+    "no tensor": Refusal(400, INFER, json.dumps({"inputs": ["x" * (BODY - 100)]}).encode(), JSON),
+    "unknown output": Refusal(400, INFER, json.dumps({"inputs": [TENSOR], "outputs": [{"name": "z"}]}).encode(), JSON),
+    "unknown parameter": Refusal(400, INFER, json.dumps({"inputs": [TENSOR], "parameters": {"a": 1}}).encode(), JSON),
+    "absent call": Refusal(404, "/v2/repository/models/patient/load", b"x" * BODY, JSON),
+    "no model for a task": Refusal(404, "/v1/translate", json.dumps({"text": "x" * 1000}).encode(), JSON),
+    "not a chat": Refusal(400, "/v1/chat/completions", b'{"model": "patient", "messages": 1}', JSON),
 }
 
 
 class Pod(inference_pb2_grpc.GRPCInferenceServiceServicer):
-    """Has every model loaded; fails on rows that begin with ``!``, and never answers others."""
+    """Has all models loaded but ``broken``; fails on rows that begin with ``!``, and never answers others."""
 
     def ModelReady(self, request: pb.ModelReadyRequest, context: grpc.ServicerContext) -> pb.ModelReadyResponse:
-        return pb.ModelReadyResponse(ready=True)
+        return pb.ModelReadyResponse(ready=request.name != "broken")
+
+    def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, context: grpc.ServicerContext
+    ) -> pb.RepositoryIndexResponse:
+        index = pb.RepositoryIndexResponse.ModelIndex(name="broken", version="1", state="UNAVAILABLE", reason="no file")
+        return pb.RepositoryIndexResponse(models=[index])
 
     def ModelInfer(self, request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
         if request.raw_input_contents[0][4:5] == b"!":
@@ -72,7 +102,7 @@ class Pod(inference_pb2_grpc.GRPCInferenceServiceServicer):
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with one model."""
+    """A gateway with a model that answers nothing, and one that no pod can load."""
     manifest = Manifest(
         Format.ONNX,
         "m.onnx",
@@ -80,8 +110,10 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         [Field("text", FieldKind.TEXT, "BYTES", max_length=BODY - 1)],
         [Output("y", "FP32")],
     )
-    version = Version("patient", 1, manifest, [], "2026-01-01T00:00:00Z")
-    model = Model("patient", 1, {1: version}, {"production": [AliasTarget(1)]})
+    models = []
+    for name in ("patient", "broken"):
+        versions = {number: Version(name, number, manifest, [], "2026-01-01T00:00:00Z") for number in (1, 2)}
+        models.append(Model(name, 1, versions, {"production": [AliasTarget(1)]}))
     (port,) = free_ports(1)
     pod = grpc.server(ThreadPoolExecutor(16))
     inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Pod(), pod)
@@ -90,7 +122,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     try:
         with running_gateway(
             tmp_path_factory.mktemp("memory"),
-            [model],
+            models,
             PENSTOCK_GATEWAY_UPSTREAM=f"127.0.0.1:{port}",
             PENSTOCK_GATEWAY_MAX_BODY_BYTES=str(BODY + 1_000),
         ) as running:
@@ -118,7 +150,7 @@ def test_refusals_are_forgotten(gateway: Gateway, kind: str) -> None:
 
 
 def ask(connection: http.client.HTTPConnection, refusal: Refusal) -> int:
-    connection.request("POST", refusal.path, refusal.body, refusal.headers)
+    connection.request(refusal.method, refusal.path, refusal.body, refusal.headers)
     answer = connection.getresponse()
     answer.read()
     return answer.status

@@ -41,7 +41,8 @@ _ROOT_OF_THE_NETWORK = {
 }
 
 
-def _signal_service(namespace: Namespace, pod: str, container: str, number: int) -> None:
+def signal_service(namespace: Namespace, pod: str, container: str, number: int) -> None:
+    """Send a signal to the service in a pod's container."""
     try:
         namespace.kubectl("exec", pod, "-c", container, "--", "python", "-c", _SIGNAL, str(number))
     except CommandFailed as err:
@@ -52,14 +53,14 @@ def _signal_service(namespace: Namespace, pod: str, container: str, number: int)
 def kill_pod(namespace: Namespace, image: str) -> str:
     """SIGKILL for the service of a pod that runs models."""
     pod = random.choice(namespace.ready_pods("inference"))
-    _signal_service(namespace, pod, "inference", 9)
+    signal_service(namespace, pod, "inference", 9)
     return pod
 
 
 def stop_pod(namespace: Namespace, image: str) -> str:
     """SIGSTOP for the service of a pod that runs models: its connections stay open."""
     pod = random.choice(namespace.ready_pods("inference"))
-    _signal_service(namespace, pod, "inference", 19)
+    signal_service(namespace, pod, "inference", 19)
     return pod
 
 
@@ -98,7 +99,7 @@ def delete_by_force(namespace: Namespace, image: str) -> str:
 def kill_registry(namespace: Namespace, image: str) -> str:
     """SIGKILL for the registry."""
     [pod] = namespace.ready_pods("registry")
-    _signal_service(namespace, pod, "registry", 9)
+    signal_service(namespace, pod, "registry", 9)
     return pod
 
 

@@ -11,6 +11,7 @@ from tests.e2e.cluster import CHART, Namespace, until
 from tests.e2e.conftest import SMALL, Release
 from tests.e2e.load import Load
 from tests.e2e.pod_metrics import answered
+from tests.e2e.publish import publish
 
 #: Seconds of one run, which takes one row.
 RUN_SECONDS = 0.1
@@ -34,24 +35,6 @@ task: regression
 inputs: [{name: x, kind: number, datatype: FP32}]
 outputs: [{name: y, datatype: FP32}]
 batching: {max_batch_size: 1}
-"""
-
-#: Runs in the registry's pod.
-_REGISTER = f"""
-import asyncio, os, pathlib, tempfile
-from penstock_common.registry_client import RegistryClient
-from penstock_common.registry_models import AliasTarget
-
-async def main():
-    folder = pathlib.Path(tempfile.mkdtemp())
-    (folder / "model.yaml").write_text({_MANIFEST!r})
-    (folder / "model.py").write_text({_MODEL!r})
-    token = pathlib.Path(os.environ["PENSTOCK_REGISTRY_TOKENS_DIR"]) / "train"
-    async with RegistryClient("http://127.0.0.1:8081", token) as registry:
-        version = await registry.publish("sleeping", folder, metrics={{}}, lineage={{}})
-        await registry.set_alias("sleeping", "production", [AliasTarget(version.version)])
-
-asyncio.run(main())
 """
 
 
@@ -121,5 +104,5 @@ def _installed(namespace: Namespace, values: Path, options: tuple[str, ...]) -> 
     fixed = ["--set", "example.enabled=false", "--set", "poolDefaults.replicas=1", "--set-string", code]
     fixed += ["--wait", "--timeout=300s"]
     namespace.helm("install", "penstock", CHART, "-f", str(values), *fixed, *options)
-    namespace.kubectl("exec", "deploy/penstock-registry", "--", "python", "-c", _REGISTER)
+    publish(namespace, "sleeping", {"model.yaml": _MANIFEST, "model.py": _MODEL})
     return SleepingPool(namespace, str(values))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.cluster import CHART, RESTRICTED_CONTAINER, RESTRICTED_POD, CommandFailed, Namespace, run, until
+from tests.e2e.cluster import CHART, CommandFailed, Namespace, run, until
 from tests.e2e.conftest import Release
+from tests.e2e.gateway_metrics import gateway_metric
+from tests.e2e.postgresql import postgresql
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:15-bookworm")
 _ASK = (
     "import sys, httpx; "
     "print(httpx.get('http://127.0.0.1:8080/v1/models', headers={'API-Key': sys.argv[1]}).status_code)"
@@ -33,12 +33,7 @@ def statuses(release: Release, key: str) -> set[str]:
 def counted(release: Release, metric: str) -> float:
     """Return the lowest value of a metric without labels among the gateways."""
     namespace = release.namespace
-    program = "import httpx; print(httpx.get('http://127.0.0.1:9090/metrics').text)"
-    pages = [
-        namespace.kubectl("exec", pod, "-c", "gateway", "--", "python", "-c", program)
-        for pod in namespace.ready_pods("gateway")
-    ]
-    return min(float(line.split()[1]) for page in pages for line in page.splitlines() if line.startswith(f"{metric} "))
+    return min(gateway_metric(namespace, pod, metric) for pod in namespace.ready_pods("gateway"))
 
 
 def penstock(release: Release, *arguments: str) -> str:
@@ -59,45 +54,6 @@ def test_keys_are_made_and_revoked_in_the_cluster(release: Release) -> None:
     assert release.key == first
     assert statuses(release, first) == {"200"}
     assert statuses(release, created["key"]) == {"401"}
-
-
-def postgresql() -> list[dict[str, object]]:
-    container = RESTRICTED_CONTAINER | {
-        "name": "postgres",
-        "image": POSTGRES_IMAGE,
-        "env": [
-            {"name": "POSTGRES_USER", "value": "penstock"},
-            {"name": "POSTGRES_PASSWORD", "value": "of-this-test"},
-            {"name": "PGDATA", "value": "/data/pg"},
-        ],
-        "readinessProbe": {"exec": {"command": ["pg_isready", "-h", "127.0.0.1"]}, "periodSeconds": 1},
-        "volumeMounts": [
-            {"name": "data", "mountPath": "/data"},
-            {"name": "sockets", "mountPath": "/var/run/postgresql"},
-            {"name": "tmp", "mountPath": "/tmp"},
-        ],
-    }
-    spec = RESTRICTED_POD | {
-        "securityContext": RESTRICTED_POD["securityContext"] | {"runAsUser": 999},
-        "containers": [container],
-        "volumes": [{"name": name, "emptyDir": {}} for name in ("data", "sockets", "tmp")],
-    }
-    labels = {"app": "postgres"}
-    return [
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "postgres", "labels": labels}, "spec": spec},
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "postgres"},
-            "spec": {"selector": labels, "ports": [{"port": 5432}]},
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "db"},
-            "stringData": {"url": "postgresql://penstock:of-this-test@postgres/penstock"},
-        },
-    ]
 
 
 @pytest.fixture

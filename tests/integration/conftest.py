@@ -17,7 +17,8 @@ from tests.integration.echo_model import write_echo
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation with two workers behind a real Envoy and the trained example models; stopped afterwards."""
-    running = Installation(tmp_path_factory.mktemp("penstock"), workers=2)
+    environment = {"PENSTOCK_INFERENCE_ALLOW_CODE": "true"}  # for the slow model
+    running = Installation(tmp_path_factory.mktemp("penstock"), workers=2, environment=environment)
     try:
         running.up()
         shutil.copytree(running.home / "store", _trained(running))  # before a test adds to it

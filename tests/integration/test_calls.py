@@ -119,7 +119,8 @@ def test_models_are_listed(client: httpx.Client) -> None:
 
 def test_health_says_what_it_knows(installation: Installation) -> None:
     """Health needs no key, and readiness names its components."""
-    assert httpx.get(f"{installation.url}/healthz").status_code == 200
+    for path in ("/health", "/healthz"):
+        assert httpx.get(f"{installation.url}{path}").status_code == 200
     ready = httpx.get(f"{installation.url}/readyz").json()
     assert ready["ready"] is True
     assert {"keys", "registry snapshot", "envoy"} <= set(ready["components"])

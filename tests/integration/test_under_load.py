@@ -69,7 +69,10 @@ async def test_a_leaving_worker_costs_no_request(installation: Installation, unl
 
 
 async def test_a_worker_that_stalls_costs_no_request(alone: Callable[..., Installation]) -> None:
-    """If the only worker stalls until it has failed Envoy's checks, every request is answered once it continues."""
+    """If the only worker stalls until it has failed Envoy's checks, every request is answered once it continues.
+
+    Meanwhile the protocol's readiness says no, and that of the gateway yes.
+    """
     installation = alone()
     try:
         installation.up()
@@ -80,9 +83,12 @@ async def test_a_worker_that_stalls_costs_no_request(alone: Callable[..., Instal
                 await load.answered(100)
                 stalled.suspend()
                 await until(lambda: _is(healthy(installation), 0))
+                await until(lambda: _status_is(client, "/v2/health/ready", 503))
+                assert (await client.get("/readyz")).status_code == 200
                 stalled.resume()
                 await load.answered(100)
                 await until(lambda: _is(healthy(installation), 1))
+                await until(lambda: _status_is(client, "/v2/health/ready", 200))
         assert set(load.statuses) == {200}, load.statuses
     finally:
         installation.down()
@@ -111,7 +117,7 @@ async def test_a_leaving_gateway_sends_its_clients_away(installation: Installati
         async with httpx.AsyncClient(base_url=gateway.url, headers={"API-Key": unlimited_key}) as client:
             assert "connection" not in (await client.get("/v1/models")).headers
             gateway.process.terminate()
-            await until(lambda: _not_ready(client))
+            await until(lambda: _status_is(client, "/readyz", 503))
             for _ in range(50):
                 answer = await client.post("/v1/models/spam/predict", json={"text": TEXTS[0]})
                 assert answer.status_code == 200, answer.text
@@ -145,8 +151,8 @@ async def test_a_leaving_gateway_finishes_what_it_has(installation: Installation
         assert await asyncio.to_thread(gateway.process.wait, 30) == 0
 
 
-async def _not_ready(client: httpx.AsyncClient) -> bool:
-    return (await client.get("/readyz")).status_code == 503
+async def _status_is(client: httpx.AsyncClient, path: str, status: int) -> bool:
+    return (await client.get(path)).status_code == status
 
 
 async def _is(awaitable: Awaitable[int], value: int) -> bool:

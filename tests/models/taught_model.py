@@ -38,7 +38,7 @@ def save_taught_model(artifact: Path, lessons: Iterable[Lesson]) -> str:
     folder = save_language_model(artifact / "model", template=TOOL_TEMPLATE, max_position_embeddings=_CONTEXT)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.LlamaForCausalLM.from_pretrained(folder)
-    _teach(model, [_example(tokenizer, lesson) for lesson in lessons])
+    teach(model, [_example(tokenizer, lesson) for lesson in lessons])
     model.save_pretrained(folder)
     inputs = [msgspec.structs.replace(f, default=0.0) if f.name == "temperature" else f for f in INPUTS]
     return dump_manifest(manifest(Generation(cache_tokens=4 * _CONTEXT), inputs))
@@ -56,7 +56,8 @@ def _example(tokenizer: Any, lesson: Lesson) -> dict[str, torch.Tensor]:
     }
 
 
-def _teach(model: Any, examples: Sequence[dict[str, torch.Tensor]]) -> None:
+def teach(model: Any, examples: Sequence[dict[str, torch.Tensor]]) -> None:
+    """Train a model until it answers each of some batches of examples by heart."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(_MOST_STEPS):
         losses = [model(**example).loss for example in examples]

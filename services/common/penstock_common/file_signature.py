@@ -18,6 +18,7 @@ class FoundInput(msgspec.Struct, omit_defaults=True):
         shape: of one row, -1 for a dimension that varies; None if the file does not say.
         kind: what a client sends, if the file shows it.
         required: false if the file does without it.
+        max_elements: of one row, if its shape varies; None for the bound of all models.
         note: why this is a guess; empty if it is not.
     """
 
@@ -27,6 +28,7 @@ class FoundInput(msgspec.Struct, omit_defaults=True):
     kind: FieldKind | None = None
     categories: list[str] | None = None
     max_length: int | None = None
+    max_elements: int | None = None
     note: str = ""
     required: bool = True
 

@@ -101,7 +101,7 @@ class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     name: FieldName
     kind: FieldKind
     datatype: str  # OIP: BOOL INT8..INT64 UINT8..UINT64 BF16 FP16 FP32 FP64 BYTES
-    shape: list[Dimension] = []  # of one row; [] is a scalar
+    shape: list[Dimension] = []  # of one row; [] is a scalar; [-1] of kind image is several files
     minimum: float | None = None
     maximum: float | None = None
     max_length: int | None = None  # characters of a text; bytes of an image or a sound
@@ -121,6 +121,11 @@ class Field(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     def varies(self) -> bool:
         """Whether the shape of a row varies."""
         return is_varying(self.shape)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether a row has a list of images."""
+        return self.kind is FieldKind.IMAGE and self.shape == [-1]
 
     @property
     def most_seconds(self) -> float:
@@ -338,8 +343,10 @@ def _check_field(field: Field) -> None:
     if field.datatype not in _KIND_DATATYPES[field.kind]:
         allowed = ", ".join(_KIND_DATATYPES[field.kind])
         raise ValueError(f"{where}.datatype: {field.datatype!r} does not fit kind {field.kind}; use {allowed}")
-    if field.kind is not FieldKind.TENSOR and field.shape:
-        raise ValueError(f"{where}.shape: only kind 'tensor' has a shape; leave it out")
+    if field.shape and field.kind is not FieldKind.TENSOR and not field.has_images:
+        raise ValueError(
+            f"{where}.shape: only kind 'tensor' has a shape, and kind 'image' [-1] for several of them; leave it out"
+        )
     if field.kind is not FieldKind.AUDIO and field.max_seconds is not None:
         raise ValueError(f"{where}.max_seconds: only kind 'audio' has a length in seconds; leave it out")
     if field.kind is FieldKind.CATEGORY and not field.categories:

@@ -98,7 +98,9 @@ def service_input(manifest: Manifest) -> Field | None:
         return None
     contract = CONTRACTS[manifest.service]
     fitting = [
-        field for field in manifest.client_inputs if field.kind is contract.kind and contract.input in ("", field.name)
+        field
+        for field in manifest.client_inputs
+        if field.kind is contract.kind and not field.has_images and contract.input in ("", field.name)
     ]
     return min(fitting, key=lambda field: not field.required, default=None)
 

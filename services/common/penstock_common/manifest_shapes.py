@@ -8,7 +8,7 @@ from typing import Any
 from penstock_common.manifest import FILE_KINDS, Dimension, Field, Format, Manifest, Task
 
 #: Formats whose files can do without an input.
-_OPTIONAL_INPUTS = (Format.ONNX, Format.TORCHSCRIPT, Format.TRANSFORMERS, Format.PYTHON)
+_OPTIONAL_INPUTS = (Format.ONNX, Format.TORCHSCRIPT, Format.TRANSFORMERS, Format.CTRANSLATE2, Format.PYTHON)
 
 
 def check_shapes(manifest: Manifest) -> None:

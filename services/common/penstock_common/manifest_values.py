@@ -87,6 +87,8 @@ def check_value(field: Field, value: Any, where: str) -> None:
         case FieldKind.CATEGORY:
             if value not in (field.categories or ()):
                 raise ValueError(f"{where}: {_shown(value)} is none of the categories")
+        case FieldKind.IMAGE if field.has_images:
+            _check_tensor(field, value, where)
         case FieldKind.IMAGE | FieldKind.AUDIO:
             _check_file(field, value, where)
         case FieldKind.TENSOR:
@@ -212,6 +214,8 @@ def _check_elements_of(field: Field, value: Any, depth: int, where: str) -> None
     if depth:
         for i, part in enumerate(value):
             _check_elements_of(field, part, depth - 1, f"{where}.{i}")
+    elif field.kind is FieldKind.IMAGE:
+        _check_file(field, value, where)
     elif field.datatype == "BYTES":
         _check_text(field, value, where)
     else:

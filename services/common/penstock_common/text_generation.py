@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock_common.manifest import Field, FieldKind, Output
 
-#: All inputs that there are, none of them required.
+#: All inputs of models that read texts alone, none of them required.
 INPUTS = (
     Field("prompt", FieldKind.TEXT, "BYTES", required=False),
     Field("messages", FieldKind.TEXT, "BYTES", required=False),
@@ -20,6 +20,8 @@ INPUTS = (
     Field("tool_choice", FieldKind.TEXT, "BYTES", required=False),
     Field("parallel_tool_calls", FieldKind.BOOLEAN, "BOOL", required=False),
 )
+#: A further one, of models that see: the pictures of the messages, in their order.
+IMAGES = Field("images", FieldKind.IMAGE, "BYTES", shape=[-1], required=False, max_elements=16)
 #: Of a chunk.
 OUTPUTS = (
     Output("text", "BYTES"),

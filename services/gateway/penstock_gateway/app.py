@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import inspect
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,7 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route
 
-from penstock_common.gc_tuning import freeze_startup_objects
+from penstock_common.gc_tuning import collect_when_idle, freeze_startup_objects
 from penstock_common.pools import pool_of
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_follow import follow
@@ -30,6 +31,7 @@ from penstock_gateway.auth.key_ring import KeyRing
 from penstock_gateway.auth.key_sources import open_keys
 from penstock_gateway.batches.batch_bounds import BatchBounds
 from penstock_gateway.batches.line_calls import ByKeyId, LineCalls
+from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.dataplane import DataPlane
 from penstock_gateway.dataplane.healthy_pods import HealthyPods, follow_healthy_pods
@@ -50,6 +52,7 @@ from penstock_gateway.files.file_bounds import FileBounds
 from penstock_gateway.limits.local import LocalAdmission
 from penstock_gateway.limits.peers import follow_peers
 from penstock_gateway.limits.token_bucket import TokenBuckets
+from penstock_gateway.pages.docs_page import DocsPage
 from penstock_gateway.pages.try_page import TryPage
 from penstock_gateway.protocols.large_json import PROCESS, LargeJson
 from penstock_gateway.protocols.model_list import ModelList
@@ -58,6 +61,7 @@ from penstock_gateway.protocols.openai.batches import BatchRoutes
 from penstock_gateway.protocols.openai.chat import ChatCompletions
 from penstock_gateway.protocols.openai.completions import Completions
 from penstock_gateway.protocols.openai.embeddings import Embeddings
+from penstock_gateway.protocols.openai.errors import router_members
 from penstock_gateway.protocols.openai.files import FileRoutes, NoFiles
 from penstock_gateway.protocols.openai.moderations import Moderations
 from penstock_gateway.protocols.openai.responses.create import CreateResponse
@@ -74,6 +78,7 @@ from penstock_gateway.remotes.remote_files import RemoteFiles
 from penstock_gateway.remotes.remote_models import RemoteModels
 from penstock_gateway.routes import UNTRACED, batch_endpoints, predictions, routes
 from penstock_gateway.settings import GatewaySettings
+from penstock_gateway.signature.request_bounds import RequestBounds
 from penstock_gateway.stored_responses.response_store import Retention, open_store
 
 if TYPE_CHECKING:
@@ -83,6 +88,7 @@ T = TypeVar("T")
 
 #: Calls under way, for each that would be otherwise, of a model whose requests differ in shape and are padded.
 _CALLS_OF_PADDED = 8
+_DOCS_ASSETS = "/docs/assets"
 
 
 def build_app(settings: GatewaySettings, health: Health) -> App:
@@ -108,16 +114,18 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
         body_seconds=settings.body_seconds,
         max_body_bytes=settings.max_body_bytes,
         access_log=AccessLog(log_all=settings.access_log == "all", refusals=settings.access_log_refusals),
+        max_decoded_ratio=settings.max_decoded_ratio,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = Upstream(settings.upstream, settings.pools)
         files = RemoteFiles(settings.remotes_file) if settings.remotes_file else None
-        remotes = RemoteModels(files, settings.max_answer_bytes, gateways=lambda: buckets.gateways)
+        bounds = _of_settings(RequestBounds, settings)
+        remotes = RemoteModels(files, settings.max_answer_bytes, lambda: buckets.gateways, bounds)
         catalog = CatalogWithRemotes(
             upstream,
-            lambda version: _in_pods(version, upstream, pods, settings),
+            lambda version: _in_pods(version, upstream, pods, bounds, settings),
             lambda model: pods.probes(_pool(model, settings)),
             remotes,
         )
@@ -129,10 +137,12 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
             "models": lambda: catalog.settled,
             "envoy": upstream.connected,
         }
+        health.dependencies = {"pods": lambda: _pods_answer(catalog, pods, settings)}
         await asyncio.to_thread(keys.load)
         await remotes.refresh()
         async with RegistryClient(settings.registry_url, settings.registry_token_file) as registry:
             background = [
+                asyncio.create_task(collect_when_idle()),
                 asyncio.create_task(keys.refresh_periodically()),
                 asyncio.create_task(store.collect_periodically()),
                 asyncio.create_task(disconnects.run()),
@@ -232,19 +242,18 @@ def build_app(settings: GatewaySettings, health: Health) -> App:
     app = FastAPIOffline(
         title="Penstock",
         lifespan=lifespan,
-        # A protected /openapi.json comes before FastAPI's own; the page could not read it.
-        docs_url="/docs" if settings.docs == "open" else None,
+        docs_url=None,  # its page has no headers that protect it
         redoc_url=None,
-        static_url="/docs/assets",
+        static_url=_DOCS_ASSETS,
         telemetry=telemetry,
         redirect_slashes=False,
     )
-    if settings.docs == "open":
-        app.router.routes.append(Route("/try", TryPage().show))
+    if settings.docs == "open":  # otherwise the page could not read /openapi.json, which comes before FastAPI's own
+        app.router.routes += [Route("/docs", DocsPage(_DOCS_ASSETS).show), Route("/try", TryPage().show)]
     # The endpoints handle their errors, bodies and metrics themselves, and FastAPI's middlewares for these would add a
     # tenth to the gateway's work. The two that are kept serve the router's own refusals and /docs; spans are made outside.
     app.middleware_stack = ExceptionMiddleware(
-        AsyncExitStackMiddleware(app.router), handlers={HTTPException: no_such_route}
+        AsyncExitStackMiddleware(app.router), handlers={HTTPException: partial(no_such_route, router_members)}
     )
     dispatcher = Dispatcher(app)
     return _with_cors(dispatcher, settings.cors_origins) if settings.cors_origins else dispatcher
@@ -261,7 +270,9 @@ def _with_cors(app: App, origins: list[str]) -> App:
     )
 
 
-def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: GatewaySettings) -> PodVersion:
+def _in_pods(
+    version: Version, upstream: Upstream, pods: HealthyPods, bounds: RequestBounds, settings: GatewaySettings
+) -> PodVersion:
     """A version behind ``upstream``, with a coalescer of its own."""
     pool = _pool(version.model, settings)
     # Pods merge what differs in shape and is padded, so a call of few rows is no reason to hold the next one back.
@@ -278,7 +289,13 @@ def _in_pods(version: Version, upstream: Upstream, pods: HealthyPods, settings: 
         max_queued_size=settings.max_queue_bytes,
     )
     stream = upstream.streamer(version.model, version.version, version.manifest)
-    return PodVersion(version, coalescer, lambda: upstream.model_ready(version.model, version.version), stream)
+    return PodVersion(version, coalescer, lambda: upstream.model_ready(version.model, version.version), stream, bounds)
+
+
+def _pods_answer(catalog: Catalog, pods: HealthyPods, settings: GatewaySettings) -> bool:
+    """Whether some version that gets traffic has a healthy pod; true if there is none, or nothing is known of pods."""
+    pools = {_pool(servable.model, settings) for servable in catalog.servables()}
+    return not pools or not pods.count or any(pods.count.get(pool) for pool in pools)
 
 
 def _open_batches(settings: GatewaySettings, calls: LineCalls, ready: Callable[[], bool]) -> BatchService | None:

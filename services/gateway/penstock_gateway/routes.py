@@ -34,7 +34,7 @@ from penstock_gateway.protocols.triton_absent import ABSENT, absent
 from penstock_gateway.protocols.triton_generate import Generate
 
 # Answered to anyone, and left out of the traces.
-UNTRACED = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready", "/try"})
+UNTRACED = frozenset({"/health", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready", "/try"})
 
 
 class _ByMethod:
@@ -157,8 +157,8 @@ def routes(
         protected("/v2/models/{model}/versions/{version}/ready", "v2", v2.ready, "GET"),
         protected("/v2/repository/index", "v2", v2.index),
         Route("/v2/health/live", health.live),
-        Route("/v2/health/ready", health.ready),
-        Route("/healthz", health.live),
+        Route("/v2/health/ready", health.server_ready),
+        *(Route(path, health.live) for path in ("/health", "/healthz")),
         Route("/readyz", health.ready),
         *([Route("/metrics", metrics)] if with_metrics else []),
     ]

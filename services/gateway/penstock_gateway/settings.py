@@ -91,6 +91,17 @@ class GatewaySettings(BaseSettings):
     #: JSON bodies of more bytes are decoded in so many processes beside the gateway, which are started when first needed.
     min_offloaded_bytes: int = Field(default=256 * 1024, ge=0)
     decoders: int = Field(default=1, ge=1)
+    #: how many times its own size a compressed body may become, beyond a megabyte; 413 beyond.
+    max_decoded_ratio: int = Field(default=100, ge=1)
+    #: rows of one request; 413 beyond, as with the following.
+    max_rows: int = Field(default=1024, ge=1, le=2**31 - 1)
+    #: pixels of one image (the pods take no more than the default), scans of one JPEG, and pixels of all images of a
+    #: field in one request, those of a JPEG once for each scan.
+    max_image_pixels: int = Field(default=50_000_000, ge=1, le=50_000_000)
+    max_image_scans: int = Field(default=64, ge=1)
+    max_request_pixels: int = Field(default=200_000_000, ge=1)
+    #: seconds of all sounds of a field in one request.
+    max_request_audio_seconds: float = Field(default=3600.0, gt=0)
     #: bytes of one answer, as far as they are known before it is built.
     max_answer_bytes: int = Field(default=MAX_ANSWER_BYTES, gt=0)
     #: whether /openapi.json, which shows the models' examples, needs a key; /docs and /try are then absent.

@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import start_http_server
 
 from penstock_common.contract import inference_pb2_grpc
-from penstock_common.gc_tuning import freeze_startup_objects
+from penstock_common.gc_tuning import collect_when_idle, freeze_startup_objects
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_follow import follow
 from penstock_common.telemetry import configure_tracing
@@ -105,6 +105,7 @@ async def serve(settings: InferenceSettings) -> None:
             asyncio.create_task(follow(registry, reconciler.update)),
             asyncio.create_task(reconciler.unload_unnamed()),
             asyncio.create_task(show_health()),
+            asyncio.create_task(collect_when_idle()),
         ]
         await leaving.wait()
 

@@ -123,7 +123,8 @@ class Blobs:
             )
         self._check_size(size or 0)
         if self._store.free_bytes() <= self._min_free_bytes + (size or 0):
-            raise disk_full(self._store.root)
+            kept = f" but for {self._min_free_bytes} bytes that are kept for logs (PENSTOCK_REGISTRY_MIN_FREE_BYTES)"
+            raise disk_full(self._store.root, kept)
         present = await self.info(digest) is not None
         # The check is inside the stream, so that the store abandons the file before it becomes visible.
         await self._store.put_stream(key(digest), self._checked(digest, chunks))

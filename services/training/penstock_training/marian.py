@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,10 @@ def marian_tokenizer(sources: Sequence[str], targets: Sequence[str]) -> Any:
         (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
         source, target, both = (str(folder / name) for name in ("source.model", "target.model", "vocab.json"))
         tokenizer: Any = transformers.MarianTokenizer  # the library's annotation of its first argument is wrong
-        return tokenizer(source, target, both, model_max_length=MAX_TOKENS)
+        with warnings.catch_warnings():
+            # It only normalizes punctuation, of which numbers have none.
+            warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
+            return tokenizer(source, target, both, model_max_length=MAX_TOKENS)
 
 
 def marian_model(tokens: int) -> Any:

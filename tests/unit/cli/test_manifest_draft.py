@@ -30,15 +30,17 @@ def test_a_model_that_generates_text_streams_it() -> None:
     """Its inputs may be absent, and the file's own example is the one that it is tried with."""
     inputs = [FoundInput("prompt", "BYTES", [], FieldKind.TEXT, max_length=80, required=False)]
     inputs.append(FoundInput("stop", "BYTES", [-1], FieldKind.TENSOR, required=False))
+    inputs.append(FoundInput("images", "BYTES", [-1], FieldKind.IMAGE, max_elements=16, required=False))
     outputs = [FoundOutput("text", "BYTES", []), FoundOutput("tokens", "INT32", [])]
     signature = FileSignature(inputs, outputs, task=Task.GENERATION, examples=[{"prompt": "Hello"}])
     drafted = draft_manifest(signature, Format.TRANSFORMERS, "model", task=None, labels=[], examples=[])
     manifest = parse_manifest(drafted.text())
     check_manifest_values(manifest)
     assert manifest.stream and manifest.task is Task.GENERATION and manifest.examples == [{"prompt": "Hello"}]
-    assert [(field.name, field.required, field.shape) for field in manifest.inputs] == [
-        ("prompt", False, []),
-        ("stop", False, [-1]),
+    assert [(field.name, field.required, field.shape, field.max_elements) for field in manifest.inputs] == [
+        ("prompt", False, [], None),
+        ("stop", False, [-1], None),
+        ("images", False, [-1], 16),
     ]
     assert all(map(is_complete, inputs))
 

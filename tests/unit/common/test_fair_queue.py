@@ -23,7 +23,7 @@ def take(queue: FairQueue[int, int], rows: int = 10, size: int = 1000) -> list[i
 
 async def test_one_principal_is_served_in_order() -> None:
     """Alone in the queue, a principal fills whole bundles."""
-    queue: FairQueue[int, int] = FairQueue(quantum=2)
+    queue: FairQueue[int, int] = FairQueue()
     for n in range(12):
         queue.push(waiting(n), "ann")
     assert take(queue) == list(range(10))
@@ -33,7 +33,7 @@ async def test_one_principal_is_served_in_order() -> None:
 
 async def test_turns_are_counted_in_rows() -> None:
     """One who sends large requests gets as many rows as one who sends small ones."""
-    queue: FairQueue[int, int] = FairQueue(quantum=4)
+    queue: FairQueue[int, int] = FairQueue()
     for _ in range(50):
         queue.push(waiting(1, rows=8), "large")
         queue.push(waiting(2, rows=1), "small")
@@ -45,15 +45,48 @@ async def test_turns_are_counted_in_rows() -> None:
     assert 0.7 < rows[1] / rows[2] < 1.4
 
 
-async def test_a_principal_that_left_the_queue_comes_back_as_new() -> None:
-    """Nobody saves up turns while absent."""
-    queue: FairQueue[int, int] = FairQueue(quantum=2)
-    for _ in range(3):
+async def test_who_has_just_had_rows_comes_after_those_who_have_not() -> None:
+    """Also if the queue was empty in between: bob's first request does not wait for ann's second."""
+    queue: FairQueue[int, int] = FairQueue()
+    queue.push(waiting(1, rows=8), "ann")
+    assert take(queue) == [1]
+    queue.push(waiting(2, rows=8), "ann")
+    queue.push(waiting(3), "bob")
+    assert take(queue, rows=8) == [3]
+    assert take(queue, rows=8) == [2]
+
+
+async def test_nobody_saves_up_rows_while_absent() -> None:
+    """Bob was away while ann had a hundred rows; from then on they have as many each."""
+    queue: FairQueue[int, int] = FairQueue()
+    queue.push(waiting(0), "bob")
+    for _ in range(100):
         queue.push(waiting(1), "ann")
-        assert take(queue) == [1]
-    queue.push(waiting(1), "ann")
-    queue.push(waiting(2), "bob")
-    assert sorted(take(queue)) == [1, 2]
+    while queue:
+        take(queue)
+    for _ in range(20):
+        queue.push(waiting(1), "ann")
+        queue.push(waiting(2), "bob")
+    assert Counter(take(queue)) == {1: 5, 2: 5}
+
+
+async def test_many_who_come_once_are_not_remembered_without_end() -> None:
+    """A queue that a thousand times a thousand principals have used once is no larger than after a few thousand."""
+    queue: FairQueue[int, int] = FairQueue()
+    for n in range(5000):
+        queue.push(waiting(n), str(n))
+        assert take(queue) == [n]
+    assert len(queue._ahead) <= 1000 and not queue._due
+
+
+async def test_requests_taken_before_they_are_due_count() -> None:
+    """Two rows that bob got at once are two that ann gets before his next."""
+    queue: FairQueue[int, int] = FairQueue()
+    for n in range(4):
+        queue.push(waiting(n), "ann")
+        queue.push(waiting(10 + n), "bob")
+    assert [w.item for w in queue.take_of("bob", 2, 1000, now=0.0)] == [10, 11]
+    assert take(queue) == [0, 1, 12, 2, 13, 3]
 
 
 async def test_a_full_queue_has_room_for_who_has_less_than_a_share() -> None:
@@ -75,16 +108,16 @@ async def test_a_full_queue_has_room_for_who_has_less_than_a_share() -> None:
 
 
 async def test_who_has_little_in_the_queue_does_not_wait_for_all_of_it() -> None:
-    """Ahead of a request are its principal's own rows and, of each other's, those of as many turns."""
-    queue: FairQueue[int, int] = FairQueue(quantum=4)
-    assert queue.rows_ahead("ann", 1) == 0
+    """Ahead of a request are its principal's own rows and, of each other's, at most as many and one request."""
+    queue: FairQueue[int, int] = FairQueue()
+    assert queue.rows_ahead("ann") == 0
     for n in range(100):
         queue.push(waiting(n), "ann")
-    assert (queue.rows_ahead("ann", 1), queue.rows_ahead("bob", 1)) == (100, 5)
+    assert (queue.rows_ahead("ann"), queue.rows_ahead("bob")) == (100, 1)
     queue.push(waiting(200, rows=3), "bob")
-    assert (queue.rows_ahead("ann", 1), queue.rows_ahead("bob", 1)) == (103, 3 + 8)
+    assert (queue.rows_ahead("ann"), queue.rows_ahead("bob")) == (103, 3 + 4)
     queue.push(waiting(201), "bob")
-    assert take(queue, rows=15).index(201) <= 11
+    assert take(queue, rows=15).index(201) <= 5
 
 
 @given(
@@ -92,15 +125,12 @@ async def test_who_has_little_in_the_queue_does_not_wait_for_all_of_it() -> None
         st.tuples(st.sampled_from("abc"), st.integers(1, 9), st.sampled_from(["good", "gone", "late"])), max_size=60
     ),
     st.integers(1, 12),
-    st.integers(1, 5),
 )
-def test_every_live_request_leaves_once_and_in_order(
-    pushed: list[tuple[str, int, str]], max_rows: int, quantum: int
-) -> None:
+def test_every_live_request_leaves_once_and_in_order(pushed: list[tuple[str, int, str]], max_rows: int) -> None:
     """Whatever the mixture: bundles keep their bound, the dead are left out, nothing is lost or repeated."""
 
     async def scenario() -> None:
-        queue: FairQueue[int, int] = FairQueue(quantum)
+        queue: FairQueue[int, int] = FairQueue()
         owners: dict[int, str] = {}
         for n, (principal, rows, kind) in enumerate(pushed):
             entry = waiting(n, rows, deadline=-1.0 if kind == "late" else FOREVER)
@@ -190,7 +220,7 @@ async def test_those_of_a_kind_leave_by_turns() -> None:
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "y", "z"]), st.integers(1, 4)), max_size=40))
 async def test_all_of_every_kind_leave_once(requests: list[tuple[str, str, int]]) -> None:
     """Whatever comes leaves, in bundles of one kind within the bounds, and the counts end at nothing."""
-    queue: FairQueue[int, int] = FairQueue(quantum=3)
+    queue: FairQueue[int, int] = FairQueue()
     for n, (principal, kind, rows) in enumerate(requests):
         queue.push(of_kind(n, kind, rows), principal)
     left: list[int] = []
@@ -201,3 +231,26 @@ async def test_all_of_every_kind_leave_once(requests: list[tuple[str, str, int]]
         left += [w.item for w in bundle]
     assert sorted(left) == list(range(len(requests)))
     assert (queue.rows, queue.size) == (0, 0)
+
+
+async def test_many_bytes_count_as_rows_in_a_turn() -> None:
+    """A row of a megabyte is followed by sixteen small ones of another principal."""
+    queue: FairQueue[int, int] = FairQueue()
+    for item in range(4):
+        queue.push(waiting(item, size=1024 * 1024), "large")
+    for item in range(10, 74):
+        queue.push(waiting(item), "small")
+    order = [item for _ in range(68) for item in take(queue, rows=1, size=10**9)]
+    assert [order.index(item) for item in range(4)] == [0, 17, 34, 51]
+
+
+async def test_few_rows_of_many_bytes_leave_before_a_small_one() -> None:
+    """Of what another has waiting, as many rows are ahead as its turns are worth in bytes."""
+    queue: FairQueue[int, int] = FairQueue()
+    for item in range(10):
+        queue.push(waiting(item, size=8 * 1024 * 1024), "large")
+    assert queue.rows_ahead("small") == 1
+    for item in range(100, 200):
+        queue.push(waiting(item), "other")
+    assert queue.rows_ahead("small") == 1 + 1
+    assert queue.rows_ahead("other") == 100 + 2

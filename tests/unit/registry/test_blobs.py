@@ -115,6 +115,7 @@ async def test_uploads_leave_room_for_the_logs(tmp_path: Path) -> None:
     with pytest.raises(PenstockError) as refused:
         await blobs.write(DIGEST, stream(DATA), len(DATA))
     assert (refused.value.status, refused.value.code) == (507, "disk-full")
+    assert "PENSTOCK_REGISTRY_MIN_FREE_BYTES" in refused.value.detail
     assert await store.create("models/m/log/00000001.json", b"{}")
 
 

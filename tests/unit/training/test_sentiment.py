@@ -83,9 +83,10 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_the_artifact_answers_as_it_was_measured(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On the sentences that it was not trained on, and whatever else is in the batch."""
+    """On the sentences that it was not trained on, and whatever else is in the batch; what is being done is logged."""
+    caplog.set_level("INFO", "penstock_training.recipes")
     monkeypatch.setattr(sentence_classifier, "_EPOCHS", 100)
     sentences = [
         (f"The thing{n} is {word}", LABELS.index(mood))
@@ -97,6 +98,9 @@ def test_the_artifact_answers_as_it_was_measured(
     artifact = tmp_path / "artifact"
     artifact.mkdir()
     train_on(Texts(texts, truth, LABELS, "", {}), weights, artifact)
+    shares = [message for message in caplog.messages if message.startswith("reads 180 sentences: ")]
+    assert 2 <= len(shares) <= 10 and shares[-1].endswith(" 100 %")
+    assert caplog.messages[-1].startswith("trains: epoch 100 of 100, loss ")
     metrics = json.loads((artifact / "report.json").read_text())["metrics"]
     manifest = parse_manifest((artifact / MANIFEST_FILE).read_bytes())
     check_manifest_values(manifest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from penstock_common.manifest import MANIFEST_FILE, Format, parse_manifest
 from penstock_common.manifest_values import check_manifest_values
 from penstock_common.service import Service
 from penstock_training import translation
-from penstock_training.marian import translated
+from penstock_training.marian import marian_tokenizer, translated
 from penstock_training.number_words import MOST, english, german
 from penstock_training.translation import Language, train
 
@@ -47,6 +48,14 @@ def test_no_two_numbers_have_the_same_words() -> None:
     numbers = [*range(2000), *range(2000, MOST, 997)]
     for words in (english, german):
         assert len({words(number) for number in numbers}) == len(numbers)
+
+
+def test_a_tokenizer_is_made_without_a_word_to_the_user() -> None:
+    """Not even the library's advice to install what numbers do not need."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        tokenizer = marian_tokenizer([german(n) for n in range(200)], [english(n) for n in range(200)])
+    assert tokenizer("einundzwanzig")["input_ids"]
 
 
 def test_the_folder_writes_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from penstock_cli.recipes import Recipe
 from penstock_cli.registry import ask_registry
 from penstock_cli.settings import LocalSettings
 from penstock_cli.starting import wait_until_started
-from penstock_cli.terminal import AsJson, console, errors_for_the_user, print_table
+from penstock_cli.terminal import AsJson, console, errors_for_the_user, print_table, tell_progress
 from penstock_common.errors import PenstockError
 from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION, AliasTarget, Model
@@ -99,7 +99,7 @@ def _made_by_recipe(service: str, folder: Path, cache: Path) -> Recipe:
     if service in WITHOUT_RECIPE:
         text = f"{service} comes without a model. Add one with: {how_to_add(Service(service))}."
         raise PenstockError(422, "no-weights", text)
-    return recipes.make(service, folder, cache)
+    return recipes.make(service, folder, cache, lambda text: tell_progress(f"{service}: {text}"))
 
 
 def _list(as_json: bool) -> None:

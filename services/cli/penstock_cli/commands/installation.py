@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,6 +50,13 @@ def up(
             curl_call(settings, "/v1/models/digits/predict", form={"image": "@examples/seven.png"}),
         ):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+        program = shlex.quote(sys.argv[0])
+        console.print(
+            f"\nChat, OCR, speech and more: {program} add chat; {program} add --list names them all.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @app.command(epilog="Example: penstock down")

@@ -147,10 +147,10 @@ class FolderStore:
         return []
 
 
-def disk_full(root: Path) -> PenstockError:
-    return PenstockError(
-        507, "disk-full", f"The disk of the object store ({root}) is full; free space on it, then try again."
-    )
+def disk_full(root: Path, kept: str = "") -> PenstockError:
+    """The 507 for a disk without room; ``kept`` says what is kept free of it."""
+    text = f"The disk of the object store ({root}) is full{kept}; free space on it, then try again."
+    return PenstockError(507, "disk-full", text)
 
 
 def _describe(key: str, stat: os.stat_result) -> ObjectInfo:

@@ -68,6 +68,6 @@ class Step(Generic[P]):
 def only_field(manifest: Manifest, kind: FieldKind) -> Field:
     """Return the single field of a step that takes one; raise ValueError if there are others, or of another kind."""
     kinds = [f"{field.name} ({field.kind})" for field in manifest.client_inputs]
-    if [field.kind for field in manifest.client_inputs] != [kind]:
+    if [field.kind for field in manifest.client_inputs] != [kind] or manifest.client_inputs[0].has_images:
         raise ValueError(f"takes one input of kind {kind}; inputs has {', '.join(kinds)}")
     return manifest.client_inputs[0]

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from penstock_gateway.batches.token_usage import TokenUsage, usage_of
+
 
 class AnsweredLine(NamedTuple):
     """One line of the output file, or of the error file if the request has failed."""
@@ -14,6 +16,7 @@ class AnsweredLine(NamedTuple):
     failed: bool
     line: bytes
     expired: bool = False
+    usage: TokenUsage = TokenUsage()
 
 
 def new_request_id() -> str:
@@ -23,7 +26,9 @@ def new_request_id() -> str:
 def answered(request_id: str, custom_id: str, status: int, body: bytes) -> AnsweredLine:
     """What a route has answered; ``body`` is JSON."""
     response = {"status_code": status, "request_id": request_id, "body": msgspec.Raw(body)}
-    return AnsweredLine(status >= 400, _line(request_id, custom_id, response, None))
+    failed = status >= 400
+    usage = TokenUsage() if failed else usage_of(body)
+    return AnsweredLine(failed, _line(request_id, custom_id, response, None), usage=usage)
 
 
 def expired(custom_id: str) -> AnsweredLine:

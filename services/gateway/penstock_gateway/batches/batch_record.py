@@ -9,6 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from penstock_common.errors import PenstockError
+from penstock_gateway.batches.token_usage import TokenUsage
 
 _ID = re.compile(r"batch_[0-9a-f]{32}")
 
@@ -47,6 +48,7 @@ class Progress(msgspec.Struct):
     Attributes:
         next_line: the first line that no part answers, counted from 0 without empty ones.
         expired: that its time was over before its last line was answered.
+        usage: of all answers.
     """
 
     total: int = 0
@@ -54,6 +56,7 @@ class Progress(msgspec.Struct):
     failed: int = 0
     next_line: int = 0
     expired: bool = False
+    usage: TokenUsage = TokenUsage()
     began: float | None = None
     finalizing: float | None = None
     ended: float | None = None

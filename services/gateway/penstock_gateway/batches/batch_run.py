@@ -255,6 +255,7 @@ class BatchRun:
         progress.completed += header.completed
         progress.failed += header.failed
         progress.expired |= header.expired
+        progress.usage += header.usage
         progress.next_line += header.lines
         await self._write_progress()
 

@@ -12,6 +12,7 @@ from contextlib import aclosing
 import msgspec
 
 from penstock_gateway.batches.answered_line import AnsweredLine
+from penstock_gateway.batches.token_usage import TokenUsage
 from penstock_gateway.files.contents import Contents
 
 #: A part is whole when it has so many lines, bytes or seconds.
@@ -29,12 +30,14 @@ class PartHeader(msgspec.Struct):
 
     Attributes:
         expired: that some lines have failed because the completion window was over.
+        usage: of all lines.
     """
 
     completed: int
     failed: int
     output_bytes: int
     expired: bool
+    usage: TokenUsage
 
     @property
     def lines(self) -> int:
@@ -59,17 +62,20 @@ class Part:
         self._errors: list[bytes] = []
         self._bytes = 0
         self._expired = False
+        self._usage = TokenUsage()
         #: That a line behind its last one was given up.
         self.has_gap = False
 
     def add(self, answer: AnsweredLine) -> None:
         self._expired |= answer.expired
+        self._usage += answer.usage
         (self._errors if answer.failed else self._output).append(answer.line)
         self._bytes += len(answer.line)
 
     @property
     def header(self) -> PartHeader:
-        return PartHeader(len(self._output), len(self._errors), sum(map(len, self._output)), self._expired)
+        output_bytes = sum(map(len, self._output))
+        return PartHeader(len(self._output), len(self._errors), output_bytes, self._expired, self._usage)
 
     def is_whole(self, now: float) -> bool:
         lines = len(self._output) + len(self._errors)

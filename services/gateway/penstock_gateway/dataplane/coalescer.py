@@ -33,6 +33,7 @@ from typing import Generic, TypeVar
 
 from penstock_common.errors import PenstockError
 from penstock_common.fair_queue import FairQueue, Waiting
+from penstock_gateway.edge.bounds import over_bound
 from penstock_gateway.edge.problem import drop_frames
 
 T = TypeVar("T")
@@ -123,7 +124,7 @@ class Coalescer(Generic[T, R]):
             PenstockError: 503 ``overloaded`` if the queue is full.
         """
         if not self._queue.admits(principal, rows, size, self._max_queued_rows, self._max_queued_size):
-            raise self._overloaded()
+            raise self._overloaded(rows)
         return self._push(item, rows, size, principal, deadline, kind)
 
     def submit_all(
@@ -132,7 +133,7 @@ class Coalescer(Generic[T, R]):
         """Queue several items, each with its rows, or none of them; as ``submit`` does with ``size`` of all."""
         rows = sum([own for _, own in items])
         if not self._queue.admits(principal, rows, size, self._max_queued_rows, self._max_queued_size):
-            raise self._overloaded()
+            raise self._overloaded(rows)
         return [self._push(item, own, size * own // rows, principal, deadline, kind) for item, own in items]
 
     def _push(
@@ -249,13 +250,13 @@ class Coalescer(Generic[T, R]):
         if earliest < float("inf"):
             self._set_alarm(earliest)
 
-    def _overloaded(self) -> PenstockError:
+    def _overloaded(self, more_rows: int) -> PenstockError:
         queue = self._queue
-        return PenstockError(
-            503,
-            "overloaded",
-            f"{queue.rows} rows ({queue.size} bytes) already wait for this model; {self._max_queued_rows} rows "
-            f"and {self._max_queued_size} bytes may. Try again shortly.",
-            headers={"Retry-After": "1"},
-            extra={"queued": queue.rows, "limit": self._max_queued_rows},
+        too_many_rows = queue.rows + more_rows > self._max_queued_rows
+        bound, limit = (
+            ("max_queue_rows", self._max_queued_rows) if too_many_rows else ("max_queue_bytes", self._max_queued_size)
         )
+        text = f"{queue.rows} rows ({queue.size} bytes) already wait for this model; try again shortly."
+        refusal = over_bound(503, "overloaded", bound, limit, text)
+        refusal.extra["queued"] = queue.rows
+        return refusal

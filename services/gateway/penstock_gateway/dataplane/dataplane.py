@@ -131,6 +131,9 @@ class DataPlane:
             rows = await rows
         call.body = b""  # the rows have copies of what they need
         rows.principal = call.principal.id
+        if work := servable.signature.image_work(rows):
+            rows.image_work = work
+            call.lease.grow(work)
         await call.lease.admit(servable.model, rows.count)
         return servable, rows
 

@@ -15,6 +15,7 @@ from penstock_common.telemetry import tracing_enabled
 from penstock_common.tensors import NUMPY_DTYPES
 from penstock_gateway.dataplane.coalescer import Coalescer
 from penstock_gateway.dataplane.large_request import LargeRequest
+from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS, RequestBounds
 from penstock_gateway.signature.rows import RawOutputs, Rows
 from penstock_gateway.signature.signature import Signature
 
@@ -30,10 +31,11 @@ class PodVersion:
         coalescer: Coalescer[Rows, RawOutputs],
         ready: Callable[[], Awaitable[bool]],
         stream: Callable[[Rows, float], AsyncGenerator[RawOutputs, None]],
+        bounds: RequestBounds = DEFAULT_BOUNDS,
     ) -> None:
         self.model = version.model
         self.version = str(version.version)
-        self.signature = Signature(version.manifest, version.model)
+        self.signature = Signature(version.manifest, version.model, bounds)
         self.coalescer = coalescer
         self._large = LargeRequest(version.manifest)
         self._stream = stream
@@ -52,7 +54,7 @@ class PodVersion:
     def infer(self, rows: Rows, deadline: float) -> asyncio.Future[RawOutputs]:
         if tracing_enabled():
             rows.span = trace.get_current_span()
-        size = max(sum(map(len, rows.inputs)), rows.count * self._answer_bytes)
+        size = max(sum(map(len, rows.inputs)), rows.count * self._answer_bytes, rows.image_work)
         most = self._large.most_rows
         if most is None or rows.count <= most:
             return self.coalescer.submit(rows, rows.count, size, rows.principal, deadline, rows.shapes)

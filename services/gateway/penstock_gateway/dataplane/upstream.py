@@ -18,7 +18,13 @@ from penstock_common.manifest import Manifest
 from penstock_common.pools import POOL_HEADER, PRINCIPAL_HEADER, pool_of
 from penstock_common.telemetry import tracer, tracing_enabled
 from penstock_gateway.dataplane.bundle import BundleFormat
-from penstock_gateway.dataplane.upstream_errors import deadline_exceeded, is_connection_lost, is_reset_at, translate
+from penstock_gateway.dataplane.upstream_errors import (
+    MAX_MESSAGE_BYTES,
+    deadline_exceeded,
+    is_connection_lost,
+    is_reset_at,
+    translate,
+)
 from penstock_gateway.signature.rows import RawOutputs, Rows
 
 BUNDLE_ROWS = Histogram(
@@ -26,10 +32,9 @@ BUNDLE_ROWS = Histogram(
 )
 CALLS = Counter("penstock_gateway_upstream_calls_total", "Messages sent to the pods, by gRPC status.", ["code"])
 
-_MAX_MESSAGE = 64 * 1024 * 1024
 _CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", _MAX_MESSAGE),
-    ("grpc.max_receive_message_length", _MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # Envoy runs beside the gateway and does the balancing; reconnect to it at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),

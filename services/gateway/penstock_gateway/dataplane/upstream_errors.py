@@ -9,6 +9,8 @@ import grpc
 
 from penstock_common.errors import GRPC_TO_HTTP, PenstockError
 
+#: Of one message, here, in Envoy and in the pods.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 #: How much earlier than here the deadline may pass in Envoy, where it began earlier.
 _EARLY_SECONDS = 0.1
 
@@ -46,7 +48,7 @@ def translate(err: grpc.aio.AioRpcError, model: str) -> PenstockError:
         return PenstockError(status, str(code), err.details() or "", headers=headers)
     if err.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:  # gRPC's own bound on the size of a message
         text = f"The request to {model!r} or its answer is too large for one message; send fewer or smaller rows."
-        return PenstockError(413, "message-too-large", text)
+        return PenstockError(413, "message-too-large", text, extra={"bound": "message", "limit": MAX_MESSAGE_BYTES})
     if status == 503:
         return PenstockError(
             503,

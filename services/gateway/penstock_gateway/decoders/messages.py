@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS, RequestBounds
+
 LENGTH = struct.Struct("<I")
 
 
@@ -19,13 +21,14 @@ class Job(msgspec.Struct):
     """A body to decode.
 
     ``protocol`` names who decodes it, ``manifest`` is the model's in MessagePack, ``json_length`` the bytes of the
-    body's JSON part, None if all of it is JSON.
+    body's JSON part, None if all of it is JSON. ``bounds`` are those of its signature.
     """
 
     protocol: str
     manifest: bytes
     size: int  # bytes of the body, which follows
     json_length: int | None = None
+    bounds: RequestBounds = DEFAULT_BOUNDS
 
 
 class Refusal(msgspec.Struct):

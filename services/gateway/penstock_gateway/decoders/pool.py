@@ -146,4 +146,4 @@ def _from_process(refusal: Refusal) -> PenstockError:
 
 def _too_much() -> PenstockError:
     text = "The body takes too much time or memory to decode; send fewer rows, or tensors as binary data on /v2."
-    return PenstockError(413, "body-too-large", text)
+    return PenstockError(413, "body-too-large", text, extra={"bound": "decoder"})

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 from penstock_common.errors import PenstockError
+from penstock_gateway.edge.bounds import over_bound
 
-#: A body may always grow to this size, and beyond it to this many times its own. JSON shrinks to a tenth; a thousandth,
-#: which gzip can reach, takes nothing but zeros.
+#: A body may always grow to this size, and beyond it to a multiple of its own.
 FREE_BYTES = 1024 * 1024
-MAX_RATIO = 100
 
 #: Answers below this size take as many packets compressed as not.
 _MIN_ANSWER_BYTES = 1400
 #: Larger bodies are packed and unpacked outside the event loop: zlib leaves it to the others meanwhile.
 _OFF_LOOP_BYTES = 64 * 1024
+#: Few, since what a thread has decoded counts as a body only once it is whole.
+_THREADS = ThreadPoolExecutor(2, "content-encoding")
 _SAMPLE_BYTES = 16 * 1024
 _WORTH = 0.8  # of its size, that a sample may keep
 _LEVEL = 1
@@ -26,12 +28,13 @@ _WINDOW_BITS = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"
 _NONE = (b"", b"identity")
 
 
-async def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
+async def decode_body(body: bytes, encoding: bytes, limit: int, max_ratio: int) -> bytes:
     """A request's body without its content encoding.
 
     Args:
         encoding: the header ``Content-Encoding``, empty if there is none.
         limit: bytes of the decoded body.
+        max_ratio: decoded bytes for each encoded one, beyond ``FREE_BYTES``.
 
     Raises:
         PenstockError: 400 ``bad-encoding``, 413 ``body-too-large``, 415 ``unsupported-encoding``.
@@ -46,15 +49,15 @@ async def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
             f"Content-Encoding {encoding[:40].decode('latin-1')!r} is not understood; send gzip, deflate or neither.",
             headers={"Accept-Encoding": "gzip, deflate"},
         )
-    most = min(limit, max(FREE_BYTES, MAX_RATIO * len(body)))
+    most = min(limit, max(FREE_BYTES, max_ratio * len(body)))
     if len(body) < _OFF_LOOP_BYTES and most <= FREE_BYTES:
         decoded, ended = _decompress(body, name, most)
     else:
-        decoded, ended = await asyncio.to_thread(_decompress, body, name, most)
+        decoded, ended = await asyncio.get_running_loop().run_in_executor(_THREADS, _decompress, body, name, most)
     if len(decoded) > most:
-        bound = f"{limit} bytes are" if most == limit else f"{MAX_RATIO} times its {len(body)} bytes are"
-        text = f"The body is larger than allowed once decoded: {bound} the limit; send fewer rows, or uncompressed."
-        raise PenstockError(413, "body-too-large", text, extra={"limit": most})
+        text = f"The body is larger than {most} bytes once decoded; send fewer rows, or uncompressed."
+        bound, value = ("max_body_bytes", limit) if most == limit else ("max_decoded_ratio", max_ratio)
+        raise over_bound(413, "body-too-large", bound, value, text)
     if not ended:
         text = f"The body is not a whole {name.decode()} stream; check how it was compressed."
         raise PenstockError(400, "bad-encoding", text)
@@ -80,7 +83,7 @@ async def encode_body(body: bytes, accept_encoding: bytes) -> tuple[bytes, bytes
         return body, b""
     if len(body) < _OFF_LOOP_BYTES:
         return _compress(body, name), name
-    return await asyncio.to_thread(_compress, body, name), name
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, _compress, body, name), name
 
 
 def _decompress(body: bytes, name: bytes, most: int) -> tuple[bytes, bool]:

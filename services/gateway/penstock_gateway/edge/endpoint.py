@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -57,6 +57,8 @@ class Guard:
     body_seconds: float
     max_body_bytes: int
     access_log: AccessLog
+    #: How many times its own size a compressed body may become.
+    max_decoded_ratio: int = 100
 
 
 class Endpoint:
@@ -128,7 +130,7 @@ class Endpoint:
                     )
                     if encoding := headers.get(b"content-encoding"):
                         sent = len(body)
-                        body = await decode_body(body, encoding, guard.max_body_bytes)
+                        body = await decode_body(body, encoding, guard.max_body_bytes, guard.max_decoded_ratio)
                         hold.take(max(0, len(body) - sent))
                     if len(body) > room:
                         lease.grow(len(body))
@@ -138,6 +140,8 @@ class Endpoint:
                 reply = await self._handler(call)
             except PenstockError as err:
                 code = err.code
+                if code == "deadline-exceeded":
+                    err.extra |= self._time_bound(headers)
                 reply = self._refuse(err, request_id, scope["path"])
                 drop_frames(err)
             except Exception as err:
@@ -178,6 +182,14 @@ class Endpoint:
         else:
             REQUESTS.labels(self._route, str(status)).inc()
         guard.access_log.write(self._route, scope["path"], status, code, elapsed, request_id)
+
+    def _time_bound(self, headers: Mapping[bytes, bytes]) -> dict[str, str | float]:
+        """What bounded the time of a request that took too long: the caller, or a setting."""
+        longest = self._longest_seconds
+        if b"x-request-timeout" in headers and (asked := _timeout(headers[b"x-request-timeout"], longest)) < longest:
+            return {"bound": "X-Request-Timeout", "limit": asked}
+        name = "stream_seconds" if longest > self._guard.timeout_seconds else "timeout_seconds"
+        return {"bound": name, "limit": longest}
 
     async def _send(self, reply: Reply, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
         body = reply.body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -68,14 +68,21 @@ def closing_answer(err: PenstockError) -> bytes:
     return b"".join([STATUS_LINE[err.status], *lines, b"\r\n", document])
 
 
-async def no_such_route(request: Request, err: Exception) -> Response:
-    """The router's own refusals, 404 and 405, as problem documents."""
+async def no_such_route(
+    members: Callable[[PenstockError, str], Mapping[str, Any]], request: Request, err: Exception
+) -> Response:
+    """The router's own refusals, 404 and 405, as problem documents.
+
+    Args:
+        members: returns those of a protocol, for an error on a path.
+    """
     assert isinstance(err, HTTPException)
     refusal = no_such_call(err.status_code, request.method, request.url.path, err.headers)
     REQUESTS.labels("none", str(refusal.status)).inc()
     request_id = request_id_of(dict(request.scope["headers"]).get(b"x-request-id"))
     headers = {**refusal.headers, "X-Request-ID": request_id.decode()}
-    document = _document(refusal, request_id, request.url.path, {})
+    path = request.url.path
+    document = _document(refusal, request_id, path, members(refusal, path))
     return Response(document, refusal.status, headers, media_type=_PROBLEM.decode())
 
 

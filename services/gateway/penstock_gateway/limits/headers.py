@@ -64,6 +64,7 @@ def rate_limited(state: RateState, cost: int, bytes_per_row: int) -> PenstockErr
         headers={name.decode(): value.decode() for name, value in ratelimit_headers(state)},
         extra={
             "policy": POLICY,
+            "bound": "burst",
             "limit": state.limit,
             "remaining": state.remaining,
             "cost": cost,

@@ -17,6 +17,7 @@ from penstock_common.manifest import Manifest
 from penstock_gateway.decoders.messages import LENGTH, Job, Refusal, Result, pack
 from penstock_gateway.protocols import oip_request
 from penstock_gateway.signature.column import Column
+from penstock_gateway.signature.request_bounds import RequestBounds
 from penstock_gateway.signature.row_decoder import RowDecoder
 
 #: Of address space; 8 MB of JSON become 4 million numbers, which take 250 MB while they are checked.
@@ -41,7 +42,7 @@ def serve(jobs: BinaryIO, results: BinaryIO) -> None:
 def decode(job: Job, body: bytes) -> tuple[Result, list[bytes]]:
     """The result of a job, and the raw tensors that follow it."""
     try:
-        decoder = _decoder(job.manifest)
+        decoder = _decoder(job.manifest, job.bounds)
         if job.protocol == "v1":
             rows = decoder.decode_json(body)
             request = b""
@@ -60,8 +61,8 @@ def decode(job: Job, body: bytes) -> tuple[Result, list[bytes]]:
 
 
 @lru_cache(maxsize=16)
-def _decoder(manifest: bytes) -> RowDecoder:
-    return RowDecoder(msgspec.msgpack.decode(manifest, type=Manifest))
+def _decoder(manifest: bytes, bounds: RequestBounds) -> RowDecoder:
+    return RowDecoder(msgspec.msgpack.decode(manifest, type=Manifest), bounds)
 
 
 if __name__ == "__main__":

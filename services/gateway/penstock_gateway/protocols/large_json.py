@@ -29,18 +29,19 @@ class LargeJson:
 
     async def rows(self, call: Call, signature: Signature) -> Rows:
         """As ``RowDecoder.decode_json``."""
-        job = Job("v1", signature.encoded, len(call.body))
+        job = Job("v1", signature.encoded, len(call.body), bounds=signature.bounds)
         rows, _ = await self._pool.decode(job, call.body, call.deadline)
         return rows
 
     async def column(self, call: Call, column: Column, signature: Signature) -> Rows:
         """As ``Column.rows``."""
         body = msgspec.json.encode(column)
-        rows, _ = await self._pool.decode(Job("column", signature.encoded, len(body)), body, call.deadline)
+        job = Job("column", signature.encoded, len(body), bounds=signature.bounds)
+        rows, _ = await self._pool.decode(job, body, call.deadline)
         return rows
 
     async def tensors(self, call: Call, signature: Signature, json_length: int | None) -> tuple[OipRequest, Rows]:
         """As ``oip_request.decode`` and ``RowDecoder.decode_tensors``; the request has no tensors left."""
-        job = Job("v2", signature.encoded, len(call.body), json_length)
+        job = Job("v2", signature.encoded, len(call.body), json_length, signature.bounds)
         rows, request = await self._pool.decode(job, call.body, call.deadline)
         return _OIP_REQUEST.decode(request), rows

@@ -18,7 +18,6 @@ from penstock_gateway.protocols.openapi_oip import infer_operation
 from penstock_gateway.protocols.openapi_responses import event_responses, responses
 from penstock_gateway.protocols.tasks.openapi_paths import task_paths, task_schemas
 from penstock_gateway.signature.json_schema import form_schema, row_schema
-from penstock_gateway.signature.row_decoder import MAX_ROWS
 
 
 class OpenApi:
@@ -108,13 +107,15 @@ def document(catalog: Catalog, default_model: str, batch_endpoints: Collection[s
 def _predict(servable: Servable) -> dict[str, Any]:
     manifest = servable.signature.manifest
     row = row_schema(manifest)
-    rows = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
+    rows = {"type": "array", "items": row, "minItems": 1, "maxItems": servable.signature.bounds.max_rows}
     content: dict[str, Any] = {"application/json": {"schema": {"oneOf": [row, rows]} if manifest.batch else row}}
     if manifest.examples:
         content["application/json"]["example"] = manifest.examples[0]
     if any(field.kind in FILE_KINDS for field in manifest.client_inputs):
         tensors = {
-            f.name: {"contentType": "application/json"} for f in manifest.client_inputs if f.kind is FieldKind.TENSOR
+            f.name: {"contentType": "application/json"}
+            for f in manifest.client_inputs
+            if f.kind is FieldKind.TENSOR or f.has_images
         }
         form = {"schema": form_schema(manifest)} | ({"encoding": tensors} if tensors else {})
         content["multipart/form-data"] = form

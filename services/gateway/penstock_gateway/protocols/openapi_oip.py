@@ -9,7 +9,6 @@ from penstock_common.dimensions import is_size
 from penstock_common.manifest import FILE_KINDS, Dimension, Field, Manifest
 from penstock_gateway.protocols.openapi_responses import responses
 from penstock_gateway.signature.json_schema import value_schema
-from penstock_gateway.signature.row_decoder import MAX_ROWS
 from penstock_gateway.signature.signature import Signature
 
 _DESCRIPTION = (
@@ -25,7 +24,7 @@ def infer_operation(signature: Signature) -> dict[str, Any]:
     """``POST /v2/models/{model}/infer``."""
     manifest = signature.manifest
     files = any(field.kind in FILE_KINDS for field in manifest.client_inputs)
-    content = {"application/json": {"schema": _request(manifest)}}
+    content = {"application/json": {"schema": _request(manifest, signature.bounds.max_rows)}}
     return {
         "operationId": f"infer_{signature.model}",
         "tags": [signature.model],
@@ -36,7 +35,7 @@ def infer_operation(signature: Signature) -> dict[str, Any]:
     }
 
 
-def _request(manifest: Manifest) -> dict[str, Any]:
+def _request(manifest: Manifest, max_rows: int) -> dict[str, Any]:
     inputs, outputs = manifest.client_inputs, manifest.outputs
     parameters = {
         "binary_data_output": {"type": "boolean"},
@@ -60,7 +59,7 @@ def _request(manifest: Manifest) -> dict[str, Any]:
             "inputs": {
                 "type": "array",
                 "description": "Each once, in any order; those of optional fields may be absent.",
-                "items": {"oneOf": [_input(field, batch=manifest.batch) for field in inputs]},
+                "items": {"oneOf": [_input(field, max_rows if manifest.batch else None) for field in inputs]},
                 "minItems": sum(field.required for field in inputs),
                 "maxItems": len(inputs),
             },
@@ -74,10 +73,11 @@ def _request(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _input(field: Field, *, batch: bool) -> dict[str, Any]:
-    tensor = _tensor(field.name, field.datatype, field.shape, batch=batch)
+def _input(field: Field, max_rows: int | None) -> dict[str, Any]:
+    """A tensor; ``max_rows`` is None for a model without a batch."""
+    tensor = _tensor(field.name, field.datatype, field.shape, batch=max_rows is not None)
     sizes = [{"const": size} if is_size(size) else {"type": "integer", "minimum": 1} for size in field.shape]
-    rows = [{"type": "integer", "minimum": 1, "maximum": MAX_ROWS}] if batch else []
+    rows = [{"type": "integer", "minimum": 1, "maximum": max_rows}] if max_rows is not None else []
     tensor["properties"]["shape"]["prefixItems"] = [*rows, *sizes]
     if field.kind in FILE_KINDS:
         tensor["properties"]["parameters"] = {

@@ -52,7 +52,7 @@ async def _form_row(call: Call, signature: Signature) -> Rows:
 
 def _only_field(signature: Signature, kind: FieldKind) -> str:
     inputs = signature.manifest.client_inputs
-    if len(inputs) != 1 or inputs[0].kind is not kind:
+    if len(inputs) != 1 or inputs[0].kind is not kind or inputs[0].has_images:
         raise PenstockError(
             415,
             "unsupported-media-type",

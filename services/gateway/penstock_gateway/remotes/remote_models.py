@@ -19,6 +19,7 @@ from penstock_gateway.remotes.remote_servable import VERSION
 from penstock_gateway.remotes.server import RemoteServer, forget
 from penstock_gateway.remotes.stand_ins import StandIns, WithStandIns
 from penstock_gateway.remotes.text import RemoteText, text_manifest
+from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS, RequestBounds
 from penstock_gateway.signature.signature import Signature
 
 logger = structlog.get_logger()
@@ -33,14 +34,14 @@ _LOOK_SECONDS = 15.0  # between two questions to each remote whether it answers
 class RemoteModel:
     """A remote in effect."""
 
-    def __init__(self, name: str, read: ReadRemote, max_answer_bytes: int) -> None:
+    def __init__(self, name: str, read: ReadRemote, max_answer_bytes: int, bounds: RequestBounds) -> None:
         self.read = read
         self.since = int(time.time())
         self.server = RemoteServer(name, read.remote, trusted(read.authority), read.credential, max_answer_bytes)
         self.servable: Servable = (
-            RemoteText(name, self.server, Signature(text_manifest(read.remote), name))
+            RemoteText(name, self.server, Signature(text_manifest(read.remote), name, bounds))
             if read.remote.width is None
-            else RemoteEmbeddings(name, self.server, Signature(embeddings_manifest(read.remote), name))
+            else RemoteEmbeddings(name, self.server, Signature(embeddings_manifest(read.remote), name, bounds))
         )
 
     def listing(self) -> ModelListing:
@@ -64,12 +65,20 @@ class RemoteModels:
         files: the list and what it names; None if the gateway has none.
         max_answer_bytes: the largest answer of a remote that is read.
         gateways: how many gateways there are now.
+        bounds: what one request may hold.
     """
 
-    def __init__(self, files: RemoteFiles | None, max_answer_bytes: int, gateways: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        files: RemoteFiles | None,
+        max_answer_bytes: int,
+        gateways: Callable[[], int],
+        bounds: RequestBounds = DEFAULT_BOUNDS,
+    ) -> None:
         self._files = files
         self._max_answer_bytes = max_answer_bytes
         self._gateways = gateways
+        self._bounds = bounds
         self._models: dict[str, RemoteModel] = {}
         self._stand_ins: dict[str, StandIns] = {}
         self._unreadable = False
@@ -111,7 +120,7 @@ class RemoteModels:
         for name, remote in read.remotes.items():
             model = before.get(name)
             if model is None or model.read != remote:
-                model = RemoteModel(name, remote, self._max_answer_bytes)
+                model = RemoteModel(name, remote, self._max_answer_bytes, self._bounds)
                 logger.info("remote in effect", remote=name, url=remote.remote.url)
             self._models[name] = model
         stand_ins = {}

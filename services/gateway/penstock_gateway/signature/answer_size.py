@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from penstock_common.errors import PenstockError
 from penstock_common.manifest import Output
 from penstock_common.tensors import NUMPY_DTYPES
+from penstock_gateway.edge.bounds import over_bound
 
 #: What a deployment that says nothing allows; 1.4 million FP32 values as JSON.
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
@@ -49,10 +49,8 @@ def check_answer_size(size: int, limit: int) -> None:
         PenstockError: 413 ``answer-too-large``.
     """
     if size > limit:
-        raise PenstockError(
-            413,
-            "answer-too-large",
+        text = (
             f"The answer would take up to {size:,} bytes, {limit:,} are allowed; ask for fewer rows or fewer outputs, "
-            "or for binary data on /v2.",
-            extra={"limit": limit},
+            "or for binary data on /v2."
         )
+        raise over_bound(413, "answer-too-large", "max_answer_bytes", limit, text)

@@ -8,11 +8,10 @@ from penstock_common.audio_format import AUDIO_FORMATS, audio_format
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
 from penstock_gateway.signature.audio_header import audio_seconds
-from penstock_gateway.signature.field_check import invalid
+from penstock_gateway.signature.field_check import invalid, over_request_bound
 from penstock_gateway.signature.file_check import FileCheck
+from penstock_gateway.signature.request_bounds import RequestBounds
 
-#: Of all the sounds of a field in one request.
-MAX_REQUEST_SECONDS = 3_600
 #: What headers may say beyond the bound, since encoders fill up the last frame; the pods count samples.
 _SLACK_SECONDS = 0.5
 #: How a WAV, FLAC, OGG or MP3 starts in base64, and a data URL of any.
@@ -22,8 +21,9 @@ _BASE64_STARTS = (b"UklGR", b"ZkxhQ", b"T2dnUw", b"SUQz", b"//", b"/+", b"data:a
 class AudioCheck(FileCheck):
     """A WAV, FLAC, OGG or MP3."""
 
-    def __init__(self, field: Field) -> None:
+    def __init__(self, field: Field, bounds: RequestBounds) -> None:
         super().__init__(field, "a sound", _BASE64_STARTS)
+        self._most_in_all = bounds.max_request_audio_seconds
         self._most_seconds = field.most_seconds
 
     def _check_headers(self, files: Sequence[bytes]) -> None:
@@ -43,11 +43,13 @@ class AudioCheck(FileCheck):
                     f"has {seconds:,.1f} seconds, {self._most_seconds:g} are allowed; send it in parts"
                 )
             total += self._most_seconds if seconds is None else seconds
-        if total > MAX_REQUEST_SECONDS:
-            raise self._too_large(
-                f"and those of the request's other rows have {total:,.1f} seconds, those counted as {self._most_seconds:g} "
-                f"whose headers do not say it; {MAX_REQUEST_SECONDS} are allowed; send fewer rows"
+        most = self._most_in_all
+        if total > most:
+            what = (
+                f"the sound and those of the request's other rows have {total:,.1f} seconds, those counted as "
+                f"{self._most_seconds:g} whose headers do not say it; {most:g} are allowed; send fewer rows"
             )
+            raise over_request_bound(self.name, "audio-too-large", what, "max_request_audio_seconds", most)
 
     def _too_large(self, what: str) -> PenstockError:
         return invalid(self.name, f"the sound {what}", 413, "audio-too-large")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from penstock_common.errors import PenstockError
-from penstock_gateway.signature.row_decoder import RowDecoder, check_row_count
+from penstock_gateway.signature.row_decoder import RowDecoder
 from penstock_gateway.signature.rows import Rows
 
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -38,7 +38,7 @@ class Column(msgspec.Struct):
                 if self.is_row or bytes(memoryview(self.values)[:1]) != b"["
                 else _LIST.decode(self.values)
             )
-            check_row_count(len(values))
+            decoder.check_row_count(len(values))
             rows = [{self.field: value, **self.others} for value in values]
             return decoder.decode_json(msgspec.json.encode(rows if len(rows) > 1 else rows[0]))
         except (msgspec.DecodeError, PenstockError) as err:

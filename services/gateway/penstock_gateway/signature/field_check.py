@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from penstock_common.dimensions import wire_shape
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
+from penstock_gateway.edge.bounds import over_bound
 from penstock_gateway.signature.row_type import value_type
 
 _SHOWN = 80
@@ -31,6 +32,13 @@ def shown(value: object) -> str:
         return f"a whole number of more than {_SHOWN} digits"  # repr() of a long one takes quadratic time, or raises
     text = repr(value[: _SHOWN + 1] if isinstance(value, (str, bytes)) else value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def over_request_bound(name: str, code: str, what: str, bound: str, limit: float) -> PenstockError:
+    """The 413 of a field over ``bound``, a field of ``RequestBounds``, whose value is ``limit``."""
+    refusal = over_bound(413, code, bound, limit, f"Field '{name}': {what}.")
+    refusal.extra["field"] = name
+    return refusal
 
 
 def invalid(name: str, what: str, status: int = 422, code: str = "invalid-input") -> PenstockError:

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from penstock_common.errors import PenstockError
+from penstock_common.image_header import MAX_SEGMENTS, ImageHeader, read_header
 from penstock_common.manifest import Field
-from penstock_gateway.signature.field_check import invalid
+from penstock_gateway.signature.field_check import invalid, over_request_bound
 from penstock_gateway.signature.file_check import FileCheck
-from penstock_gateway.signature.image_header import MAX_SEGMENTS, ImageHeader, read_header
+from penstock_gateway.signature.request_bounds import RequestBounds
 
-#: Of one image; the pods have the same bound.
-MAX_IMAGE_PIXELS = 50_000_000
-#: Of all the images of a field in one request, those of a JPEG once for each scan: about 2 CPU seconds.
-MAX_REQUEST_PIXELS = 200_000_000
-#: Of one JPEG; encoders write about 10 for a progressive one.
-MAX_SCANS = 64
 #: How a PNG, JPEG or WebP starts in base64, and a data URL of any.
 _BASE64_STARTS = (b"iVBORw0KGgo", b"/9j/", b"UklGR", b"data:image/")
 
@@ -23,8 +18,9 @@ _BASE64_STARTS = (b"iVBORw0KGgo", b"/9j/", b"UklGR", b"data:image/")
 class ImageCheck(FileCheck):
     """A PNG, JPEG or WebP."""
 
-    def __init__(self, field: Field) -> None:
+    def __init__(self, field: Field, bounds: RequestBounds) -> None:
         super().__init__(field, "an image", _BASE64_STARTS)
+        self._bounds = bounds
 
     def _check_headers(self, files: Sequence[bytes]) -> None:
         """Refuse other formats, and images whose decoding would take a pod too long.
@@ -33,20 +29,22 @@ class ImageCheck(FileCheck):
         """
         headers = [self._header(value) for value in files]
         for header in headers:
-            if header.pixels > MAX_IMAGE_PIXELS:
-                raise self._too_large(
-                    f"has {header.pixels:,} pixels, {MAX_IMAGE_PIXELS:,} are allowed; send it smaller"
-                )
-            if header.scans > MAX_SCANS:
-                raise self._too_large(
-                    f"has {header.scans:,} scans, {MAX_SCANS} are allowed; save it as a baseline JPEG"
-                )
+            most = self._bounds.max_image_pixels
+            if header.pixels > most:
+                what = f"has {header.pixels:,} pixels, {most:,} are allowed; send it smaller"
+                raise self._over(what, "max_image_pixels", most)
+            most = self._bounds.max_image_scans
+            if header.scans > most:
+                what = f"has {header.scans:,} scans, {most} are allowed; save it as a baseline JPEG"
+                raise self._over(what, "max_image_scans", most)
         work = sum(header.pixels * header.scans for header in headers)
-        if work > MAX_REQUEST_PIXELS:
-            raise self._too_large(
+        most = self._bounds.max_request_pixels
+        if work > most:
+            what = (
                 f"and those of the request's other rows have {work:,} pixels, those of a JPEG counted once for each scan; "
-                f"{MAX_REQUEST_PIXELS:,} are allowed; send fewer rows or smaller images"
+                f"{most:,} are allowed; send fewer rows or smaller images"
             )
+            raise self._over(what, "max_request_pixels", most)
 
     def _header(self, value: bytes) -> ImageHeader:
         try:
@@ -62,6 +60,9 @@ class ImageCheck(FileCheck):
                 "unsupported-image",
             )
         return header
+
+    def _over(self, what: str, bound: str, limit: int) -> PenstockError:
+        return over_request_bound(self.name, "image-too-large", f"the image {what}", bound, limit)
 
     def _too_large(self, what: str) -> PenstockError:
         return invalid(self.name, f"the image {what}", 413, "image-too-large")

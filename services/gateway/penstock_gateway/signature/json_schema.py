@@ -9,7 +9,6 @@ from penstock_common.dimensions import is_size
 from penstock_common.manifest import FILE_KINDS, Field, FieldKind, Manifest
 from penstock_common.manifest_values import max_bytes
 from penstock_common.tensors import NUMPY_DTYPES, kind_of
-from penstock_gateway.signature.image_check import MAX_IMAGE_PIXELS
 from penstock_gateway.signature.numeric_checks import bounds
 
 
@@ -29,10 +28,10 @@ def row_schema(manifest: Manifest) -> dict[str, Any]:
 
 
 def form_schema(manifest: Manifest) -> dict[str, Any]:
-    """One row as a multipart form; images and sounds are its files."""
+    """One row as a multipart form; an image or a sound is a file of it."""
     schema = row_schema(manifest)
     for field in manifest.client_inputs:
-        if field.kind in FILE_KINDS:
+        if field.kind in FILE_KINDS and not field.has_images:
             schema["properties"][field.name] = {"type": "string", "format": "binary", "description": _file(field)}
     schema.pop("examples", None)
     return schema
@@ -74,4 +73,4 @@ def field_schema(field: Field) -> dict[str, Any]:
 def _file(field: Field) -> str:
     if field.kind is FieldKind.AUDIO:
         return f"A {AUDIO_FORMATS} of at most {max_bytes(field):,} bytes and {field.most_seconds:g} seconds."
-    return f"A PNG, JPEG or WebP of at most {max_bytes(field):,} bytes and {MAX_IMAGE_PIXELS // 1_000_000} megapixels."
+    return f"A PNG, JPEG or WebP of at most {max_bytes(field):,} bytes."

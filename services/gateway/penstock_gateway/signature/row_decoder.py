@@ -11,18 +11,20 @@ from msgspec.structs import astuple
 from penstock_common.dimensions import check_named_sizes, fits, shapes_vary
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Manifest
+from penstock_gateway.edge.bounds import over_bound
 from penstock_gateway.edge.json_body import bad_json, decode_json
 from penstock_gateway.signature.audio_check import AudioCheck
 from penstock_gateway.signature.bytes_checks import CategoryCheck, TextCheck
 from penstock_gateway.signature.field_check import FieldCheck, shown
 from penstock_gateway.signature.image_check import ImageCheck
+from penstock_gateway.signature.images_check import ImagesCheck
 from penstock_gateway.signature.numeric_checks import NumericCheck
+from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS, RequestBounds
 from penstock_gateway.signature.row_type import row_type
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.tensor import Tensor
 from penstock_gateway.signature.tensor_checks import BytesTensorCheck, TensorCheck, check_row
 
-MAX_ROWS = 1024
 _MISSING: Any = object()
 _ABSENT: Any = object()
 _SPACE = b" \t\r\n"  # JSON's
@@ -32,8 +34,6 @@ _EXPLAINED_BYTES = 64 * 1024
 _CHECKS: dict[FieldKind, type[FieldCheck]] = {
     FieldKind.TEXT: TextCheck,
     FieldKind.CATEGORY: CategoryCheck,
-    FieldKind.IMAGE: ImageCheck,
-    FieldKind.AUDIO: AudioCheck,
     FieldKind.NUMBER: NumericCheck,
     FieldKind.INTEGER: NumericCheck,
     FieldKind.BOOLEAN: NumericCheck,
@@ -44,15 +44,19 @@ _CHECKS: dict[FieldKind, type[FieldCheck]] = {
 class RowDecoder:
     """Checks and encodes the rows of one model version; built once from its manifest.
 
+    Args:
+        bounds: what one request may hold.
+
     Raises of all methods: ``PenstockError`` 400 ``bad-json``, 413 ``too-many-rows``, ``image-too-large`` or
     ``audio-too-large``, 415 ``unsupported-image`` or ``unsupported-audio``, 422 ``invalid-input``.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, bounds: RequestBounds = DEFAULT_BOUNDS) -> None:
         self._batch = manifest.batch
+        self._max_rows = bounds.max_rows
         #: Whether two requests may differ in shape, so that rows carry theirs.
         self._vary = shapes_vary(manifest)
-        self._checks = [_check_of(field) for field in manifest.client_inputs]
+        self._checks = [_check_of(field, bounds) for field in manifest.client_inputs]
         self._names = [check.name for check in self._checks]
         # (name, check, checked default): what the hot path needs, without attribute look-ups.
         self._row_plan: list[tuple[str, Callable[[Any], Any], Any]] = [
@@ -77,7 +81,7 @@ class RowDecoder:
             values = self._list.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
             raise self._explained(body, err) from None
-        check_row_count(len(values))
+        self.check_row_count(len(values))
         rows = []
         for i, value in enumerate(values):
             try:
@@ -92,7 +96,7 @@ class RowDecoder:
 
     def decode_forms(self, forms: Sequence[Mapping[str, str | bytes]]) -> Rows:
         """A row from each of several forms."""
-        check_row_count(len(forms))
+        self.check_row_count(len(forms))
         if len(forms) > 1 and not self._batch:
             raise _one_object()
         rows = []
@@ -122,7 +126,7 @@ class RowDecoder:
         """
         given = {tensor.name: tensor for tensor in tensors}
         self._refuse_unknown(given)
-        rows = _row_count(given) if self._batch else 1
+        rows = self._row_count(given) if self._batch else 1
         shapes: list[tuple[int, ...] | None] = []
         for check, (name, _, default) in zip(self._checks, self._row_plan, strict=True):
             if name in given:
@@ -140,6 +144,27 @@ class RowDecoder:
             else:
                 raw.append(b"" if default is _ABSENT else check.pack([default] * rows))
         return Rows(raw, rows, shapes=tuple(shapes) if self._vary else None)
+
+    def check_row_count(self, rows: int) -> None:
+        """Refuse a request of no rows, or of too many.
+
+        Raises:
+            PenstockError: 422 ``invalid-input``, 413 ``too-many-rows``.
+        """
+        if rows == 0:
+            raise _invalid("There are no rows; send at least one.")
+        if rows > self._max_rows:
+            text = f"{rows} rows in one request, {self._max_rows} are allowed; split them over several requests."
+            raise over_bound(413, "too-many-rows", "max_rows", self._max_rows, text)
+
+    def _row_count(self, given: Mapping[str, Tensor]) -> int:
+        """How many rows the tensors of a batch have."""
+        counts = {name: tensor.shape[0] if tensor.shape else 0 for name, tensor in given.items()}
+        if len(set(counts.values())) > 1:
+            raise _invalid(f"The inputs differ in their number of rows: {counts}; give all the same.")
+        rows = next(iter(counts.values()), 0)
+        self.check_row_count(rows)
+        return rows
 
     def _rows(self, rows: list[list[Any]], *, is_list: bool = False) -> Rows:
         """Rows of checked elements, which agree in their shapes."""
@@ -192,7 +217,7 @@ class RowDecoder:
             return self._refuse_row(value)
         if not self._batch:
             raise _one_object()
-        check_row_count(len(value))
+        self.check_row_count(len(value))
         for i, row in enumerate(value):
             try:
                 self._refuse_row(row)
@@ -221,16 +246,6 @@ class RowDecoder:
     def _missing(self, name: str) -> PenstockError:
         text = f"Field '{name}' is missing; this model takes {', '.join(self._names)}."
         return PenstockError(422, "invalid-input", text, extra={"field": name})
-
-
-def _row_count(given: Mapping[str, Tensor]) -> int:
-    """How many rows the tensors of a batch have."""
-    counts = {name: tensor.shape[0] if tensor.shape else 0 for name, tensor in given.items()}
-    if len(set(counts.values())) > 1:
-        raise _invalid(f"The inputs differ in their number of rows: {counts}; give all the same.")
-    rows = next(iter(counts.values()), 0)
-    check_row_count(rows)
-    return rows
 
 
 def _row_shape(field: Field, tensor: Tensor, rows: int | None) -> tuple[int, ...]:
@@ -287,19 +302,6 @@ def _of_row(i: int, err: PenstockError) -> PenstockError:
     return named
 
 
-def check_row_count(rows: int) -> None:
-    """Refuse a request of no rows, or of too many.
-
-    Raises:
-        PenstockError: 422 ``invalid-input``, 413 ``too-many-rows``.
-    """
-    if rows == 0:
-        raise _invalid("There are no rows; send at least one.")
-    if rows > MAX_ROWS:
-        text = f"{rows} rows in one request, {MAX_ROWS} are allowed; split them over several requests."
-        raise PenstockError(413, "too-many-rows", text)
-
-
 def _one_object() -> PenstockError:
     return _invalid("This model takes one object a request, not a list; send each in a request of its own.")
 
@@ -308,7 +310,13 @@ def _invalid(detail: str, field: str = "") -> PenstockError:
     return PenstockError(422, "invalid-input", detail, extra={"field": field} if field else None)
 
 
-def _check_of(field: Field) -> FieldCheck:
+def _check_of(field: Field, bounds: RequestBounds) -> FieldCheck:
+    if field.kind is FieldKind.IMAGE:
+        return ImageCheck(field, bounds)
+    if field.kind is FieldKind.AUDIO:
+        return AudioCheck(field, bounds)
     if field.kind is FieldKind.TENSOR and field.datatype == "BYTES":
         return BytesTensorCheck(field)
+    if field.has_images:
+        return ImagesCheck(field)
     return _CHECKS[field.kind](field)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from penstock_common.manifest import Field, FieldKind, Manifest
+from penstock_common.manifest import Field, Manifest
 from penstock_common.tensors import NUMPY_DTYPES, kind_of
 
 
@@ -32,7 +32,6 @@ def value_type(field: Field) -> Any:
     if field.datatype != "BYTES":
         # JSON's 1.0 is a whole number too.
         value = {"b": bool, "f": float}.get(kind_of(NUMPY_DTYPES[field.datatype]), int | float)
-    if field.kind is FieldKind.TENSOR:
-        for _ in field.shape:
-            value = list[value]
+    for _ in field.shape:
+        value = list[value]
     return value

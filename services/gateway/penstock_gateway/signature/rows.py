@@ -19,6 +19,8 @@ class Rows(msgspec.Struct):
     is_list: bool = False
     #: The shape of a row of each input, None for one that is absent; None if the signature fixes all of them.
     shapes: tuple[tuple[int, ...] | None, ...] | None = None
+    #: Bytes that decoding the images amounts to; see ``signature.image_work``. 0 without images.
+    image_work: int = 0
     #: The id of the caller, whose turn in the queue the rows take.
     principal: str = ""
     #: Who has answered them, for a model that is not of this installation's pods alone: ``local`` or ``remote:<name>``.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from penstock_common.manifest import Manifest
+from penstock_common.manifest import FieldKind, Manifest, is_varying
+from penstock_inference.engine.batch import split_inputs
 from penstock_inference.engine.device import Device, Share
 from penstock_inference.engine.input_checks import check_inputs
 from penstock_inference.engine.message import CheckedInputs, Message, Outputs
+from penstock_inference.engine.message_parts import joined
 from penstock_inference.engine.padding import Padding
 from penstock_inference.engine.queue import MessageQueue
+from penstock_inference.engine.run_rows import RunRows
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.engine.scheduler import BatchRunner, Scheduler
 from penstock_inference.metrics import VersionMetrics
@@ -39,11 +42,15 @@ class Engine:
     ) -> None:
         self._manifest = manifest
         max_rows = manifest.batching.max_batch_size
+        self._run_rows = RunRows(max_rows)
+        # Outputs of varying sizes are as large as the largest of a run, so those of two runs cannot be joined.
+        self._splits = not any(is_varying(output.shape) for output in manifest.outputs)
         run_times = RunTimes(max_rows)
         share = share or Device(manifest.resources.instances).share()
         self._padding = Padding(manifest)
-        self._queue: MessageQueue[Outputs] = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics)
-        self._scheduler = Scheduler(max_rows, self._padding, self._queue, run_times, share, metrics)
+        images = [field.name for field in manifest.client_inputs if field.kind is FieldKind.IMAGE]
+        self._queue: MessageQueue[Outputs] = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics, images)
+        self._scheduler = Scheduler(max_rows, self._run_rows, self._padding, self._queue, run_times, share, metrics)
 
     def run_on(self, runner: BatchRunner) -> None:
         """Run what waits, and what comes, on a process that has just loaded the model."""
@@ -64,15 +71,21 @@ class Engine:
             PodRefusalError: 429 ``queue-full`` if the message could not be answered in time.
         """
         inputs, rows = check_inputs(self._manifest, message.inputs)
-        outputs = self._queue.put(
-            CheckedInputs(inputs, message.retried),
-            rows,
-            message.deadline,
-            message.principal,
-            self._padding.kind(inputs),
-        )
-        self._scheduler.wake()
-        return outputs
+        kind = self._padding.kind(inputs)
+        most = self._run_rows.most
+        if rows <= most or not self._splits:
+            checked = CheckedInputs(inputs, message.retried)
+            outputs = self._queue.put(checked, rows, message.deadline, message.principal, kind)
+            self._scheduler.wake()
+            return outputs
+        parts = [
+            (CheckedInputs(part, message.retried), min(most, rows - most * n))
+            for n, part in enumerate(split_inputs(inputs, rows, most))
+        ]
+        answers = self._queue.put_parts(parts, message.deadline, message.principal, kind)
+        for _ in answers:
+            self._scheduler.wake()
+        return joined(answers)
 
     async def stream(self, message: Message) -> AsyncGenerator[Piece, None]:
         """Yield the one answer to a message as a stream does. Raises what ``submit`` and its answer raise."""

@@ -18,11 +18,13 @@ class RunTimes:
 
     Attributes:
         parallel: how many runs there can be at a time.
+        run_rows: the rows of a run, if as many wait.
     """
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
         self.parallel = 1
+        self.run_rows = max_rows
         #: By size; 0 if no run of that size has been seen.
         self._seconds = [0.0] * ((max_rows - 1).bit_length() + 1)
 
@@ -37,9 +39,9 @@ class RunTimes:
         self._seconds[size] = known + _WEIGHT * (seconds - known) if known else seconds
 
     def estimate(self, rows: int) -> float:
-        """Return the seconds that ``rows`` will take in batches as large as possible; 0 before the first run."""
-        batches, rest = divmod(rows, self._max_rows)
-        seconds = batches * self._expected(self._max_rows) / self.parallel if batches else 0.0
+        """Return the seconds that ``rows`` will take in runs of ``run_rows``; 0 before the first run."""
+        batches, rest = divmod(rows, self.run_rows)
+        seconds = batches * self._expected(self.run_rows) / self.parallel if batches else 0.0
         return seconds + self._expected(rest) if rest else seconds
 
     def _expected(self, rows: int) -> float:

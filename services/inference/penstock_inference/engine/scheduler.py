@@ -1,7 +1,8 @@
 """Decides when the messages of one model run, and which of them together.
 
 This is natural batching: while the model runs, or waits for its turn on the device, messages
-queue; then those that fit leave together. There is no timer. A batch that fails is run again in
+queue; then those that fit leave together. There is no timer. How many rows a batch has follows
+from how long its runs take; see ``run_rows``. A batch that fails is run again in
 two halves, and so on until a message runs alone, so that a message never fails because
 of its neighbour; and no failure ends the worker.
 
@@ -26,6 +27,7 @@ from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.engine.padding import Padding
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.engine.queue import MessageQueue, QueuedMessage
+from penstock_inference.engine.run_rows import RunRows
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.metrics import VersionMetrics
 from penstock_inference.runners.process import ProcessEndedError
@@ -44,6 +46,7 @@ class Scheduler:
 
     Args:
         max_rows: the rows that the model takes at a time.
+        run_rows: the rows that a run should have; the scheduler records each run there.
         padding: brings the messages of a batch to one size.
         run_times: the scheduler records each run there.
         share: of the device that the runners run on.
@@ -52,6 +55,7 @@ class Scheduler:
     def __init__(
         self,
         max_rows: int,
+        run_rows: RunRows,
         padding: Padding,
         queue: MessageQueue[Outputs],
         run_times: RunTimes,
@@ -59,6 +63,7 @@ class Scheduler:
         metrics: VersionMetrics,
     ) -> None:
         self._max_rows = max_rows
+        self._run_rows = run_rows
         self._padding = padding
         self._queue = queue
         self._run_times = run_times
@@ -123,7 +128,7 @@ class Scheduler:
             now = time.monotonic()
             if alive := [message for message in self._again.pop() if message.alive(now)]:
                 return alive
-        return self._queue.take(self._max_rows)
+        return self._queue.take(self._run_rows.next())
 
     async def _run(self, runner: BatchRunner, messages: list[QueuedMessage], turn: Turn) -> None:
         """Run messages as one batch and answer each; an exception is the answer of a message that ran alone."""
@@ -147,6 +152,7 @@ class Scheduler:
             self._again += [messages[middle:], messages[:middle]]
         else:
             self._run_times.add(total, self._share.device.clock() - asked)
+            self._run_times.run_rows = self._run_rows.most
             self._metrics.batch_rows.observe(total)
             for message, own in zip(messages, split_outputs(outputs, rows), strict=True):
                 if not message.future.done():
@@ -170,7 +176,9 @@ class Scheduler:
         """Run a batch and measure it."""
         started = time.perf_counter()
         try:
-            return await runner.run(batch, rows)
+            outputs = await runner.run(batch, rows)
+            self._run_rows.add(rows, time.perf_counter() - started)
+            return outputs
         finally:
             seconds = time.perf_counter() - started
             self._metrics.execute_seconds.observe(seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,8 +18,10 @@ from penstock_common.chat_members import (
     Tools,
 )
 from penstock_inference.runners.answer_schema import read_schema, schema_rule
+from penstock_inference.runners.call_forms import CallForm, call_form
+from penstock_inference.runners.call_parameters import text_parameters
 from penstock_inference.runners.chat_template import invalid
-from penstock_inference.runners.tool_calls import call_rules, tools_refusal
+from penstock_inference.runners.tool_calls import call_rules, tool_schema
 
 T = TypeVar("T")
 
@@ -35,12 +37,14 @@ class AnswerGrammar:
     Attributes:
         text: in the syntax of ``llguidance``.
         source: the input that it comes from.
-        calls: it has calls of tools.
+        calls: how calls of tools are written; None if it has none.
+        texts: of each tool, the parameters that are written as they are, if the form is not JSON.
     """
 
     text: str
     source: str
-    calls: bool
+    calls: CallForm | None
+    texts: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def read_answer_grammar(row: Mapping[str, Any], tokenizer: Any) -> AnswerGrammar | None:
@@ -59,18 +63,28 @@ def read_answer_grammar(row: Mapping[str, Any], tokenizer: Any) -> AnswerGrammar
     if not tools:
         if format_rule is None:
             return None
-        return AnswerGrammar(f"start: answer\nanswer: {format_rule}", "response_format", calls=False)
-    if refusal := tools_refusal(tokenizer):
-        raise invalid(f"tools: {refusal}.")
+        return AnswerGrammar(f"start: answer\nanswer: {format_rule}", "response_format", calls=None)
+    form = call_form(tokenizer)
+    if isinstance(form, str):
+        raise invalid(f"tools: {form}.")
     may_be_text = choice == "auto" and format_rule is None
-    rules = call_rules(tools, several=bool(row.get("parallel_tool_calls", True)), lead=may_be_text)
+    several = bool(row.get("parallel_tool_calls", True))
+    rules = call_rules(form, form.special_tokens(tokenizer), tools, several=several, lead=may_be_text)
     if choice != "auto":
         rules += ["start: calls"]
     elif format_rule is None:
-        rules += ["start: calls | TEXT", r"TEXT: /(.|\n)*/"]
+        rules += ["start: calls | TEXT"]
+    elif not form.opening:
+        raise invalid(
+            "response_format: this model begins a call as it begins an answer in JSON; send it without tools, or with a "
+            "tool_choice other than auto."
+        )
     else:
         rules += ["start: calls | answer", f"answer: {format_rule}"]
-    return AnswerGrammar("\n".join(rules), "tools", calls=True)
+    texts = {}
+    if form.parameters is not None:
+        texts = {tool.function.name: text_parameters(tool_schema("tools", tool)) for tool in tools}
+    return AnswerGrammar("\n".join(rules), "tools", form, texts)
 
 
 def _format_rule(format_: ResponseFormat) -> str | None:

@@ -61,8 +61,18 @@ def schema_rule(where: str, schema: dict[str, Any], *, strict: bool) -> str:
     """
     if strict:
         _check_strict(where, schema)
+    return json_rule(schema, strict=strict)
+
+
+def json_rule(schema: Any, *, strict: bool) -> str:
+    """Return what stands for any schema in a grammar of ``llguidance``.
+
+    Args:
+        strict: a keyword that cannot be kept is an error.
+    """
     options = {"whitespace_pattern": _SPACE, "lenient": not strict}
-    return f"%json {json.dumps({**schema, 'x-guidance': options})}"
+    known = schema if isinstance(schema, dict) else {}  # true: any value
+    return f"%json {json.dumps({**known, 'x-guidance': options})}"
 
 
 def _levels(value: Any) -> int:

@@ -3,8 +3,8 @@
 The library runs it in a thread of its own. Here the caller's thread runs each step, so that a sequence which is added or
 removed is so from the next step on. The parts that do it are not documented for that, so the release is pinned.
 
-On one core with SmolLM2 (135M, FP32), a step took as much CPU time as one of ``generate``: 50 and 50 ms for one sequence,
-100 and 79 to 137 ms for eight of 500 tokens.
+On one core with SmolLM2 (135M, FP32) and PyTorch's linear layers, a step took as much CPU time as one of ``generate``: 50
+and 50 ms for one sequence, 100 and 79 to 137 ms for eight of 500 tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
+from transformers import BatchFeature, ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
 from transformers.generation.continuous_batching.cache import group_layers_by_attn_type
 from transformers.generation.continuous_batching.cache_allocators import FULL_ATTENTION
 from transformers.generation.continuous_batching.cb_logits_processors import (
@@ -25,6 +25,7 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 from transformers.generation.continuous_batching.utils import find_head_dim, find_num_key_value_heads
 
 from penstock_inference.runners.packed_attention import PACKED, rows_of_keys
+from penstock_inference.runners.prefill import Prefill
 from penstock_inference.runners.token_chooser import TokenChoice
 
 #: Tokens of a page, the smallest part of the cache that a sequence has.
@@ -51,8 +52,10 @@ class ContinuousBatch:
         self._most_sequences = most_sequences
         self._pages = _pages(cache_tokens)
         self._reserved: dict[str, int] = {}
+        self._position_shifts: dict[str, int] = {}  # of those sequences alone whose positions differ from their numbers
         self._names = map(str, itertools.count())
         self._choosers = _Choosers()
+        self._prefill = Prefill(model)
         settings = ContinuousBatchingConfig(
             page_size=PAGE,
             num_blocks=self._pages,
@@ -71,7 +74,7 @@ class ContinuousBatch:
         only_full = list(group_layers_by_attn_type(model.config.get_text_config())) == [FULL_ATTENTION]
         self._packed = only_full and model.device.type == "cpu" and model.config._attn_implementation == "sdpa"
         if self._packed:
-            model.set_attn_implementation(PACKED)
+            model.get_decoder().set_attn_implementation(PACKED)
         self._processor = manager._create_batch_processor()
 
     @property
@@ -84,17 +87,23 @@ class ContinuousBatch:
             self._reserved.values()
         )
 
-    def add(self, prompt: list[int], tokens: int, choose: Choose) -> str:
+    def add(self, prompt: list[int], tokens: int, choose: Choose, pictures: BatchFeature | None = None) -> str:
         """Add a sequence for which there is room; return its name.
 
         Args:
             tokens: that it will have at most, its prompt included.
             choose: returns a token for the model's scores ``[vocabulary]``; what it raises ends this sequence alone.
+            pictures: with the prompt, as the model's ``forward`` takes them; None for a prompt of text alone.
+
+        Raises:
+            Exception: whatever the model raises for the pictures; the sequence is not added then.
         """
         name = next(self._names)
+        state = RequestState(name, list(prompt), max_new_tokens=None, eos_token_id=None)
+        if pictures is not None:
+            self._see(state, pictures)
         self._reserved[name] = _pages(tokens)
         self._choosers.by_name[name] = choose
-        state = RequestState(name, list(prompt), max_new_tokens=None, eos_token_id=None)
         self._processor.scheduler.add_waiting_request(state)
         return name
 
@@ -102,6 +111,7 @@ class ContinuousBatch:
         """Remove a sequence and free its cache."""
         del self._reserved[name]
         del self._choosers.by_name[name]
+        self._position_shifts.pop(name, None)
         self._processor.scheduler.set_request_cancellation(name)
         self._processor.scheduler.clear_cancelled_requests()
 
@@ -118,16 +128,35 @@ class ContinuousBatch:
                 self._processor.update_batch()
         return self._choosers.chosen
 
+    def _see(self, state: RequestState, pictures: BatchFeature) -> None:
+        cache = self._processor.cache
+        try:
+            shift = self._prefill.read(state, pictures, cache)
+        except Exception:
+            cache.free_blocks(state.request_id)
+            raise
+        if shift:
+            self._position_shifts[state.request_id] = shift
+
     def _run(self) -> None:
         """Run the model for the batch that is prepared."""
         inputs_and_outputs = self._processor.inputs_and_outputs
         inputs = inputs_and_outputs.get_model_kwargs()
+        if self._position_shifts:
+            self._shift_positions(inputs["position_ids"])
         if self._packed and inputs["max_length_q"] == 1 and len(inputs["read_index"][0]):
             rows = rows_of_keys(inputs["read_index"][0], inputs["cu_seq_lens_k"][FULL_ATTENTION], self._model.dtype)
             if rows is not None:
                 inputs["read_index"], inputs["rows_mask"] = [rows[0]], rows[1]
         self._processor.model_runner.compute_batch(self._model, inputs)
         inputs_and_outputs.retrieve_device_outputs()
+
+    def _shift_positions(self, positions: torch.Tensor) -> None:
+        """Shift the positions ``[1, tokens]`` of a step, in which the sequences' tokens follow each other."""
+        end = 0
+        for request in self._processor.inputs_and_outputs.requests_in_batch:
+            start, end = end, end + request.query_length
+            positions[:, start:end] += self._position_shifts.get(request.state.request_id, 0)
 
 
 class _Choosers(ContinuousBatchingLogitsProcessor):

@@ -37,7 +37,14 @@ class GeneratedStream:
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(self._decode)
         self._stops = StopStrings(request.stop)  # of the text beside the calls
-        self._calls = CallReader() if request.grammar is not None and request.grammar.calls else None
+        self._calls: CallReader | None = None
+        self._hidden: frozenset[int] | None = None  # special tokens without a text; None for all that there are
+        if request.grammar is not None and (form := request.grammar.calls) is not None:
+            self._calls = CallReader(form, request.grammar.texts)
+            marks = {number for token, number in form.special_tokens(tokenizer).items() if token != form.optional}
+            if marks:
+                special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+                self._hidden = frozenset(special - marks)
         self._count = 0
         self._unsent = 0  # tokens that no chunk has counted
         self._logprobs: list[dict[str, Any]] = []
@@ -69,7 +76,10 @@ class GeneratedStream:
         return self._stops.add(text)
 
     def _decode(self, tokens: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        if self._hidden is not None:
+            tokens = [token for token in tokens if token not in self._hidden]
+        hide = self._hidden is None
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=hide, clean_up_tokenization_spaces=False))
 
     def _last(self, reason: str, text: str = "") -> Chunk:
         rest, stopped = self._take(self._detokenizer.rest())

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
+from transformers import BatchFeature
 
 from penstock_common import text_generation
 from penstock_common.dimensions import wire_shape
 from penstock_inference.runners.answer_grammar import AnswerGrammar, read_answer_grammar
-from penstock_inference.runners.chat_template import chat_prompt, invalid
+from penstock_inference.runners.chat_template import chat_prompt, conversation_of_parts, invalid, read_tools
+from penstock_inference.runners.picture_prompts import PicturePrompts
 from penstock_inference.runners.runner import FileTensor
 from penstock_inference.runners.token_chooser import Sampling
 
 #: The inputs that there are, by name.
 INPUTS = {
     field.name: FileTensor(field.name, field.datatype, tuple(wire_shape(field.shape, batch=True)), required=False)
-    for field in text_generation.INPUTS
+    for field in (*text_generation.INPUTS, text_generation.IMAGES)
 }
 
 MOST_STOPS = 16
@@ -37,6 +39,7 @@ class GenerationRequest:
         stop: texts that end it.
         source: the input that the prompt comes from.
         grammar: of its text; None for any text.
+        pictures: with the prompt, as the model's ``forward`` takes them; None if there are none.
     """
 
     prompt: list[int]
@@ -45,10 +48,16 @@ class GenerationRequest:
     stop: list[str]
     source: str
     grammar: AnswerGrammar | None
+    pictures: BatchFeature | None = None
 
 
-def read_request(given: Mapping[str, NDArray[Any]], tokenizer: Any) -> GenerationRequest:
+def read_request(
+    given: Mapping[str, NDArray[Any]], tokenizer: Any, picture_prompts: PicturePrompts | None
+) -> GenerationRequest:
     """Read the inputs of one row, ``[1, ...]`` each, by the names of ``INPUTS``.
+
+    Args:
+        picture_prompts: of a model that sees.
 
     Raises:
         PenstockError: 422 ``invalid-input``, which names the input, its value and what fits.
@@ -64,27 +73,37 @@ def read_request(given: Mapping[str, NDArray[Any]], tokenizer: Any) -> Generatio
     )
     if sampling.top_p == 0:
         raise invalid("top_p: is 0; more than 0 to 1 is possible.")
+    prompt, pictures = _prompt(row, tokenizer, picture_prompts)
     return GenerationRequest(
-        _prompt(row, tokenizer),
+        prompt,
         _within(row, "max_tokens", 1),
         sampling,
         _stops(row),
         "prompt" if "prompt" in row else "messages",
         read_answer_grammar(row, tokenizer),
+        pictures,
     )
 
 
-def _prompt(row: Mapping[str, Any], tokenizer: Any) -> list[int]:
+def _prompt(
+    row: Mapping[str, Any], tokenizer: Any, picture_prompts: PicturePrompts | None
+) -> tuple[list[int], BatchFeature | None]:
+    """Return the tokens of a prompt, and its pictures if it has some."""
     if ("prompt" in row) == ("messages" in row):
         raise invalid("Send either prompt or messages.")
     if "messages" in row:
-        return chat_prompt(tokenizer, row["messages"].decode(), _tools(row))
-    if "tools" in row:
-        raise invalid("tools: belong to messages; a prompt has none.")
+        messages, tools = row["messages"].decode(), _tools(row)
+        if picture_prompts is None:
+            return chat_prompt(tokenizer, messages, tools), None
+        images = row["images"].tolist() if "images" in row else []
+        return picture_prompts.read(conversation_of_parts(messages), read_tools(tools), images)
+    for name in ("tools", "images"):
+        if name in row:
+            raise invalid(f"{name}: belong to messages; a prompt has none.")
     tokens: list[int] = tokenizer(row["prompt"].decode())["input_ids"]
     if not tokens:
         raise invalid("prompt: has no tokens; send a text.")
-    return tokens
+    return tokens, None
 
 
 def _tools(row: Mapping[str, Any]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,20 @@ def generates_text(architecture: str) -> bool:
     return architecture not in _OTHER_NAMES and architecture.endswith(("ForCausalLM", "LMHeadModel"))
 
 
+def sees(config: Mapping[str, Any]) -> bool:
+    """Return whether a model answers texts and pictures with a text, by what is in ``config.json``."""
+    return (
+        "vision_config" in config and head_of(architecture_of(config.get("architectures"))) == "ConditionalGeneration"
+    )
+
+
 def not_served(architecture: str) -> ModelMismatchError:
     """The error for a head that is not served, with those that are."""
     return ModelMismatchError(
         f"{architecture} is not served from a folder; the heads that are: ForSequenceClassification, "
         "ForTokenClassification, ForImageClassification, ForObjectDetection, ForCTC, ForConditionalGeneration of "
         f"{', '.join(sorted([*TEXT_TO_TEXT, WHISPER]))}, and none, for embeddings; "
-        "ForCausalLM with task: generation and stream: true."
+        "ForCausalLM, and ForConditionalGeneration of what sees pictures, with task: generation and stream: true."
     )
 
 

@@ -18,9 +18,10 @@ def picture_field(manifest: Manifest) -> Field:
     Raises:
         ModelMismatchError: it has others, or a ``preprocess`` step.
     """
-    if [field.kind for field in manifest.inputs] != [FieldKind.IMAGE] or manifest.preprocess is not None:
-        raise ModelMismatchError("The model takes one input of kind image, without a preprocess step.")
-    return manifest.inputs[0]
+    field = manifest.inputs[0]
+    if len(manifest.inputs) > 1 or field.kind is not FieldKind.IMAGE or field.shape or manifest.preprocess is not None:
+        raise ModelMismatchError("The model takes one input of kind image, without a shape or a preprocess step.")
+    return field
 
 
 def decode_picture(field: str, data: bytes, *, on_white: bool = False) -> Image.Image:

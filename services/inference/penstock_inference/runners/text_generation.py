@@ -9,6 +9,7 @@ import resource
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from penstock_inference.runners.continuous_batch import PAGE, ContinuousBatch, c
 from penstock_inference.runners.generated_stream import GeneratedStream
 from penstock_inference.runners.generation_request import INPUTS, GenerationRequest, read_request
 from penstock_inference.runners.grammars import Grammars, Guide, grammars_of
-from penstock_inference.runners.hugging_face import architecture_of, generates_text
+from penstock_inference.runners.hugging_face import architecture_of, generates_text, sees
 from penstock_inference.runners.memory import read_memory
+from penstock_inference.runners.packed_linear import pack_linear_layers
+from penstock_inference.runners.picture_prompts import PicturePrompts, load_processor
 from penstock_inference.runners.runner import Chunk, ModelMismatchError
 from penstock_inference.runners.sandbox import data_bytes
 from penstock_inference.runners.token_chooser import TokenChooser
@@ -43,15 +46,24 @@ class TextGenerationRunner:
 
     Args:
         model, tokenizer: of ``transformers``.
+        picture_prompts: of a model that sees; None for others.
         options: of the manifest.
         names: of the inputs that the manifest has, all in ``INPUTS``.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, options: Generation, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        picture_prompts: PicturePrompts | None,
+        options: Generation,
+        names: Sequence[str],
+    ) -> None:
         self.inputs = [INPUTS[name] for name in names]
         self.most_streams = options.max_streams
         self._model = model
         self._tokenizer = tokenizer
+        self._picture_prompts = picture_prompts
         self._default_max_tokens = options.max_tokens
         self._context = int(model.config.get_text_config().max_position_embeddings)
         self._batch = ContinuousBatch(
@@ -70,7 +82,7 @@ class TextGenerationRunner:
 
     def open(self, stream: int, inputs: Sequence[NDArray[Any] | None]) -> None:
         given = {str(tensor.name): a for tensor, a in zip(self.inputs, inputs, strict=True) if a is not None}
-        request = read_request(given, self._tokenizer)
+        request = read_request(given, self._tokenizer, self._picture_prompts)
         opened = GeneratedStream(stream, request, self._max_tokens(request), self._ends, self._tokenizer)
         if request.grammar is None:
             self._waiting.append((opened, None))
@@ -84,7 +96,7 @@ class TextGenerationRunner:
 
     def step(self) -> list[Chunk]:
         chunks = self._take_guides()
-        self._admit()
+        chunks += self._admit()
         for sequence, choice in self._batch.step().items():
             stream = self._by_sequence[sequence]
             if isinstance(choice, Exception):
@@ -125,18 +137,31 @@ class TextGenerationRunner:
                 self._waiting.append((self._open[number], guide))
         return failed
 
-    def _admit(self) -> None:
-        """Let waiting streams into the batch as long as the first of them fits."""
+    def _admit(self) -> list[Chunk]:
+        """Let waiting streams into the batch as long as the first of them fits; return the last chunks of those that fail.
+
+        A picture takes long to see, so a step sees those of one stream at most, and others go on after it.
+        """
+        failed = []
         while self._waiting:
             stream, guide = self._waiting[0]
-            prompt = stream.request.prompt
+            prompt, pictures = stream.request.prompt, stream.request.pictures
             tokens = len(prompt) + stream.max_tokens
             if not self._batch.has_room(tokens):
-                return
+                break
             self._waiting.popleft()
             chooser = TokenChooser(self._model, stream.request.sampling, prompt, tokens, guide)
-            stream.sequence = self._batch.add(prompt, tokens, chooser.choose)
-            self._by_sequence[stream.sequence] = stream
+            try:
+                stream.sequence = self._batch.add(prompt, tokens, chooser.choose, pictures)
+            except Exception as err:  # of its own pictures alone
+                failed.append(Chunk(stream.number, last=True, error=err))
+                self.close(stream.number)
+            else:
+                self._by_sequence[stream.sequence] = stream
+            if pictures is not None:
+                stream.request = replace(stream.request, pictures=None)  # they are large
+                break
+        return failed
 
     def _max_tokens(self, request: GenerationRequest) -> int:
         """Return how many new tokens a stream may have.
@@ -180,19 +205,23 @@ def load_streaming(path: Path, manifest: Manifest, threads: int) -> TextGenerati
         source |= {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
     config = transformers.AutoConfig.from_pretrained(**source, trust_remote_code=False)
     architecture = architecture_of(config.architectures)
-    if path.is_dir() and not generates_text(architecture):
+    sees_pictures = path.is_dir() and sees(config.to_dict())
+    if path.is_dir() and not generates_text(architecture) and not sees_pictures:
         raise ModelMismatchError(f"{architecture} does not generate text; leave out task: generation and stream: true.")
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-        **source, use_safetensors=True, trust_remote_code=False
-    )
-    if not model._supports_attention_backend:
+    if "images" in names and not sees_pictures:
+        raise ModelMismatchError(f"{architecture or path.name} sees no pictures; leave out the input images.")
+    kind = transformers.AutoModelForImageTextToText if sees_pictures else transformers.AutoModelForCausalLM
+    model: Any = kind.from_pretrained(**source, use_safetensors=True, trust_remote_code=False)
+    if not model._supports_attention_backend or config.is_encoder_decoder:
         raise ModelMismatchError(
             f"{type(model).__name__} does not generate text here: streams share steps by way of the library's attention, "
             "which this architecture does not use."
         )
     tokenizer = transformers.AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
     model = model.to(device.device, device.autocast or model.dtype).eval()
-    return TextGenerationRunner(model, tokenizer, manifest.generation or Generation(), names)
+    pack_linear_layers(model)
+    picture_prompts = PicturePrompts(load_processor(path, config)) if sees_pictures else None
+    return TextGenerationRunner(model, tokenizer, picture_prompts, manifest.generation or Generation(), names)
 
 
 def _ends(tokens: int | list[int] | None) -> frozenset[int]:

@@ -1,80 +1,82 @@
-"""Calls of tools, in the form of Hermes and Qwen: ``<tool_call>``, JSON with a name and arguments, ``</tool_call>``.
-
-A chat template says which form its model writes; see ``tools_refusal``.
-"""
+"""The grammar of calls of tools."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from penstock_common.chat_members import Tool
 from penstock_inference.runners.answer_schema import read_schema, schema_rule
+from penstock_inference.runners.call_forms import CallForm
+from penstock_inference.runners.call_parameters import parameter_rules
 from penstock_inference.runners.chat_template import invalid
-
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
-#: What stands before a call's name, before its arguments and behind them; the template of Qwen2.5 has the same.
-BEFORE_NAME, BEFORE_ARGUMENTS, AFTER_ARGUMENTS = '\n{"name": "', '", "arguments": ', f"}}\n{CLOSE}"
-_BETWEEN_CALLS = f"\n{OPEN}"
 
 _NO_PARAMETERS = b'{"type": "object", "properties": {}, "additionalProperties": false}'
 
-_PROBE = {
-    "type": "function",
-    "function": {"name": "penstock_probe", "description": "", "parameters": {"type": "object", "properties": {}}},
-}
 
-
-def tools_refusal(tokenizer: Any) -> str:
-    """Return why a model's calls of tools could not be read; empty if they can.
+def call_rules(
+    form: CallForm, special: Mapping[str, int], tools: Sequence[Tool], *, several: bool, lead: bool
+) -> list[str]:
+    """Return the rules of a grammar of ``llguidance`` for ``calls`` of some tools, and for ``TEXT`` that is no call.
 
     Args:
-        tokenizer: of ``transformers``, with a chat template.
-    """
-    message = [{"role": "user", "content": "."}]
-    try:
-        written = str(tokenizer.apply_chat_template(message, tools=[_PROBE], tokenize=False))
-        template = str(tokenizer.get_chat_template(tools=[_PROBE]))
-    except Exception:  # whatever the template raises
-        written = template = ""
-    if "penstock_probe" not in written:
-        return "the model's chat template does not know tools"
-    hidden = {str(token) for token in tokenizer.all_special_tokens}
-    if OPEN not in template or "arguments" not in template or "<function=" in template or OPEN in hidden:
-        return f"the model's chat template has calls in a form that is not known here; {OPEN}JSON{CLOSE} is"
-    return ""
-
-
-def call_rules(tools: Sequence[Tool], *, several: bool, lead: bool) -> list[str]:
-    """Return the rules of a grammar of ``llguidance`` for ``calls`` of some tools.
-
-    Args:
+        special: the tokens that are special in the model's tokenizer, of those that the form has.
         several: one call may follow another.
         lead: any text may come before the first.
 
     Raises:
         PenstockError: 422 ``invalid-input``, which names the tool whose parameters are no schema.
     """
-    rules = [
-        f"calls: {'lead' if lead else _quoted(OPEN)} call" + (f" ({_quoted(_BETWEEN_CALLS)} call)*" if several else ""),
+    begin, *opening = _terminals(form.opening, special) or [""]
+    rules = [r"TEXT: /(.|\n)*/"]
+    if form.optional in special:
+        begin = f"<[{special[form.optional]}]>?"
+    if lead and not form.opening:
+        rules = [rf"TEXT: /(.|\n)*/ & ~/{re.escape(form.before_name)}(.|\n)*/"]
+    elif lead:
+        rules += [f"{'lead' if begin.startswith('<') else 'lead[lazy]'}: TEXT {begin}"]
+        begin = "lead"
+    parts = [begin, *opening, "call"]
+    if several and form.between is not None:
+        parts += ["(", *_terminals(form.between, special), "call )*"]
+    rules += [
+        f"calls: {' '.join([*parts, *_terminals(form.closing, special)])}",
         "call: " + " | ".join(f"call_{i}" for i in range(len(tools))),
     ]
-    if lead:
-        rules += [f"lead[lazy]: TEXT {_quoted(OPEN)}"]
     for i, tool in enumerate(tools):
         function = tool.function
         where = f"tools.{i}.function.parameters"
-        parameters = read_schema(where, bytes(function.parameters) or _NO_PARAMETERS)
-        if parameters.setdefault("type", "object") != "object":
-            raise invalid(f"{where}: the schema's type is object.")
-        begin = _quoted(f"{BEFORE_NAME}{function.name}{BEFORE_ARGUMENTS}")
-        rules += [
-            f"call_{i}: {begin} arguments_{i} {_quoted(AFTER_ARGUMENTS)}",
-            f"arguments_{i}: {schema_rule(where, parameters, strict=bool(function.strict))}",
-        ]
+        parameters = tool_schema(where, tool)
+        strict = bool(function.strict)
+        arguments = schema_rule(where, parameters, strict=strict)  # which is checked in any form
+        before = _terminals(f"{form.before_name}{function.name}{form.before_arguments}", special)
+        rules.append(f"call_{i}: {' '.join([*before, f'arguments_{i}', *_terminals(form.after_arguments, special)])}")
+        if form.parameters is None:
+            rules.append(f"arguments_{i}: {arguments}")
+        else:
+            rules += parameter_rules(f"arguments_{i}", form.parameters, where, parameters, strict=strict)
     return rules
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text)
+def tool_schema(where: str, tool: Tool) -> dict[str, Any]:
+    """Return the schema of a tool's arguments.
+
+    Raises:
+        PenstockError: 422 ``invalid-input`` if it is none.
+    """
+    schema = read_schema(where, bytes(tool.function.parameters) or _NO_PARAMETERS)
+    if schema.setdefault("type", "object") != "object":
+        raise invalid(f"{where}: the schema's type is object.")
+    return schema
+
+
+def _terminals(text: str, special: Mapping[str, int]) -> list[str]:
+    """Return a text as terminals of a grammar: special tokens by their numbers, the rest quoted."""
+    pieces = re.split(f"({'|'.join(map(re.escape, special))})", text) if special else [text]
+    return [
+        f"<[{special[piece]}]>" if piece in special else json.dumps(piece, ensure_ascii=False)
+        for piece in pieces
+        if piece
+    ]

@@ -49,5 +49,9 @@ def _whisper() -> FileSignature:
     sound = FoundInput(
         "audio", "BYTES", [], FieldKind.AUDIO, note="sounds of 60 seconds are allowed; max_seconds says otherwise"
     )
+    prompt = FoundInput("prompt", "BYTES", [], FieldKind.TEXT, max_length=_CHARACTERS, required=False)
+    temperature = FoundInput("temperature", "FP32", [], FieldKind.NUMBER, required=False, note="temperature is 0 to 1")
     outputs = [FoundOutput(name, "BYTES", []) for name in ("text", "segments", "language")]
-    return FileSignature([sound], outputs, rows=1, task=Task.TENSOR, description="Whisper by CTranslate2")
+    return FileSignature(
+        [sound, prompt, temperature], outputs, rows=1, task=Task.TENSOR, description="Whisper by CTranslate2"
+    )

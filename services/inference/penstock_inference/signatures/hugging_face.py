@@ -15,6 +15,7 @@ from penstock_inference.runners.hugging_face import (
     head_of,
     not_served,
     read_json,
+    sees,
 )
 from penstock_inference.runners.runner import ModelMismatchError
 from penstock_inference.signatures import text_generation
@@ -25,6 +26,8 @@ _CHARACTERS_OF_A_TOKEN = 8
 #: Tokenizers without a limit say this or more.
 _NO_LIMIT = 1_000_000
 _DEFAULT_TOKENS = 512
+#: Of a prompt of Whisper, which reads its last 223 tokens.
+_PROMPT_CHARACTERS = 2000
 #: Names that are listed in a description.
 _LISTED = 10
 
@@ -48,6 +51,10 @@ def read(path: Path) -> FileSignature:
     description = f"{architecture or config.get('model_type', 'A model')} of Hugging Face"
     if generates_text(architecture):
         return text_generation.signature(_tokens(path, config), chat=_has_template(path), description=description)
+    if sees(config):
+        if not _has_template(path):
+            raise ModelMismatchError(f"{path.name} has no chat template; a model that sees reads pictures in messages.")
+        return text_generation.signature(_tokens(path, config), chat=True, description=description, sees=True)
     text = FoundInput("text", "BYTES", [], FieldKind.TEXT, max_length=_CHARACTERS_OF_A_TOKEN * _tokens(path, config))
     text.note = f"max_length is a guess, from the {_tokens(path, config)} tokens that the model reads"
     match head_of(architecture):
@@ -91,7 +98,12 @@ def _whisper(path: Path, description: str) -> FileSignature:
     task = FoundInput("task", "BYTES", [], FieldKind.CATEGORY, categories=["transcribe", "translate"], required=False)
     task.note = "translate writes English; transcribe is what a row gets that names neither"
     several = read_json(path / "generation_config.json").get("is_multilingual", True)
-    return _speech(["text", "segments", "language"], [language, task] if several else [], description)
+    prompt = FoundInput("prompt", "BYTES", [], FieldKind.TEXT, max_length=_PROMPT_CHARACTERS, required=False)
+    prompt.note = "prompt is a text before the sound, for its spellings and its style"
+    temperature = FoundInput("temperature", "FP32", [], FieldKind.NUMBER, required=False)
+    temperature.note = "temperature is 0 to 1"
+    inputs = [*([language, task] if several else []), prompt, temperature]
+    return _speech(["text", "segments", "language"], inputs, description)
 
 
 def _speech(outputs: list[str], inputs: list[FoundInput], description: str) -> FileSignature:
@@ -119,13 +131,14 @@ def _classifier(config: dict[str, Any], taken: FoundInput, description: str) -> 
 
 
 def _has_template(path: Path) -> bool:
-    return (path / "chat_template.jinja").exists() or "chat_template" in read_json(path / "tokenizer_config.json")
+    files = ("tokenizer_config.json", "processor_config.json", "chat_template.json")
+    return (path / "chat_template.jinja").exists() or any("chat_template" in read_json(path / name) for name in files)
 
 
 def _tokens(path: Path, config: dict[str, Any]) -> int:
     own = read_json(path / "sentence_bert_config.json").get("max_seq_length")
     limit = read_json(path / "tokenizer_config.json").get("model_max_length") or _NO_LIMIT
-    positions = config.get("max_position_embeddings") or _DEFAULT_TOKENS
+    positions = config.get("text_config", config).get("max_position_embeddings") or _DEFAULT_TOKENS
     return int(own or min(limit, positions))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ _CHARACTERS_OF_A_TOKEN = 8
 #: Inputs and outputs for which a chat template is needed.
 _OF_CHAT = ("messages", *text_generation.OF_TOOLS)
 _MESSAGES = '[{"role": "user", "content": "Say hello."}]'
+_MESSAGES_WITH_PICTURE = json.dumps(
+    [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is this?"}]}]
+)
 
 
 def read_gguf(path: Path) -> FileSignature:
@@ -39,12 +45,13 @@ def read_gguf(path: Path) -> FileSignature:
     return signature(context, chat="tokenizer.chat_template" in metadata, description=f"{name}, a GGUF file")
 
 
-def signature(context: int, *, chat: bool, description: str) -> FileSignature:
+def signature(context: int, *, chat: bool, description: str, sees: bool = False) -> FileSignature:
     """Return the signature of a model.
 
     Args:
         context: tokens that it reads, with those that it adds.
         chat: it has a chat template.
+        sees: it reads pictures in messages.
     """
     longest = _CHARACTERS_OF_A_TOKEN * context
     note = f"max_length is a guess, from the {context} tokens that the model reads"
@@ -55,10 +62,11 @@ def signature(context: int, *, chat: bool, description: str) -> FileSignature:
             wire_shape(field.shape, batch=False),
             field.kind,
             max_length=longest if field.kind is FieldKind.TEXT else None,
+            max_elements=field.max_elements,
             note=note if field.name == "prompt" else "",
             required=False,
         )
-        for field in text_generation.INPUTS
+        for field in (*text_generation.INPUTS, *([text_generation.IMAGES] if sees else []))
         if chat or field.name not in _OF_CHAT
     ]
     outputs = [
@@ -67,6 +75,8 @@ def signature(context: int, *, chat: bool, description: str) -> FileSignature:
         if chat or output.name not in _OF_CHAT
     ]
     example: dict[str, Any] = {"messages": _MESSAGES} if chat else {"prompt": "Hello"}
+    if sees:
+        example = {"messages": _MESSAGES_WITH_PICTURE, "images": [_picture()]}
     return FileSignature(
         inputs,
         outputs,
@@ -74,3 +84,12 @@ def signature(context: int, *, chat: bool, description: str) -> FileSignature:
         description=description,
         examples=[{**example, "max_tokens": 8, "temperature": 0.0}],
     )
+
+
+def _picture() -> str:
+    """Return a small PNG file in base64."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

@@ -110,6 +110,8 @@ def _value(field: Field, shape: Shape, examples: list[dict[str, Any]], row: int)
         given = examples[0].get(field.name, field.default) if examples else field.default
     variation = 0 if row < len(examples) else row
     match field.kind:
+        case FieldKind.IMAGE if field.has_images:
+            return [_image(image, variation) for image in given or [None] * shape[0]]
         case FieldKind.IMAGE:
             return _image(given, variation)
         case FieldKind.AUDIO:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ from penstock_training.recipes import (
     voice_activity,
 )
 from penstock_training.recipes.packages import package_folder
+from penstock_training.recipes.progress import JsonLines, log
 from penstock_training.recipes.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -72,14 +74,18 @@ def make(
     out: Annotated[Path, typer.Option(help="An empty folder for the artifact.")],
     cache: Annotated[Path, typer.Option(help="Where packages that had to be fetched are kept.")],
 ) -> None:
-    """Write a recipe's artifact, and print the recipe."""
+    """Write a recipe's artifact, and print the recipe; before it, what is being done, a line of JSON each."""
+    log.addHandler(JsonLines())
+    log.setLevel(logging.INFO)
     try:
         recipe = RECIPES.get(name)
         if recipe is None:
             raise PenstockError(
                 404, "unknown-service", f"There is no service {name!r}; there are {', '.join(RECIPES)}."
             )
-        recipe.make([package_folder(package, cache) for package in recipe.packages], out)
+        packages = [package_folder(package, cache) for package in recipe.packages]
+        log.info("makes the model")
+        recipe.make(packages, out)
     except PenstockError as err:
         print(json.dumps({"error": {"status": err.status, "code": err.code, "detail": err.detail}}))
         raise typer.Exit(1) from None

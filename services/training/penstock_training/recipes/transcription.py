@@ -20,7 +20,11 @@ def _make(packages: list[Path], artifact: Path) -> None:
             Format.CTRANSLATE2,
             "model",
             Task.TENSOR,
-            [Field("audio", FieldKind.AUDIO, "BYTES", max_seconds=600)],
+            [
+                Field("audio", FieldKind.AUDIO, "BYTES", max_seconds=600),
+                Field("prompt", FieldKind.TEXT, "BYTES", required=False),
+                Field("temperature", FieldKind.NUMBER, "FP32", minimum=0, maximum=1, required=False),
+            ],
             [Output("text", "BYTES"), Output("segments", "BYTES"), Output("language", "BYTES")],
             batching=Batching(1),
             description="Writes down English speech, with the times of its parts.",

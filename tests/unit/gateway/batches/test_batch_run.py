@@ -14,6 +14,7 @@ from penstock_gateway.batches.answered_line import answered
 from penstock_gateway.batches.batch_record import Status
 from penstock_gateway.batches.batches import LeaseLostError
 from penstock_gateway.batches.parts import Part, Parts
+from penstock_gateway.batches.token_usage import TokenUsage
 from tests.unit.gateway.batches.working import Working, request, requests, working
 
 
@@ -56,9 +57,14 @@ async def test_each_request_has_an_answer(one: Working) -> None:
 async def test_what_a_killed_gateway_has_written_is_not_asked_again(
     one: Working, database_url: str, tmp_path: Path
 ) -> None:
-    """Another gateway goes on behind the last part, also behind one that was not counted any more."""
+    """Another gateway goes on behind the last part, also behind one that was not counted any more; usage is counted once."""
     batch = await one.create(requests(350))
     claimed = await one.in_progress(batch)
+
+    async def answer(content: str) -> Any:
+        return 200, [], {"usage": {"prompt_tokens": int(content), "completion_tokens": 2}}
+
+    one.route.answer = answer  # type: ignore[method-assign]
     real = one.batches.write_progress
 
     async def killed(batch: Any) -> bool:
@@ -73,9 +79,11 @@ async def test_what_a_killed_gateway_has_written_is_not_asked_again(
     await one.batches.release(claimed, 0.0)  # as if its time were over
 
     two = Working(database_url, tmp_path / "files", "two")
+    two.route.answer = answer  # type: ignore[method-assign]
     done = await two.work(batch)
     assert done.status is Status.COMPLETED
     assert (done.progress.completed, done.progress.failed) == (350, 0)
+    assert done.progress.usage == TokenUsage(sum(range(350)), 700)
     assert ids(await two.lines(done.progress.output_file_id)) == expected(*range(350))
     assert set(two.route.asked) == {str(i) for i in range(200, 350)}
 

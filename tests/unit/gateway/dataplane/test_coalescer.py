@@ -483,7 +483,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
     with pytest.raises(PenstockError) as caught:
         submit(c, 4, later())
     assert (caught.value.status, caught.value.headers["Retry-After"]) == (503, "1")
-    assert caught.value.extra == {"queued": 2, "limit": 2}
+    assert caught.value.extra == {"bound": "max_queue_rows", "limit": 2, "queued": 2}
     server.release_all()
     assert await asyncio.gather(first, *waiting) == [2, 4, 6]
 
@@ -509,7 +509,7 @@ async def test_who_stops_waiting_gives_their_place_back(how: str) -> None:
     waiting = [submit(c, n, clock.now + SOON) for n in (5, 6)]
     with pytest.raises(PenstockError) as caught:
         submit(c, 7, clock.now + SOON)
-    assert caught.value.extra == {"queued": 2, "limit": 2}
+    assert caught.value.extra == {"bound": "max_queue_rows", "limit": 2, "queued": 2}
     server.release_all()
     assert await asyncio.gather(under_way, *waiting) == [8, 10, 12]
 

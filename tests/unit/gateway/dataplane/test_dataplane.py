@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from typing import cast
 
@@ -10,6 +11,7 @@ import pytest
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
+from penstock_common.tensors import pack_bytes
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.dataplane.catalog import Catalog
 from penstock_gateway.dataplane.dataplane import DataPlane
@@ -143,3 +145,15 @@ async def test_a_reply_has_the_version_and_the_usage() -> None:
     reply = answer.reply(b"{}", headers=((b"x", b"y"),))
     assert reply.headers == [(b"x-model-version", b"1"), (b"x", b"y")]
     assert reply.usage == Usage(rows=2)
+
+
+async def test_images_cost_what_their_pixels_do() -> None:
+    """A file of few bytes and many pixels is charged for these before it is admitted, and weighs as much in queues."""
+    world = World()
+    field = Field("image", FieldKind.IMAGE, "BYTES")
+    world.signature = Signature(Manifest(Format.ONNX, "m.onnx", Task.REGRESSION, [field], [Output("y", "FP32")]), "m")
+    image = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 6000, 5000) + bytes(9)
+    rows = Rows([pack_bytes([image, image])], 2)
+    await world.dataplane.infer(call(world), "price", "", lambda call, signature: rows)
+    assert world.steps == [("resolve", "price", ""), ("grow", 10_000_000), ("admit", "price", 2), ("infer", 2)]
+    assert rows.image_work == 10_000_000

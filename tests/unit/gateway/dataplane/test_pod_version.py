@@ -45,6 +45,22 @@ async def test_rows_of_different_shapes_travel_apart() -> None:
     assert bundles == [[((1,),), ((1,),)], [((2,),), ((2,),)]]
 
 
+async def test_images_of_many_pixels_travel_apart() -> None:
+    """A bundle has no more pixels than its bytes are worth, however small the files are."""
+    bundles: list[int] = []
+
+    async def send(bundle: Sequence[Rows], deadline: float) -> list[RawOutputs]:
+        bundles.append(len(bundle))
+        return [RawOutputs([bytes(4)]) for _ in bundle]
+
+    coalescer = Coalescer(send, blames_item=lambda _: False, max_outstanding=lambda: 1, max_size=8 * 1024 * 1024)
+    version = cast(Version, SimpleNamespace(model="m", version=1, manifest=MANIFEST))
+    pods = PodVersion(version, coalescer, cast(Any, None), cast(Any, None))
+    rows = [Rows([b"few"], 1, image_work=work, principal="ann") for work in (8_000_000, 8_000_000, 9, 9, 9)]
+    await asyncio.gather(*[pods.infer(own, time.monotonic() + 30) for own in rows])
+    assert bundles == [1, 4]
+
+
 class Doubling:
     """Pods that double FP32 rows, and keep a call until they are released."""
 
@@ -119,7 +135,7 @@ async def test_a_large_request_is_refused_whole() -> None:
     pods = Doubling()
     version = pods.version(max_queued_rows=8)
     first = version.infer(numbers(1, 2, 3), time.monotonic() + 30)
-    with pytest.raises(PenstockError, match="Try again shortly"):
+    with pytest.raises(PenstockError, match="try again shortly"):
         version.infer(numbers(*range(6)), time.monotonic() + 30)
     pods.gate.set()
     assert values(await first) == [2.0, 4.0, 6.0]

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from penstock_common.errors import PenstockError
+from penstock_common.fair_queue import deadline_exceeded
 from penstock_gateway.auth.authenticator import Authenticator, Headers
 from penstock_gateway.auth.principal import Principal
 from penstock_gateway.edge.access_log import AccessLog
@@ -258,6 +259,19 @@ async def test_a_caller_may_ask_for_less_time_and_not_for_more(given: str | None
     after = time.monotonic()
     (deadline,) = deadlines
     assert before + seconds <= deadline <= after + seconds
+
+
+@pytest.mark.parametrize(
+    ("given", "bound", "limit"), [("0.5", "X-Request-Timeout", 0.5), ("99", "timeout_seconds", 10.0)]
+)
+async def test_an_answer_that_is_late_names_what_bounded_it(given: str, bound: str, limit: float) -> None:
+    """A 504 has the caller's timeout or the gateway's setting, whichever was shorter."""
+
+    async def late(call: Call) -> Reply:
+        raise deadline_exceeded()
+
+    answer = (await ask(late, headers={"X-Request-Timeout": given})).json()
+    assert (answer["status"], answer["bound"], answer["limit"]) == (504, bound, limit)
 
 
 async def test_a_gateway_that_leaves_closes_the_connection() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 
 import httpx
@@ -16,6 +17,7 @@ from starlette.routing import Route
 
 from penstock_common.errors import PenstockError
 from penstock_gateway.edge.problem import no_such_route, problem_reply, request_id_of
+from penstock_gateway.protocols.openai.errors import router_members
 
 
 async def nothing(_: Request) -> Response:
@@ -23,8 +25,8 @@ async def nothing(_: Request) -> Response:
 
 
 APP = Starlette(
-    routes=[Route("/here", nothing, methods=["POST"])],
-    exception_handlers={HTTPException: no_such_route},  # type: ignore[dict-item]
+    routes=[Route(path, nothing, methods=["POST"]) for path in ("/here", "/v1/chat/completions")],
+    exception_handlers={HTTPException: partial(no_such_route, router_members)},  # type: ignore[dict-item]
 )
 
 
@@ -50,6 +52,21 @@ async def test_a_wrong_method_names_the_right_one() -> None:
     assert (answer.status_code, answer.json()["code"]) == (405, "bad-method")
     assert answer.headers["allow"] == "POST"
     assert "takes POST" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "code"),
+    [
+        ("GET", "/v1/images/generations", "not_found_error", "unknown-path"),
+        ("GET", "/v1/chat/completions", "invalid_request_error", "bad-method"),
+    ],
+)
+async def test_openais_clients_can_read_a_refusal(method: str, path: str, kind: str, code: str) -> None:
+    """Under ``/v1/``, it has their error object beside the members of a problem; elsewhere it has none."""
+    document = (await ask(method, path)).json()
+    assert document["error"] == {"message": document["detail"], "type": kind, "param": None, "code": code}
+    assert document["code"] == code
+    assert "error" not in (await ask("GET", "/elsewhere")).json()
 
 
 async def test_a_long_path_is_cut() -> None:

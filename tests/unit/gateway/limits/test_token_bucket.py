@@ -74,7 +74,14 @@ def test_the_refusal_explains_itself(clock: Clock) -> None:
     buckets.take(ANN)
     error = rate_limited(buckets.take(ANN), 1, 65536)
     assert (error.status, error.code) == (429, "rate-limited")
-    assert error.extra == {"policy": "default", "limit": 2, "remaining": 0, "cost": 1, "reset": 2}
+    assert error.extra == {
+        "policy": "default",
+        "bound": "burst",
+        "limit": 2,
+        "remaining": 0,
+        "cost": 1,
+        "reset": 2,
+    }
     assert (error.headers["retry-after"], error.headers["x-ratelimit-remaining-requests"]) == ("1", "0")
     assert "this request costs 1" in error.detail
     assert "Try again in 1 s" in error.detail

@@ -200,7 +200,11 @@ def test_an_answer_beyond_the_bound_is_not_built() -> None:
     """An answer that may not fit as JSON is 413 and says so; as binary data it fits."""
     arrays: Arrays = {"y": ("FP32", np.ones((1, 1000), np.float32))}
     error = refused(arrays, most=20_000)
-    assert (error.status, error.code, error.extra) == (413, "answer-too-large", {"limit": 20_000})
+    assert (error.status, error.code, error.extra) == (
+        413,
+        "answer-too-large",
+        {"bound": "max_answer_bytes", "limit": 20_000},
+    )
     assert "24,000 bytes, 20,000 are allowed" in error.detail
     assert len(answer(arrays, most=20_000, parameters={"binary_data_output": True})[1]) == 4000
     assert refused(arrays, most=20_000, outputs=ask("y", classification=1000)).code == "answer-too-large"

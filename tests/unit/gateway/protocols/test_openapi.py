@@ -8,7 +8,7 @@ import pytest
 
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_gateway.protocols.openapi import document
-from penstock_gateway.signature.row_decoder import MAX_ROWS
+from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS
 from tests.unit.gateway.protocols.one_servable import OneServable
 
 TEXT = Field("text", FieldKind.TEXT, "BYTES", max_length=20)
@@ -67,7 +67,7 @@ def test_a_row_or_a_list_of_rows() -> None:
     json = content(operation)["application/json"]
     row, rows = json["schema"]["oneOf"]
     assert row["properties"]["text"] == {"type": "string", "maxLength": 20}
-    assert rows == {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
+    assert rows == {"type": "array", "items": row, "minItems": 1, "maxItems": DEFAULT_BOUNDS.max_rows}
     assert json["example"] == {"text": "hello"}
 
 

@@ -18,6 +18,7 @@ from penstock_common.tensors import pack_bytes
 from penstock_gateway.signature.audio_check import AudioCheck
 from penstock_gateway.signature.audio_header import audio_seconds
 from penstock_gateway.signature.json_schema import form_schema, row_schema
+from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS
 from penstock_gateway.signature.row_decoder import RowDecoder
 from tests.unit.gateway.signature.refused_files import json_rows, refusals
 
@@ -39,7 +40,7 @@ def body(*sounds: bytes) -> bytes:
 
 def refused(*sounds: bytes) -> PenstockError:
     """The error for these rows, the same as JSON and as a tensor."""
-    as_json, _ = refusals(DECODER, AudioCheck(AUDIO), sounds)
+    as_json, _ = refusals(DECODER, AudioCheck(AUDIO, DEFAULT_BOUNDS), sounds)
     assert as_json.extra["field"] == "sound"
     return as_json
 
@@ -102,7 +103,7 @@ def test_each_way_in() -> None:
     assert DECODER.decode_form({"sound": data}).inputs == [pack_bytes([data])]
     array = np.empty(1, dtype=np.object_)
     array[0] = data
-    assert AudioCheck(AUDIO).array(array) == pack_bytes([data])
+    assert AudioCheck(AUDIO, DEFAULT_BOUNDS).array(array) == pack_bytes([data])
 
 
 def test_a_sound_that_is_too_long() -> None:
@@ -147,7 +148,7 @@ def test_base64_in_a_tensor_is_explained(format_: str) -> None:
     array = np.empty(1, dtype=np.object_)
     array[0] = base64.b64encode(sound(0.1, format_))
     with pytest.raises(PenstockError, match="is not a sound") as caught:
-        AudioCheck(AUDIO).array(array)
+        AudioCheck(AUDIO, DEFAULT_BOUNDS).array(array)
     assert "binary_data_size" in caught.value.detail
 
 

@@ -11,6 +11,7 @@ import pytest
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
 from penstock_gateway.signature.image_check import ImageCheck
+from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS
 from penstock_gateway.signature.row_decoder import RowDecoder
 from tests.unit.gateway.signature.refused_files import json_rows, refusals
 
@@ -32,7 +33,7 @@ def body(*images: bytes) -> bytes:
 
 def refused(*images: bytes) -> PenstockError:
     """The error for these rows, the same as JSON and as a tensor."""
-    errors = refusals(DECODER, ImageCheck(IMAGE), images)
+    errors = refusals(DECODER, ImageCheck(IMAGE, DEFAULT_BOUNDS), images)
     for error in errors:
         assert (error.status, error.code, error.extra["field"]) == (413, "image-too-large", "image")
     return errors[0]
@@ -72,6 +73,6 @@ def test_base64_in_a_tensor_is_explained() -> None:
     array = np.empty(1, dtype=np.object_)
     array[0] = base64.b64encode(png(2, 2))
     with pytest.raises(PenstockError, match="is not an image") as caught:
-        ImageCheck(IMAGE).array(array)
+        ImageCheck(IMAGE, DEFAULT_BOUNDS).array(array)
     assert (caught.value.status, caught.value.code) == (415, "unsupported-image")
     assert "binary_data_size" in caught.value.detail

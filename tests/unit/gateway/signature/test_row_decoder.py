@@ -16,7 +16,8 @@ from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output,
 from penstock_common.tensors import NUMPY_DTYPES, from_raw, pack_bytes
 from penstock_gateway.signature import row_decoder
 from penstock_gateway.signature.json_schema import form_schema, row_schema
-from penstock_gateway.signature.row_decoder import MAX_ROWS, RowDecoder
+from penstock_gateway.signature.request_bounds import DEFAULT_BOUNDS
+from penstock_gateway.signature.row_decoder import RowDecoder
 from penstock_gateway.signature.rows import Rows
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
@@ -151,8 +152,9 @@ def test_the_number_of_rows_is_bounded() -> None:
     """No row is 422, too many are 413, the largest number passes."""
     assert refused(decoder(TEXT).decode_json, b"[]").status == 422
     row = b'{"text":"a"}'
-    assert decoder(TEXT).decode_json(b"[" + b",".join([row] * MAX_ROWS) + b"]").count == MAX_ROWS
-    error = refused(decoder(TEXT).decode_json, b"[" + b",".join([row] * (MAX_ROWS + 1)) + b"]")
+    most = DEFAULT_BOUNDS.max_rows
+    assert decoder(TEXT).decode_json(b"[" + b",".join([row] * most) + b"]").count == most
+    error = refused(decoder(TEXT).decode_json, b"[" + b",".join([row] * (most + 1)) + b"]")
     assert (error.status, error.code) == (413, "too-many-rows")
 
 

@@ -54,10 +54,12 @@ async def engine(regression: Manifest, runner: Doubler) -> AsyncIterator[Engine]
     runner.gate.set()
 
 
-def submit(engine: Engine, *values: float, seconds: float = 30.0, retried: bool = False) -> asyncio.Task[Outputs]:
+def submit(
+    engine: Engine, *values: float, seconds: float = 30.0, retried: bool = False, principal: str = ""
+) -> asyncio.Task[Outputs]:
     """A caller that waits for the answer to a message of these rows."""
     inputs = {"x": np.array(values, dtype=np.float32)}
-    message = Message(inputs, time.monotonic() + seconds, retried=retried)
+    message = Message(inputs, time.monotonic() + seconds, principal, retried)
     answer = engine.submit(message)
 
     async def wait() -> Outputs:
@@ -95,6 +97,49 @@ async def test_what_waits_runs_together_up_to_the_models_batch(engine: Engine, r
     await asyncio.gather(first, *waiting)
     assert runner.batches == [[1], [2, 3, 4], [5, 6, 7]]
     assert waiting[2].result()[0].tolist() == [10, 12]
+
+
+@pytest.fixture
+def small_runs(engine: Engine, runner: Doubler) -> tuple[Engine, Doubler]:
+    """An engine that has learnt that runs of one row are best."""
+    for _ in range(10):
+        engine._run_rows.add(1, 0.001)
+        engine._run_rows.add(4, 4.0)
+    return engine, runner
+
+
+async def test_a_large_message_lets_others_in_between_its_rows(small_runs: tuple[Engine, Doubler]) -> None:
+    """If large runs gain nothing, a row of another principal waits for one row and not for four."""
+    engine, runner = small_runs
+    large = submit(engine, 1, 2, 3, 4, principal="large")
+    small = submit(engine, 9, principal="small")
+    assert (await small)[0].tolist() == [18]
+    assert (await large)[0].tolist() == [2, 4, 6, 8]
+    assert sorted(runner.batches) == [[1], [2], [3], [4], [9]]
+    assert runner.batches.index([9]) <= 1
+
+
+async def test_a_row_that_fails_ends_its_message(small_runs: tuple[Engine, Doubler]) -> None:
+    """The rows behind it are not run, and another message is answered."""
+    engine, runner = small_runs
+    large = submit(engine, -1, 2, 3, 4, principal="large")
+    small = submit(engine, 9, principal="small")
+    with pytest.raises(PenstockError, match="a negative value"):
+        await large
+    assert (await small)[0].tolist() == [18]
+    await engine.drain()
+    assert [4] not in runner.batches
+
+
+async def test_a_cancelled_large_message_is_run_no_further(small_runs: tuple[Engine, Doubler]) -> None:
+    """What is left of its rows leaves the queue."""
+    engine, runner = small_runs
+    runner.entered.clear()
+    large = submit(engine, 1, 2, 3, 4)
+    assert await asyncio.to_thread(runner.entered.wait, 5)
+    large.cancel()
+    await engine.drain()
+    assert len(runner.batches) < 4
 
 
 async def test_a_bad_message_fails_alone(engine: Engine, runner: Doubler) -> None:

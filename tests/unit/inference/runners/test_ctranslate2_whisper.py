@@ -18,6 +18,8 @@ from penstock_inference.runners.ctranslate2_models.whisper import WhisperRunner
 from penstock_inference.runners.runner import ModelMismatchError
 
 TOKENS = [
+    "<|endoftext|>",
+    "<|startofprev|>",
     "<|startoftranscript|>",
     "<|en|>",
     "<|de|>",
@@ -37,6 +39,7 @@ class Model:
     def __init__(self, *, multilingual: bool) -> None:
         self.is_multilingual = multilingual
         self.asked: list[list[str]] = []
+        self.options: list[dict[str, Any]] = []
 
     def encode(self, features: Any) -> Any:
         return features
@@ -46,6 +49,7 @@ class Model:
 
     def generate(self, heard: Any, prompts: list[list[str]], **options: Any) -> list[SimpleNamespace]:
         self.asked += prompts
+        self.options.append(options)
         return [SimpleNamespace(sequences_ids=[[]], scores=[0.0], no_speech_prob=0.0)]
 
 
@@ -53,12 +57,13 @@ class Model:
 def folder(tmp_path: Path) -> Path:
     """A folder with a tokenizer."""
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens(TOKENS)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     return tmp_path
 
 
-def runner(folder: Path, model: Model, **parameters: str) -> WhisperRunner:
+def runner(folder: Path, model: Model, **parameters: Any) -> WhisperRunner:
     manifest = Manifest(
         Format.CTRANSLATE2,
         "model",
@@ -87,9 +92,11 @@ def test_a_row_names_its_language_and_its_task(folder: Path) -> None:
         ("audio", True),
         ("language", False),
         ("task", False),
+        ("prompt", False),
+        ("temperature", False),
     ]
-    answer = asked.run([SOUND, column("en"), column("translate")])
-    asked.run([SOUND, None, None])
+    answer = asked.run([SOUND, column("en"), column("translate"), None, None])
+    asked.run([SOUND, None, None, None, None])
     start = "<|startoftranscript|>"
     assert model.asked == [[start, "<|en|>", "<|translate|>"], [start, "<|de|>", "<|transcribe|>"]]
     assert isinstance(answer, dict)
@@ -100,9 +107,40 @@ def test_the_parameters_decide_for_rows_that_name_nothing(folder: Path) -> None:
     """A row's own words count more."""
     model = Model(multilingual=True)
     asked = runner(folder, model, language="en", task="translate")
-    asked.run([SOUND, None, None])
-    asked.run([SOUND, column("de"), column("transcribe")])
+    asked.run([SOUND, None, None, None, None])
+    asked.run([SOUND, column("de"), column("transcribe"), None, None])
     assert [prompt[1:] for prompt in model.asked] == [["<|en|>", "<|translate|>"], ["<|de|>", "<|transcribe|>"]]
+
+
+def test_a_prompt_is_the_text_before_each_window(folder: Path) -> None:
+    """Its last 223 tokens; what looks like a special token in it is none."""
+    model = Model(multilingual=False)
+    long = np.empty(1, object)
+    long[0] = wav_file(np.zeros(16_000 * 40), 16_000)
+    asked = runner(folder, model)
+    asked.run([long, column(" a <|startoftranscript|><|0.00|>"), None])
+    asked.run([SOUND, column("a " * 500), None])
+    asked.run([SOUND, column(" "), None])
+    start = "<|startoftranscript|>"
+    two, cut, none = model.asked[:2], model.asked[2], model.asked[3]
+    assert two == [["<|startofprev|>", "a", start]] * 2
+    assert cut == ["<|startofprev|>", *["a"] * 223, start]
+    assert none == [start]
+
+
+def test_a_temperature_samples(folder: Path) -> None:
+    """From all tokens, without a beam; 0 is as none, and what is out of 0 to 1 is refused."""
+    model = Model(multilingual=False)
+    asked = runner(folder, model, beam_size=3)
+    for temperature in (0.0, 0.5):
+        asked.run([SOUND, None, np.array([temperature], np.float32)])
+    asked.run([SOUND, None, None])
+    likeliest = {"return_scores": True, "return_no_speech_prob": True, "beam_size": 3}
+    sampled = {**likeliest, "beam_size": 1, "sampling_topk": 0, "sampling_temperature": 0.5}
+    assert model.options == [likeliest, sampled, likeliest]
+    for temperature in (-0.5, 1.5, np.nan):
+        with pytest.raises(PenstockError, match=r"temperature: .* 0 to 1"):
+            asked.run([SOUND, None, np.array([temperature], np.float32)])
 
 
 @pytest.mark.parametrize(
@@ -116,13 +154,13 @@ def test_the_parameters_decide_for_rows_that_name_nothing(folder: Path) -> None:
 def test_a_row_that_asks_for_what_there_is_not_is_refused(folder: Path, language: str, task: str, reason: str) -> None:
     """With the name of the field; a token that is no language does not count as one."""
     with pytest.raises(PenstockError, match=reason) as caught:
-        runner(folder, Model(multilingual=True)).run([SOUND, column(language), column(task)])
+        runner(folder, Model(multilingual=True)).run([SOUND, column(language), column(task), None, None])
     assert (caught.value.status, caught.value.code) == (422, "invalid-input")
 
 
 def test_a_model_of_english_does_not_translate(folder: Path) -> None:
-    """It takes only the sound."""
+    """It takes no language and no task."""
     english = runner(folder, Model(multilingual=False))
-    assert [tensor.name for tensor in english.inputs] == ["audio"]
+    assert [tensor.name for tensor in english.inputs] == ["audio", "prompt", "temperature"]
     with pytest.raises(ModelMismatchError, match=r"parameters.task: .* does not do 'translate'; it does transcribe"):
         runner(folder, Model(multilingual=False), task="translate")

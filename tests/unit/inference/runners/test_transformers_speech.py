@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 import transformers
 
 from penstock_common.errors import PenstockError
@@ -165,6 +166,38 @@ def test_each_row_of_whisper_has_its_task(tmp_path: Path) -> None:
     assert expected != [library.answer(samples, language="de", task="transcribe")[0] for samples in SOUNDS]
     with pytest.raises(PenstockError, match="task: 'sing' is none of transcribe, translate"):
         ask(model, [wav(SOUNDS[0])], tasks=["sing"])
+
+
+def test_each_row_of_whisper_has_its_prompt_and_its_temperature(tmp_path: Path) -> None:
+    """Rows with different ones may share a batch; a temperature of 0 is as none."""
+    tiny_listeners.whisper(tmp_path)
+    fields = [
+        Field("prompt", FieldKind.TEXT, "BYTES", required=False),
+        Field("temperature", FieldKind.NUMBER, "FP32", required=False),
+    ]
+    model = load_model(manifest(["text"], *fields, language="de"), tmp_path, 1)
+    library = Whisper(tmp_path)
+    prompts = ["abc", "", "abc", "x" * 50]
+    ids = [library.tokenizer.get_prompt_ids(prompt, "pt") if prompt else None for prompt in prompts]
+    ids[3] = torch.cat([ids[3][:1], ids[3][-11:]])  # half of the 24 that the decoder reads
+    expected = [
+        library.answer(samples, language="de", task="transcribe", prompt_ids=prompt)[0]
+        for samples, prompt in zip(SOUNDS, ids, strict=True)
+    ]
+    inputs = {
+        "audio": np.array([wav(samples) for samples in SOUNDS], object),
+        "prompt": np.array([prompt.encode() for prompt in prompts], object),
+        "temperature": np.zeros(4, np.float32),
+    }
+    [texts] = model.run(inputs)
+    assert [text.decode() for text in texts.tolist()] == expected
+    assert expected[0] != library.answer(SOUNDS[0], language="de", task="transcribe")[0]
+    inputs["temperature"][1:] = 1.0
+    [sampled] = model.run(inputs)
+    assert sampled[0] == texts[0] and sampled[1:].tolist() != texts[1:].tolist()
+    inputs["temperature"][:] = 2.0
+    with pytest.raises(PenstockError, match="temperature: is 2; 0 to 1"):
+        model.run(inputs)
 
 
 def test_an_english_whisper_takes_no_language(tmp_path: Path) -> None:

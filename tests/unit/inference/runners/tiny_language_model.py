@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,7 @@ INPUTS, OUTPUTS = list(text_generation.INPUTS), list(text_generation.OUTPUTS)
 def save_language_model(folder: Path, *, template: str | None = TEMPLATE, **config: Any) -> Path:
     """Write a folder of ``save_pretrained``; scores are far enough apart that rounding does not change the best."""
     torch.manual_seed(0)
-    tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator([TEXT], trainer)
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+    fast = byte_tokenizer()
     fast.chat_template = template
     fast.save_pretrained(folder)
     settings = transformers.LlamaConfig(
@@ -68,6 +62,20 @@ def save_language_model(folder: Path, *, template: str | None = TEMPLATE, **conf
     )
     transformers.LlamaForCausalLM(settings).save_pretrained(folder)
     return folder
+
+
+def byte_tokenizer(special: Mapping[str, str] | None = None) -> Any:
+    """Return a tokenizer of ``transformers``, of bytes and a few words; ``special`` are further tokens by their names."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator([TEXT], trainer)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, extra_special_tokens=dict(special or {})
+    )
 
 
 def manifest(generation: Generation | None = None, inputs: list[Field] = INPUTS) -> Manifest:

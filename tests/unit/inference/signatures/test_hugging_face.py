@@ -10,17 +10,22 @@ import pytest
 
 from penstock_common.file_signature import FileSignature
 from penstock_common.manifest import FieldKind, Format, Task
+from penstock_inference.runners.runner import ModelMismatchError
 from penstock_inference.signatures.read import read_signature
 
 
 def read(folder: Path, config: dict[str, Any], **files: Any) -> FileSignature:
     """Write a folder with a config and other JSON files, and read it; a signature never needs the weights."""
+    signature = read_any(folder, config, **files)
+    assert signature.task is Task.TENSOR
+    return signature
+
+
+def read_any(folder: Path, config: dict[str, Any], **files: Any) -> FileSignature:
     (folder / "model.safetensors").touch()
     for name, content in {"config": config, **files}.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
-    signature = read_signature(folder, Format.TRANSFORMERS, [])
-    assert signature.task is Task.TENSOR
-    return signature
+    return read_signature(folder, Format.TRANSFORMERS, [])
 
 
 def shown(signature: FileSignature) -> tuple[list[tuple[str | None, bool]], list[str | None]]:
@@ -87,7 +92,12 @@ def test_whisper_takes_a_sound_and_may_be_told_the_language_and_the_task(several
     """If it knows more than one."""
     config = {"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper"}
     signature = read(tmp_path, config, generation_config={"is_multilingual": several})
-    inputs = [("audio", True), *([("language", False), ("task", False)] if several else [])]
+    inputs = [
+        ("audio", True),
+        *([("language", False), ("task", False)] if several else []),
+        ("prompt", False),
+        ("temperature", False),
+    ]
     assert shown(signature) == (inputs, ["text", "segments", "language"])
     assert signature.inputs[0].kind is FieldKind.AUDIO
 
@@ -96,3 +106,27 @@ def test_a_folder_of_ctc_takes_a_sound(tmp_path: Path) -> None:
     """It gives a text and its words."""
     signature = read(tmp_path, {"architectures": ["Wav2Vec2ForCTC"], "model_type": "wav2vec2"})
     assert shown(signature) == ([("audio", True)], ["text", "segments"])
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config", "processor_config", "chat_template"])
+@pytest.mark.parametrize("own", [True, False])
+def test_a_folder_that_sees_takes_pictures_in_messages(own: bool, file: str, tmp_path: Path) -> None:
+    """Also if its configuration has what concerns the language at the top; the example has a picture."""
+    language = {"max_position_embeddings": 100}
+    config = {"architectures": ["LlavaForConditionalGeneration"], "vision_config": {}}
+    config |= {"text_config": language} if own else language
+    signature = read_any(tmp_path, config, **{file: {"chat_template": "{{ messages }}"}})
+    assert signature.task is Task.GENERATION
+    by_name = {found.name: found for found in signature.inputs}
+    images = by_name["images"]
+    assert (images.kind, images.shape, images.max_elements, images.required) == (FieldKind.IMAGE, [-1], 16, False)
+    assert by_name["messages"].max_length == 800
+    [example] = signature.examples
+    assert json.loads(example["messages"])[0]["content"][0] == {"type": "image"} and len(example["images"]) == 1
+
+
+def test_a_folder_that_sees_needs_a_chat_template(tmp_path: Path) -> None:
+    """Its prompts alone have no place for pictures."""
+    config = {"architectures": ["PaliGemmaForConditionalGeneration"], "vision_config": {}}
+    with pytest.raises(ModelMismatchError, match="has no chat template"):
+        read_any(tmp_path, config)

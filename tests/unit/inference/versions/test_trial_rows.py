@@ -84,6 +84,8 @@ def test_images_differ_and_can_be_decoded(examples: int) -> None:
     values = rows(Field("x", FieldKind.IMAGE, "BYTES"), *[example] * examples)
     pixels = [np.asarray(Image.open(io.BytesIO(value)).convert("L")).mean() for value in values]
     assert len(set(pixels)) == 3
+    several = rows(Field("x", FieldKind.IMAGE, "BYTES", shape=[-1], max_elements=2), *[[example] * 2] * examples)
+    assert several == [[value, value] for value in values]
 
 
 @pytest.mark.parametrize("examples", [0, 1])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from penstock_gateway.batches.batch_record import Batch, BatchError, Order, Status
+from penstock_gateway.batches.token_usage import TokenUsage
 from penstock_gateway.edge.call import Call, Reply
 from penstock_gateway.files.file_record import BATCH
 from penstock_gateway.protocols.openai.errors import bad_request
@@ -133,12 +134,24 @@ def batch_object(batch: Batch) -> dict[str, Any]:
         "cancelling_at": _seconds(batch.cancelling),
         "cancelled_at": _seconds(progress.ended) if status is Status.CANCELLED else None,
         "request_counts": {"total": progress.total, "completed": progress.completed, "failed": progress.failed},
+        "usage": _usage(progress.usage),
         "metadata": order.metadata,
     }
 
 
 def _error(err: BatchError) -> dict[str, Any]:
     return {"code": err.code, "line": err.line, "message": err.message, "param": err.param}
+
+
+def _usage(usage: TokenUsage) -> dict[str, Any]:
+    """As OpenAI has it; the routes count neither tokens from a cache of prompts nor those of reasoning."""
+    return {
+        "input_tokens": usage.input,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": usage.output,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage.input + usage.output,
+    }
 
 
 def _seconds(time: float | None) -> int | None:

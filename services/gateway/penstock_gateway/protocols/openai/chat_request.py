@@ -10,15 +10,28 @@ import msgspec
 from penstock_common.chat_members import NamedTool, ResponseFormat, TextFormat, ToolChoice, Tools
 from penstock_gateway.protocols.openai.choices import ChoicesRequest
 from penstock_gateway.protocols.openai.errors import bad_request
-from penstock_gateway.protocols.openai.generation import MESSAGES, refuse_what_changes_meaning, sampling_inputs
+from penstock_gateway.protocols.openai.generation import (
+    MESSAGES,
+    ModelInputs,
+    refuse_what_changes_meaning,
+    sampling_inputs,
+)
+from penstock_gateway.protocols.openai.pictures import Picture, check_picture_url
 from penstock_gateway.protocols.openai.request import Int64
 
 
-class Part(msgspec.Struct, gc=False):
+class ImageUrl(msgspec.Struct, gc=False):
+    """A picture; what else a client says of it, such as its ``detail``, is for services that have a choice."""
+
+    url: str
+
+
+class Part(msgspec.Struct, omit_defaults=True, gc=False):
     """A part of a message's content."""
 
     type: str
     text: str = ""
+    image_url: ImageUrl | None = None
 
 
 class CalledFunction(msgspec.Struct, gc=False):
@@ -83,14 +96,15 @@ _NEUTRAL: dict[str, Any] = {
 }
 
 
-def chat_inputs(request: ChatRequest) -> dict[str, Any]:
+def chat_inputs(request: ChatRequest) -> ModelInputs:
     """The model's inputs for a request.
 
     Raises:
         PenstockError: 400 ``invalid-request`` or ``unsupported-parameter``, naming the member.
     """
     refuse_what_changes_meaning(request, _NEUTRAL)
-    inputs: dict[str, Any] = {MESSAGES: _messages(request.messages)} | sampling_inputs(request) | _form_inputs(request)
+    messages, pictures = _messages(request.messages)
+    inputs: dict[str, Any] = {MESSAGES: messages} | sampling_inputs(request) | _form_inputs(request)
     limit = request.max_completion_tokens if request.max_completion_tokens is not None else request.max_tokens
     if limit is not None:
         inputs["max_tokens"] = limit
@@ -98,7 +112,7 @@ def chat_inputs(request: ChatRequest) -> dict[str, Any]:
         inputs["logprobs"] = request.top_logprobs or 0
     elif request.top_logprobs:
         raise bad_request("top_logprobs: set logprobs to true as well.", "top_logprobs")
-    return inputs
+    return ModelInputs(inputs, pictures)
 
 
 def _form_inputs(request: ChatRequest) -> dict[str, Any]:
@@ -129,15 +143,20 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _messages(messages: Sequence[Message]) -> str:
-    """The conversation as JSON for the model's chat template, each content one text."""
+def _messages(messages: Sequence[Message]) -> tuple[str, list[Picture]]:
+    """The conversation as JSON for the model's chat template, and the pictures in it.
+
+    A content is one text, or a list of parts if it has pictures.
+    """
+    pictures: list[Picture] = []
     for i, message in enumerate(messages):
         if isinstance(message.content, list):
-            for part in message.content:
-                if part.type not in ("text", "input_text"):
-                    text = f"messages[{i}].content: parts of type '{part.type[:40]}' are not understood; send text."
-                    raise bad_request(text, f"messages[{i}].content")
-            message.content = "\n".join(part.text for part in message.content)
+            before = len(pictures)
+            pictures += _pictures(message.content, f"messages[{i}].content")
+            if len(pictures) == before:
+                message.content = "\n".join(part.text for part in message.content)
+            else:
+                message.content = [_model_part(p) for p in message.content if p.text or p.type == "image_url"]
         elif message.content is None:
             if not message.tool_calls:
                 raise bad_request(f"messages[{i}].content: is missing; send a text.", f"messages[{i}].content")
@@ -147,4 +166,24 @@ def _messages(messages: Sequence[Message]) -> str:
             raise bad_request(f"{where}: is missing; say which call the message answers.", where)
         if message.role == "developer":
             message.role = "system"
-    return msgspec.json.encode(messages).decode()
+    return msgspec.json.encode(messages).decode(), pictures
+
+
+def _pictures(parts: Sequence[Part], place: str) -> list[Picture]:
+    pictures = []
+    for i, part in enumerate(parts):
+        if part.type == "image_url":
+            where = f"{place}[{i}]"
+            if part.image_url is None:
+                raise bad_request(f"{where}.image_url: is missing; send the url of a picture.", where)
+            check_picture_url(part.image_url.url, where)
+            pictures.append(Picture(where, part.type, part.image_url.url))
+        elif part.type not in ("text", "input_text"):
+            text = f"{place}: parts of type '{part.type[:40]}' are not understood; send text or image_url."
+            raise bad_request(text, place)
+    return pictures
+
+
+def _model_part(part: Part) -> Part:
+    """A part as chat templates have it; a picture is in an input of its own."""
+    return Part("image") if part.type == "image_url" else Part("text", part.text)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from penstock_gateway.limits.admission import Usage
 from penstock_gateway.protocols.openai.errors import openai_error
 from penstock_gateway.protocols.openai.generation import (
     Gathered,
+    ModelInputs,
     Piece,
     PieceReader,
     Sampling,
@@ -28,6 +30,7 @@ from penstock_gateway.protocols.openai.generation import (
     naming_input,
     usage,
 )
+from penstock_gateway.protocols.openai.pictures import Picture
 from penstock_gateway.protocols.openai.request import ModelName
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
@@ -79,7 +82,7 @@ class Choices:
         self._shape = shape
         self._keep_alive_seconds = keep_alive_seconds
 
-    async def reply(self, call: Call, request: ChoicesRequest, inputs: Mapping[str, Any]) -> Reply:
+    async def reply(self, call: Call, request: ChoicesRequest, inputs: ModelInputs) -> Reply:
         """Answer a request.
 
         Args:
@@ -91,39 +94,45 @@ class Choices:
         answers = [await self._start(call, request, inputs, i) for i in range(request.n or 1)]
         with self._dataplane.cancelling_on_disconnect(call):
             if request.stream:
-                documents = self._chunks(request, answers)
+                documents = self._chunks(request, answers, inputs.pictures)
                 reply = await event_stream_reply(documents, self._keep_alive_seconds, openai_error)
             else:
-                reply = Reply(await self._whole(request, answers), JSON)
+                reply = Reply(await self._whole(request, answers, inputs.pictures), JSON)
         begun = answers[0].begun(reply)
         begun.usage = Usage(rows=sum(answer.rows.count for answer in answers))
         return begun
 
-    async def _start(self, call: Call, request: ChoicesRequest, inputs: Mapping[str, Any], i: int) -> StreamedAnswer:
-        own = {**inputs, "seed": request.seed + i} if request.seed is not None else inputs
+    async def _start(self, call: Call, request: ChoicesRequest, inputs: ModelInputs, i: int) -> StreamedAnswer:
+        own = inputs
+        if request.seed is not None:
+            own = replace(inputs, values={**inputs.values, "seed": request.seed + i})
 
         def rows(_: Call, signature: Signature) -> Rows:
             return generation_rows(signature, own)
 
         return await self._dataplane.stream(call, request.model, "", rows)
 
-    async def _whole(self, request: ChoicesRequest, answers: Sequence[StreamedAnswer]) -> bytes:
+    async def _whole(
+        self, request: ChoicesRequest, answers: Sequence[StreamedAnswer], pictures: Sequence[Picture]
+    ) -> bytes:
         texts = [Gathered() for _ in answers]
-        async with aclosing(_pieces(answers)) as pieces:
+        async with aclosing(_pieces(answers, pictures)) as pieces:
             async for i, piece in pieces:
                 texts[i].add(piece)
         choices = [self._shape.choice(i, text) for i, text in enumerate(texts)]
         head = self._head(self._shape.whole, request.model)
         return orjson.dumps(head | {"choices": choices, "usage": usage(texts)})
 
-    async def _chunks(self, request: ChoicesRequest, answers: Sequence[StreamedAnswer]) -> AsyncGenerator[bytes, None]:
+    async def _chunks(
+        self, request: ChoicesRequest, answers: Sequence[StreamedAnswer], pictures: Sequence[Picture]
+    ) -> AsyncGenerator[bytes, None]:
         head = self._head(self._shape.chunk, request.model)
         with_usage = request.stream_options is not None and request.stream_options.include_usage
         if with_usage:
             head["usage"] = None
         counts = [TokenCount() for _ in answers]
         begun = set()
-        async with aclosing(_pieces(answers)) as pieces:
+        async with aclosing(_pieces(answers, pictures)) as pieces:
             async for i, piece in pieces:
                 counts[i].add(piece)
                 if i not in begun:
@@ -140,7 +149,9 @@ class Choices:
         return {"id": number, "object": kind, "created": int(time.time()), "model": model}
 
 
-async def _pieces(answers: Sequence[StreamedAnswer]) -> AsyncGenerator[tuple[int, Piece], None]:
+async def _pieces(
+    answers: Sequence[StreamedAnswer], pictures: Sequence[Picture]
+) -> AsyncGenerator[tuple[int, Piece], None]:
     """Yield the pieces of all texts as they come, each with the number of its text; closing it ends all of them."""
     readers = [PieceReader(answer.servable.signature.manifest, answer.servable.model) for answer in answers]
     coming = {asyncio.ensure_future(anext(answer.chunks, None)): i for i, answer in enumerate(answers)}
@@ -152,7 +163,7 @@ async def _pieces(answers: Sequence[StreamedAnswer]) -> AsyncGenerator[tuple[int
                 try:
                     chunk = task.result()
                 except PenstockError as err:
-                    raise naming_input(err, answers[i].servable.signature.manifest) from None
+                    raise naming_input(err, answers[i].servable.signature.manifest, pictures) from None
                 if chunk is not None:
                     coming[asyncio.ensure_future(anext(answers[i].chunks, None))] = i
                     yield i, readers[i].read(chunk)

@@ -13,6 +13,7 @@ from penstock_gateway.protocols.openai.errors import bad_request
 from penstock_gateway.protocols.openai.generation import (
     PROMPT,
     Gathered,
+    ModelInputs,
     Piece,
     Token,
     refuse_what_changes_meaning,
@@ -69,7 +70,7 @@ class Completions:
         return await self._choices.reply(call, request, _inputs(request))
 
 
-def _inputs(request: CompletionRequest) -> dict[str, Any]:
+def _inputs(request: CompletionRequest) -> ModelInputs:
     refuse_what_changes_meaning(request, _NEUTRAL)
     prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
     if len(prompts) != 1:
@@ -79,7 +80,7 @@ def _inputs(request: CompletionRequest) -> dict[str, Any]:
         inputs["max_tokens"] = request.max_tokens
     if request.logprobs is not None:
         inputs["logprobs"] = request.logprobs
-    return inputs
+    return ModelInputs(inputs)
 
 
 def _logprobs(tokens: list[Token]) -> dict[str, Any] | None:

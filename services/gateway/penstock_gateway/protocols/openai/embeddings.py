@@ -17,7 +17,6 @@ from penstock_gateway.protocols.openai.errors import bad_request
 from penstock_gateway.protocols.openai.request import Int64, ModelName, decode_request
 from penstock_gateway.signature.answer_size import check_answer_size
 from penstock_gateway.signature.answer_tensors import answer_array, check_finite
-from penstock_gateway.signature.row_decoder import check_row_count
 from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 
@@ -53,6 +52,7 @@ class Embeddings:
 
         def rows(_: Call, signature: Signature) -> Rows:
             field = _text_field(signature)
+            signature.decoder.check_row_count(len(texts))  # before each becomes an object
             width = vector_width(signature)
             _check_dimensions(request.dimensions, width)
             numbers = len(texts) * (request.dimensions or width)
@@ -78,7 +78,6 @@ def _texts(given: str | list[str]) -> list[str]:
     texts = [given] if isinstance(given, str) else given
     if not texts:
         raise bad_request("input: the list is empty; send at least one text.", "input")
-    check_row_count(len(texts))  # before each becomes an object
     return texts
 
 

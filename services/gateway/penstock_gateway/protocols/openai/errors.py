@@ -32,6 +32,11 @@ def openai_reply(err: PenstockError, request_id: bytes, path: str) -> Reply:
     return problem_reply(err, request_id, path, openai_error(err))
 
 
+def router_members(err: PenstockError, path: str) -> dict[str, Any]:
+    """The members that a refusal of the router has beside those of a problem: on OpenAI's paths, the error object."""
+    return openai_error(err) if path.startswith("/v1/") else {}
+
+
 def bad_request(detail: str, param: str | None = None, code: str = "invalid-request") -> PenstockError:
     """An error of the request itself; ``param`` is the member that it is about."""
     return PenstockError(400, code, detail, extra={"field": param} if param else None)

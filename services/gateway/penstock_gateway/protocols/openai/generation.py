@@ -6,6 +6,7 @@ Its inputs and outputs have well-known names (docs/model-format.md, "Text genera
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ import orjson
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Manifest
 from penstock_gateway.protocols.openai.errors import bad_request
+from penstock_gateway.protocols.openai.pictures import IMAGES, Picture, naming_picture, refuse_pictures
 from penstock_gateway.protocols.openai.request import Int64
 from penstock_gateway.signature.answer_tensors import answer_array, bad_answer
 from penstock_gateway.signature.rows import RawOutputs, Rows
@@ -96,6 +98,19 @@ class Piece(msgspec.Struct):
     calls: list[CallPiece] = []
 
 
+@dataclass(frozen=True, slots=True)
+class ModelInputs:
+    """The model's inputs for a request.
+
+    Attributes:
+        values: by name, as JSON has them.
+        pictures: of its messages, in their order.
+    """
+
+    values: Mapping[str, Any]
+    pictures: Sequence[Picture] = ()
+
+
 def sampling_inputs(sampling: Sampling) -> dict[str, Any]:
     """The model's inputs for a sampling, those that the request gave.
 
@@ -120,7 +135,7 @@ def generates_text(manifest: Manifest, of: str = "") -> bool:
     return manifest.stream and any(o.name == _TEXT for o in manifest.outputs) and (not of or of in inputs)
 
 
-def generation_rows(signature: Signature, inputs: Mapping[str, Any]) -> Rows:
+def generation_rows(signature: Signature, inputs: ModelInputs) -> Rows:
     """The row of a request for text.
 
     Raises:
@@ -132,12 +147,20 @@ def generation_rows(signature: Signature, inputs: Mapping[str, Any]) -> Rows:
         raise bad_request(
             f"model: '{signature.model}' does not generate text; GET /v1/models lists the models.", "model"
         )
-    for name in inputs:
+    if inputs.pictures and IMAGES not in names:
+        raise refuse_pictures(inputs.pictures, signature.model)
+    for name in inputs.values:
         if name not in names:
             raise bad_request(f"{name}: '{signature.model}' does not take it; leave it out.", name)
-    if "tools" in inputs and not any(output.name == _CALLS for output in signature.manifest.outputs):
+    if "tools" in inputs.values and not any(output.name == _CALLS for output in signature.manifest.outputs):
         raise bad_request(f"tools: '{signature.model}' has no output '{_CALLS}'; leave them out.", "tools")
-    return signature.decoder.decode_json(orjson.dumps(inputs))
+    values = dict(inputs.values)
+    if inputs.pictures:
+        values[IMAGES] = [picture.url for picture in inputs.pictures]
+    try:
+        return signature.decoder.decode_json(orjson.dumps(values))
+    except PenstockError as err:
+        raise naming_picture(err, inputs.pictures) from None
 
 
 class PieceReader:
@@ -227,8 +250,9 @@ def usage(texts: Sequence[TokenCount]) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def naming_input(err: PenstockError, manifest: Manifest) -> PenstockError:
-    """A pod's error with the input whose name its detail begins with as its field."""
+def naming_input(err: PenstockError, manifest: Manifest, pictures: Sequence[Picture]) -> PenstockError:
+    """A pod's error with the input whose name its detail begins with as its field, or the place of a picture."""
+    err = naming_picture(err, pictures)
     name = err.detail.partition(":")[0].partition(".")[0]
     if err.code == "invalid-input" and any(field.name == name for field in manifest.client_inputs):
         err.extra.setdefault("field", name)

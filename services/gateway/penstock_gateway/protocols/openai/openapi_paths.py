@@ -15,7 +15,6 @@ from penstock_gateway.protocols.openai.sound_encoder import CONTENT_TYPES, Sound
 from penstock_gateway.protocols.openai.speech import MAX_INPUT, speaks
 from penstock_gateway.protocols.openai.transcriptions import translates_speech, writes_speech_down
 from penstock_gateway.protocols.openapi_responses import responses
-from penstock_gateway.signature.row_decoder import MAX_ROWS
 
 _OBJECT = {"type": "object"}
 
@@ -72,17 +71,22 @@ def _post(summary: str, body: dict[str, Any], content_type: str = "application/j
     }
 
 
+def _max_rows(servables: Sequence[Servable]) -> int:
+    return min(servable.signature.bounds.max_rows for servable in servables)
+
+
 def _embeddings(servables: Sequence[Servable]) -> dict[str, Any]:
     names = [servable.model for servable in servables]
     longest = min(servable.signature.manifest.client_inputs[0].max_length or 100_000 for servable in servables)
     text = {"type": "string", "maxLength": longest}
     width = min(vector_width(servable.signature) for servable in servables)
+    texts = {"type": "array", "items": text, "minItems": 1, "maxItems": _max_rows(servables)}
     return {
         "type": "object",
         "required": ["model", "input"],
         "properties": {
             "model": {"type": "string", "enum": names},
-            "input": {"oneOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": MAX_ROWS}]},
+            "input": {"oneOf": [text, texts]},
             "encoding_format": {"type": "string", "enum": ["float", "base64"], "default": "float"},
             "dimensions": {"type": "integer", "minimum": 1, "maximum": width},
         },
@@ -94,13 +98,14 @@ def _moderations(servables: Sequence[Servable]) -> dict[str, Any]:
     names = [servable.model for servable in servables]
     fields = [field for s in servables if (field := service_input(s.signature.manifest)) is not None]
     text = {"type": "string", "maxLength": min(field.max_length or 100_000 for field in fields)}
+    texts = {"type": "array", "items": text, "minItems": 1, "maxItems": _max_rows(servables)}
     is_chosen = len(names) == 1 or Service.MODERATION in names
     return {
         "type": "object",
         "required": ["input"] if is_chosen else ["model", "input"],
         "properties": {
             "model": {"type": "string", "enum": names},
-            "input": {"oneOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": MAX_ROWS}]},
+            "input": {"oneOf": [text, texts]},
         },
         "example": {"model": names[0], "input": "What a wonderful day!"},
     }
@@ -134,13 +139,30 @@ def _speech(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
+_PART = {
+    "type": "object",
+    "required": ["type"],
+    "properties": {
+        "type": {"enum": ["text", "image_url"]},
+        "text": {"type": "string"},
+        "image_url": {
+            "type": "object",
+            "required": ["url"],
+            "properties": {"url": {"type": "string", "pattern": "^data:", "description": "A PNG, JPEG or WebP."}},
+            "description": "For models that see.",
+        },
+    },
+}
 _MESSAGES = {
     "type": "array",
     "minItems": 1,
     "items": {
         "type": "object",
         "required": ["role", "content"],
-        "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": {"type": "string"}},
+        "properties": {
+            "role": {"enum": ["system", "user", "assistant"]},
+            "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": _PART, "minItems": 1}]},
+        },
     },
 }
 

@@ -4,7 +4,7 @@ English."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -19,6 +19,7 @@ from penstock_gateway.signature.rows import Rows
 from penstock_gateway.signature.signature import Signature
 
 _LANGUAGE, _TASK, _TRANSLATE = "language", "task", "translate"
+_PROMPT, _TEMPERATURE = "prompt", "temperature"
 
 
 class HearingRequest(msgspec.Struct, kw_only=True):
@@ -26,8 +27,7 @@ class HearingRequest(msgspec.Struct, kw_only=True):
 
     model: ModelName
     response_format: ResponseFormat = "json"
-    # Fields that change the answer, and that nothing here carries out.
-    temperature: float | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     prompt: str | None = None
 
 
@@ -36,6 +36,7 @@ class TranscriptionRequest(HearingRequest, kw_only=True):
 
     language: str | None = None
     timestamp_granularities: Literal["segment"] = msgspec.field(default="segment", name="timestamp_granularities[]")
+    # Fields that change the answer, and that nothing here carries out.
     stream: bool | None = None
     include: str = msgspec.field(default="", name="include[]")
     keywords: str = msgspec.field(default="", name="keywords[]")
@@ -45,8 +46,6 @@ class TranscriptionRequest(HearingRequest, kw_only=True):
 
 
 _UNSUPPORTED = (
-    "temperature",
-    "prompt",
     "stream",
     "include",
     "keywords",
@@ -68,12 +67,7 @@ class Transcriptions:
         request, sound = await _read(call, TranscriptionRequest)
 
         def language(signature: Signature) -> dict[str, str]:
-            if request.language is None:
-                return {}
-            if not _takes(signature, _LANGUAGE):
-                text = f"language: '{signature.model}' does not take it; leave it out."
-                raise bad_request(text, _LANGUAGE, "unsupported-parameter")
-            return {_LANGUAGE: request.language}
+            return {} if request.language is None else _taken(signature, {_LANGUAGE: request.language})
 
         answer = await _heard(self._dataplane, call, request, sound, language)
         return transcript_reply(answer, request.response_format, "transcribe")
@@ -138,7 +132,12 @@ async def _heard(
             raise bad_request(text, "model")
         check_form(signature, request.response_format)
         name = next(field.name for field in signature.manifest.client_inputs if field.kind is FieldKind.AUDIO)
-        return signature.decoder.decode_form({name: sound, **more(signature)})
+        decoding = {}
+        if request.prompt:
+            decoding[_PROMPT] = request.prompt
+        if request.temperature:  # at 0, a model does what it does without one
+            decoding[_TEMPERATURE] = str(request.temperature)
+        return signature.decoder.decode_form({name: sound, **more(signature), **_taken(signature, decoding)})
 
     return await dataplane.infer(call, request.model, "", rows)
 
@@ -156,6 +155,19 @@ def _translate(signature: Signature) -> dict[str, str]:
         )
         raise bad_request(text, "model")
     return {_TASK: _TRANSLATE} if _takes(signature, _TASK) else {}
+
+
+def _taken(signature: Signature, fields: dict[str, str]) -> dict[str, str]:
+    """Return fields as inputs of a model.
+
+    Raises:
+        PenstockError: 400 ``unsupported-parameter`` for one that it does not take.
+    """
+    for name in fields:
+        if not _takes(signature, name):
+            text = f"{name}: '{signature.model}' does not take it; leave it out."
+            raise bad_request(text, name, "unsupported-parameter")
+    return fields
 
 
 def _takes(signature: Signature, name: str) -> bool:

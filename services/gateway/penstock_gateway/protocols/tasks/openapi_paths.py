@@ -14,7 +14,6 @@ from penstock_gateway.protocols.openapi_responses import responses
 from penstock_gateway.protocols.tasks.route import MAX_COUNT, TaskRoute
 from penstock_gateway.protocols.tasks.table import TASK_ROUTES
 from penstock_gateway.signature.json_schema import field_schema
-from penstock_gateway.signature.row_decoder import MAX_ROWS
 
 #: Files of a form.
 _MAX_FILES = 16
@@ -23,6 +22,7 @@ _MAX_FILES = 16
 def task_paths(servables: Sequence[Servable]) -> dict[str, Any]:
     """The paths that some of these models can answer."""
     paths: dict[str, Any] = {}
+    max_rows = min((servable.signature.bounds.max_rows for servable in servables), default=0)
     for route in TASK_ROUTES:
         asked = {
             member: manifests
@@ -34,7 +34,7 @@ def task_paths(servables: Sequence[Servable]) -> dict[str, Any]:
             )
         }
         if asked:
-            paths[route.path] = {"post": _operation(route, asked)}
+            paths[route.path] = {"post": _operation(route, asked, max_rows)}
     return paths
 
 
@@ -46,8 +46,8 @@ def task_schemas() -> dict[str, Any]:
     return components
 
 
-def _operation(route: TaskRoute[Any], asked: dict[str, dict[str, Manifest]]) -> dict[str, Any]:
-    requests = [_request(route, member, manifests) for member, manifests in asked.items()]
+def _operation(route: TaskRoute[Any], asked: dict[str, dict[str, Manifest]], max_rows: int) -> dict[str, Any]:
+    requests = [_request(route, member, manifests, max_rows) for member, manifests in asked.items()]
     member, manifests = next(iter(asked.items()))
     content: dict[str, Any] = {
         "application/json": {
@@ -78,14 +78,14 @@ def _operation(route: TaskRoute[Any], asked: dict[str, dict[str, Manifest]]) -> 
     }
 
 
-def _request(route: TaskRoute[Any], member: str, manifests: dict[str, Manifest]) -> dict[str, Any]:
+def _request(route: TaskRoute[Any], member: str, manifests: dict[str, Manifest], max_rows: int) -> dict[str, Any]:
     """What is asked about as ``member``, and the options that some of the models take."""
     fields = [field for manifest in manifests.values() if (field := service_input(manifest)) is not None]
     value = field_schema(fields[0])
     lengths = [field.max_length for field in fields if field.max_length is not None]
     if lengths and fields[0].kind is FieldKind.TEXT:
         value["maxLength"] = min(lengths)
-    values = {"type": "array", "items": value, "minItems": 1, "maxItems": MAX_ROWS}
+    values = {"type": "array", "items": value, "minItems": 1, "maxItems": max_rows}
     batches = route.lists and all(manifest.batch for manifest in manifests.values())
     properties = _options(route, manifests)
     properties[member] = {"oneOf": [value, values]} if batches else value

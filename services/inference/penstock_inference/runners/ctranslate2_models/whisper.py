@@ -19,6 +19,14 @@ from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileAnswer, FileTensor, ModelMismatchError, tell_nobody
 from penstock_inference.runners.sounds import decode_sound, segment, sound_field
 from penstock_inference.runners.texts import json_column, text_column
+from penstock_inference.runners.whisper_decoding import (
+    BEFORE_PROMPT,
+    FIRST_SPECIAL,
+    PROMPT,
+    TEMPERATURE,
+    row_prompts,
+    row_temperatures,
+)
 from penstock_inference.runners.whisper_tasks import checked_task, row_tasks
 
 _SAMPLE_RATE, _N_FFT, _HOP = 16_000, 400, 160
@@ -28,12 +36,15 @@ _NO_SPEECH, _UNSURE = 0.6, -1.0
 #: Letters of a language's code; longer ones are other tokens.
 _LONGEST_CODE = 3
 _NO_TIMESTAMPS = "<|notimestamps|>"
+#: Tokens of a prompt that are kept, the last ones: half of what the decoder reads, less the token before them.
+_MOST_PROMPT = 223
 
 
 class WhisperRunner:
     """Takes an encoded sound; gives ``text``, ``segments`` (JSON: start, end, text; in seconds) and ``language``.
 
-    A model of several languages may also take the ``language`` of each sound, and its ``task``.
+    It may also take a ``prompt`` and a ``temperature`` for each sound, and a model of several languages the ``language``
+    and the ``task``.
 
     Longer sounds are heard in windows of 30 seconds, each for itself. Rows are heard one after the other: a window keeps
     all threads busy.
@@ -46,31 +57,45 @@ class WhisperRunner:
         self.inputs = [FileTensor(self._field.source or self._field.name, "BYTES", (-1,))]
         if model.is_multilingual:
             self.inputs += [FileTensor(name, "BYTES", (-1,), required=False) for name in ("language", "task")]
+        self.inputs += [
+            FileTensor(PROMPT, "BYTES", (-1,), required=False),
+            FileTensor(TEMPERATURE, "FP32", (-1,), required=False),
+        ]
         self._model = model
         self._tokenizer = _read_tokenizer(folder)
         self._first_timestamp = self._tokenizer.token_to_id(_NO_TIMESTAMPS) + 1
+        self._special = self._tokenizer.token_to_id(FIRST_SPECIAL)
         self._language = self._checked(parameters.language)
         self._task = checked_task("parameters.task", parameters.task, multilingual=model.is_multilingual)
         options = {"beam_size": parameters.beam_size, "max_length": parameters.max_tokens}
-        self._options = {name: value for name, value in options.items() if value is not None}
+        self._options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
-        sounds, given_languages, given_tasks = [*inputs, None, None][:3]
+        sounds, *others = inputs
         assert sounds is not None
+        given = dict(zip([tensor.name for tensor in self.inputs[1:]], others, strict=True))
+        given_languages, given_tasks = given.get("language"), given.get("task")
         rows = len(sounds)
         languages = [self._language] * rows
         if given_languages is not None:
             languages = [self._known_language(language.decode()) for language in given_languages.tolist()]
         tasks = [self._task] * rows if given_tasks is None else row_tasks(given_tasks)
-        heard = [self._hear(*row) for row in zip(sounds.tolist(), languages, tasks, strict=True)]
+        prompts = [self._prompt_tokens(prompt) for prompt in row_prompts(given[PROMPT], rows)]
+        temperatures = row_temperatures(given[TEMPERATURE], rows)
+        heard = [self._hear(*row) for row in zip(sounds.tolist(), languages, tasks, prompts, temperatures, strict=True)]
         texts, segments, named = zip(*heard, strict=True)
         return {"text": text_column(texts), "segments": json_column(segments), "language": text_column(named)}
 
     def changed_state(self) -> list[str]:
         return []  # the library's models keep nothing between calls
 
-    def _hear(self, data: bytes, language: str | None, task: str) -> tuple[str, list[dict[str, Any]], str]:
+    def _hear(
+        self, data: bytes, language: str | None, task: str, prompt: list[str], temperature: float
+    ) -> tuple[str, list[dict[str, Any]], str]:
         """Return the text of a sound, its segments and its language, which is heard if it is None."""
+        options = self._options
+        if temperature > 0:
+            options = {**options, "beam_size": 1, "sampling_topk": 0, "sampling_temperature": temperature}
         samples = decode_sound(self._field, data, _SAMPLE_RATE)
         segments: list[dict[str, Any]] = []
         tokens: list[int] = []
@@ -79,7 +104,8 @@ class WhisperRunner:
             window = samples[at : at + _WINDOW]
             heard = self._model.encode(self._features(window))
             language = language or self._heard_language(heard)
-            found, moved = self._window(heard, language, task, len(window) / _SAMPLE_RATE)
+            start = [*prompt, *self._start(language, task)]
+            found, moved = self._window(heard, start, options, len(window) / _SAMPLE_RATE)
             offset = at / _SAMPLE_RATE
             for part in found:
                 tokens += part.tokens
@@ -98,14 +124,24 @@ class WhisperRunner:
         (languages,) = self._model.detect_language(heard)
         return str(languages[0][0]).strip("<|>")
 
-    def _window(self, heard: Any, language: str, task: str, seconds: float) -> Any:
-        """Return the segments of a window, and by how many seconds the next one moves on."""
-        prompt = ["<|startoftranscript|>"]
+    def _start(self, language: str, task: str) -> list[str]:
+        """Return the tokens after which a text begins."""
+        start = ["<|startoftranscript|>"]
         if self._model.is_multilingual:
-            prompt += [f"<|{language}|>", f"<|{task}|>"]
-        (result,) = self._model.generate(
-            heard, [prompt], return_scores=True, return_no_speech_prob=True, **self._options
-        )
+            start += [f"<|{language}|>", f"<|{task}|>"]
+        return start
+
+    def _prompt_tokens(self, prompt: str) -> list[str]:
+        """Return the tokens that stand for a text before the sound; texts of special tokens in it do not count."""
+        if not prompt:
+            return []
+        encoding = self._tokenizer.encode(f" {prompt}", add_special_tokens=False)
+        text = [token for token, number in zip(encoding.tokens, encoding.ids, strict=True) if number < self._special]
+        return [BEFORE_PROMPT, *text[-_MOST_PROMPT:]]
+
+    def _window(self, heard: Any, start: list[str], options: dict[str, Any], seconds: float) -> Any:
+        """Return the segments of a window, and by how many seconds the next one moves on."""
+        (result,) = self._model.generate(heard, [start], return_scores=True, return_no_speech_prob=True, **options)
         tokens = result.sequences_ids[0]
         score = result.scores[0] * len(tokens) / (len(tokens) + 1)  # with the token that ends the text
         if result.no_speech_prob > _NO_SPEECH and score < _UNSURE:
@@ -155,8 +191,7 @@ def _read_tokenizer(folder: Path) -> Any:
             "(--copy_files tokenizer.json of ct2-transformers-converter)."
         )
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    if tokenizer.token_to_id(_NO_TIMESTAMPS) is None:
-        raise ModelMismatchError(
-            f"The tokenizer.json of {folder.name} is not that of Whisper: it lacks {_NO_TIMESTAMPS}."
-        )
+    for token in (_NO_TIMESTAMPS, BEFORE_PROMPT, FIRST_SPECIAL):
+        if tokenizer.token_to_id(token) is None:
+            raise ModelMismatchError(f"The tokenizer.json of {folder.name} is not that of Whisper: it lacks {token}.")
     return tokenizer

@@ -25,6 +25,14 @@ from penstock_inference.runners.sounds import (
 from penstock_inference.runners.texts import encoded, json_column
 from penstock_inference.runners.transformers_heads.each_token import after_each_token
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
+from penstock_inference.runners.whisper_decoding import (
+    BEFORE_PROMPT,
+    FIRST_SPECIAL,
+    PROMPT,
+    TEMPERATURE,
+    row_prompts,
+    row_temperatures,
+)
 from penstock_inference.runners.whisper_tasks import checked_task, row_tasks
 
 _ENGLISH = "en"
@@ -33,8 +41,9 @@ _ENGLISH = "en"
 def whisper(path: Path, manifest: Manifest, device: torch.device) -> WhisperRunner:
     """Load a model that gives ``text``, ``segments`` and ``language`` for the input ``audio``.
 
-    A model of several languages has the input ``language``, without which it listens for the language first, and ``task``,
-    without which it does what the manifest's parameters say.
+    Each sound may have a ``prompt``, a text before each of its windows, and a ``temperature``. A model of several languages
+    has the input ``language``, without which it listens for the language first, and ``task``, without which it does what
+    the manifest's parameters say.
 
     Raises:
         ModelMismatchError: the manifest has no input of kind audio, sets a parameter that the model does not have, or the
@@ -65,28 +74,37 @@ class WhisperRunner:
         self.inputs = [FileTensor("audio", "BYTES", (-1,))]
         if self._languages:
             self.inputs += [FileTensor(name, "BYTES", (-1,), required=False) for name in ("language", "task")]
+        self.inputs += [
+            FileTensor(PROMPT, "BYTES", (-1,), required=False),
+            FileTensor(TEMPERATURE, "FP32", (-1,), required=False),
+        ]
 
     def run(self, inputs: Sequence[NDArray[Any] | None]) -> FileAnswer:
-        files, given, given_tasks = [*inputs, None, None][:3]
+        files, *others = inputs
         assert files is not None
+        given = dict(zip([tensor.name for tensor in self.inputs[1:]], others, strict=True))
         sounds = decode_sounds(self._field, files, self._rate)
         languages = [self._language] * len(sounds)
-        if given is not None:
-            languages = [self._languages.code("language", language.decode()) for language in given.tolist()]
+        if (given_languages := given.get("language")) is not None:
+            languages = [self._languages.code("language", language.decode()) for language in given_languages.tolist()]
+        given_tasks = given.get("task")
         tasks = [self._task] * len(sounds) if given_tasks is None else row_tasks(given_tasks)
+        prompts = row_prompts(given[PROMPT], len(sounds))
+        temperatures = row_temperatures(given[TEMPERATURE], len(sounds))
+        asked = list(zip(tasks, prompts, temperatures, strict=True))
         heard: list[list[dict[str, Any]]] = [[] for _ in sounds]
         texts = np.full(len(sounds), "", dtype=np.object_)
-        # Sounds that fit the model's window share a run for each task; a longer one is heard window by window, alone.
-        short: dict[str, list[int]] = {}
+        # Sounds that fit the model's window and are asked alike share a run; a longer one is heard by windows, alone.
+        short: dict[tuple[str, str, float], list[int]] = {}
         long = []
         for i, sound in enumerate(sounds):
             if len(sound) <= self._extractor.n_samples:
-                short.setdefault(tasks[i], []).append(i)
+                short.setdefault(asked[i], []).append(i)
             else:
                 long.append([i])
         for rows, whole in [*[(rows, True) for rows in short.values()], *[(rows, False) for rows in long]]:
             named, parts = self._heard(
-                [sounds[i] for i in rows], [languages[i] for i in rows], tasks[rows[0]], whole=whole
+                [sounds[i] for i in rows], [languages[i] for i in rows], *asked[rows[0]], whole=whole
             )
             for i, language, segments in zip(rows, named, parts, strict=True):
                 languages[i] = language
@@ -101,7 +119,14 @@ class WhisperRunner:
         return []  # the library's models keep nothing between calls
 
     def _heard(
-        self, sounds: list[Samples], languages: list[str | None], task: str, *, whole: bool
+        self,
+        sounds: list[Samples],
+        languages: list[str | None],
+        task: str,
+        prompt: str,
+        temperature: float,
+        *,
+        whole: bool,
     ) -> tuple[list[str], list[list[dict[str, Any]]]]:
         """Return the language and the library's segments of each sound.
 
@@ -118,6 +143,10 @@ class WhisperRunner:
             detected = self._detected(tensors["input_features"]) if None in languages else named
             named = [language or other for language, other in zip(languages, detected, strict=True)]
             settings = {"language": [self._languages.token(code) for code in named], "task": task}
+        if prompt:
+            settings["prompt_ids"] = self._prompt_tokens(prompt)
+        if temperature > 0:
+            settings["temperature"] = temperature
         answer = self._model.generate(
             tensors["input_features"],
             attention_mask=tensors["attention_mask"],
@@ -127,6 +156,14 @@ class WhisperRunner:
             **settings,
         )
         return named, answer["segments"]
+
+    def _prompt_tokens(self, prompt: str) -> torch.Tensor:
+        """Return the tokens that stand for a text before the sound; texts of special tokens in it do not count."""
+        before, first_special = self._tokenizer.convert_tokens_to_ids([BEFORE_PROMPT, FIRST_SPECIAL])
+        tokens = self._tokenizer(f" {prompt}", add_special_tokens=False)["input_ids"]
+        text = [token for token in tokens if token < first_special]
+        most = self._model.config.max_target_positions // 2 - 1
+        return torch.tensor([before, *text[-most:]], device=self._device)
 
     def _detected(self, features: torch.Tensor) -> list[str]:
         tokens = self._model.detect_language(features, num_segment_frames=self._extractor.nb_max_frames)

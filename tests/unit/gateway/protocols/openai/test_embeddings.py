@@ -106,7 +106,7 @@ async def test_a_number_of_any_length_is_refused() -> None:
 async def test_more_texts_than_rows_are_refused_before_they_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each text would become an object of many times its size."""
     servable, embeddings = serving()
-    monkeypatch.setattr(servable.signature, "decoder", None)
+    monkeypatch.setattr(servable.signature.decoder, "decode_json", None)
     err = await refused(embeddings, input=["a"] * 1025)
     assert (err.status, err.code) == (413, "too-many-rows")
 

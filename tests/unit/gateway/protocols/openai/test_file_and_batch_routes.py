@@ -166,6 +166,11 @@ async def test_a_batch_from_its_creation_to_its_output(
     assert created.call_count == 1
     assert (new.status, new.metadata, new.endpoint) == ("validating", {"a": "b"}, CHAT)
     assert new.expires_at == new.created_at + 86400
+
+    async def answer(content: str) -> Any:
+        return 200, [], {"usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}
+
+    one.route.answer = answer  # type: ignore[method-assign]
     await one.work(await one.batches.show("ann", new.id))
     done = Batch.model_validate(whole(await batches.show(about(batch=new.id))), strict=True)
     assert done.status == "completed"
@@ -173,6 +178,8 @@ async def test_a_batch_from_its_creation_to_its_output(
     assert done.failed_at is done.expired_at is done.cancelled_at is done.errors is done.error_file_id is None
     assert done.request_counts is not None
     assert done.request_counts.to_dict() == {"total": 3, "completed": 3, "failed": 0}
+    assert done.usage is not None
+    assert (done.usage.input_tokens, done.usage.output_tokens, done.usage.total_tokens) == (15, 6, 21)
     output = whole(await files.show(about(file=done.output_file_id or "")))
     assert (output["purpose"], output["filename"]) == ("batch_output", f"{done.id}_output.jsonl")
     page = whole(await batches.list(about(b"limit=1")))

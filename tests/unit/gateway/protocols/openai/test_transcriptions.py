@@ -6,6 +6,7 @@ import io
 import wave
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -92,6 +93,8 @@ async def test_a_language_goes_to_a_model_that_takes_one() -> None:
         ({"prompt": "Names: Ann"}, "prompt"),
         ({"stream": "true"}, "stream"),
         ({"temperature": "warm"}, "temperature"),
+        ({"temperature": "1.5"}, "temperature"),
+        ({"temperature": "-0.1"}, "temperature"),
         ({"timestamp_granularities[]": "word"}, "timestamp_granularities[]"),
         ({"include[]": "logprobs"}, "include"),
         ({"known_speaker_names[]": "Ann"}, "known_speaker_names"),
@@ -104,6 +107,26 @@ async def test_what_is_not_carried_out_is_refused(fields: dict[str, str], param:
     with pytest.raises(PenstockError) as caught:
         await ask(servable, **fields)
     assert (caught.value.status, caught.value.extra, servable.inferred) == (400, {"field": param}, [])
+
+
+DECODING = (
+    Field("prompt", FieldKind.TEXT, "BYTES", required=False),
+    Field("temperature", FieldKind.NUMBER, "FP32", minimum=0, maximum=1, required=False),
+)
+
+
+async def test_a_prompt_and_a_temperature_go_to_a_model_that_takes_them() -> None:
+    """Of a translation too; a temperature of 0 and an empty prompt are as none."""
+    servable = serving(AUDIO, *DECODING)
+    await ask(servable, prompt="Names: Ann", temperature="0.5")
+    await ask(servable, prompt="", temperature="0")
+    asked, plain = servable.inferred
+    assert unpack_bytes(asked.inputs[1], 1) == [b"Names: Ann"]
+    assert np.frombuffer(asked.inputs[2], np.float32) == [0.5]
+    assert [tensor for tensor in plain.inputs[1:] if tensor] == []
+    servable = serving(AUDIO, TASK, *DECODING)
+    await translate(servable, prompt="Namen: Ann")
+    assert unpack_bytes(servable.inferred[0].inputs[2], 1) == [b"Namen: Ann"]
 
 
 async def test_subtitles_need_times() -> None:

@@ -11,7 +11,13 @@ from penstock_common.errors import PenstockError
 from penstock_gateway.dataplane.dataplane import DataPlane, StreamedAnswer
 from penstock_gateway.edge.call import JSON, Call, Reply
 from penstock_gateway.edge.event_stream import DONE, NamedDocument, event_stream_reply
-from penstock_gateway.protocols.openai.generation import PieceReader, TokenCount, generation_rows, naming_input
+from penstock_gateway.protocols.openai.generation import (
+    ModelInputs,
+    PieceReader,
+    TokenCount,
+    generation_rows,
+    naming_input,
+)
 from penstock_gateway.protocols.openai.request import decode_request
 from penstock_gateway.protocols.openai.responses.events import EventWriter
 from penstock_gateway.protocols.openai.responses.items import Item, input_items
@@ -40,25 +46,26 @@ class CreateResponse:
 
     async def __call__(self, call: Call) -> Reply:
         request = decode_request(self._decoder, call.body)
-        items = input_items(request.input)
+        sent = input_items(request.input)
+        earlier: list[Item] = []
         if request.previous_response_id is not None:
-            previous = await self._store.read(call.principal.id, request.previous_response_id)
-            items = [*conversation(previous), *items]
-        inputs = model_inputs(request, items)
-        keep = _Keep(self._store, call.principal.id, items) if self._is_kept(request) else None
+            earlier = conversation(await self._store.read(call.principal.id, request.previous_response_id))
+        inputs = model_inputs(request, earlier, sent)
+        keep = _Keep(self._store, call.principal.id, [*earlier, *sent]) if self._is_kept(request) else None
 
         def rows(_: Call, signature: Signature) -> Rows:
             return generation_rows(signature, inputs)
 
         answer = await self._dataplane.stream(call, request.model, "", rows)
         response = begun_response(request, answer.servable.signature.manifest, store=keep is not None)
+        events = _output_events(response, answer, inputs)
         with self._dataplane.cancelling_on_disconnect(call):
             if request.stream:
                 writer = EventWriter()
-                documents = _documents(writer, response, answer, keep)
+                documents = _documents(writer, response, events, keep)
                 reply = await event_stream_reply(documents, self._keep_alive_seconds, writer.error)
             else:
-                reply = Reply(await _whole(response, answer, keep), JSON)
+                reply = Reply(await _whole(response, events, keep), JSON)
         return answer.begun(reply)
 
     def _is_kept(self, request: ResponsesRequest) -> bool:
@@ -83,8 +90,8 @@ class _Keep:
         await self._store.write(self._principal, stored)
 
 
-async def _whole(response: Response, answer: StreamedAnswer, keep: _Keep | None) -> bytes:
-    async for _ in _output_events(response, answer):
+async def _whole(response: Response, events: AsyncGenerator[Event, None], keep: _Keep | None) -> bytes:
+    async for _ in events:
         pass
     if keep is not None:
         await keep(response)
@@ -92,9 +99,9 @@ async def _whole(response: Response, answer: StreamedAnswer, keep: _Keep | None)
 
 
 async def _documents(
-    writer: EventWriter, response: Response, answer: StreamedAnswer, keep: _Keep | None
+    writer: EventWriter, response: Response, output_events: AsyncGenerator[Event, None], keep: _Keep | None
 ) -> AsyncGenerator[bytes | NamedDocument, None]:
-    async with aclosing(_output_events(response, answer)) as events:
+    async with aclosing(output_events) as events:
         begun = msgspec.structs.replace(response, output=[])
         event = await anext(events)  # an error before it is an ordinary refusal
         yield writer.write(("response.created", {"response": begun}))
@@ -113,7 +120,9 @@ async def _documents(
     yield DONE
 
 
-async def _output_events(response: Response, answer: StreamedAnswer) -> AsyncGenerator[Event, None]:
+async def _output_events(
+    response: Response, answer: StreamedAnswer, inputs: ModelInputs
+) -> AsyncGenerator[Event, None]:
     """Add what the model says to a response, and yield the events of that; closing it ends the work."""
     output, count, finish = Output(response.output), TokenCount(), ""
     manifest = answer.servable.signature.manifest
@@ -127,7 +136,7 @@ async def _output_events(response: Response, answer: StreamedAnswer) -> AsyncGen
                 for event in output.add(piece):
                     yield event
         except PenstockError as err:
-            raise naming_input(err, manifest) from None
+            raise naming_input(err, manifest, inputs.pictures) from None
     cut = finish == "length"
     for event in output.end("incomplete" if cut else "completed"):
         yield event

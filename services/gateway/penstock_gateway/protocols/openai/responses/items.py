@@ -15,6 +15,7 @@ from penstock_common.errors import PenstockError
 from penstock_gateway.protocols.openai import chat_request
 from penstock_gateway.protocols.openai.chat_request import CalledFunction, ToolCall
 from penstock_gateway.protocols.openai.errors import bad_request
+from penstock_gateway.protocols.openai.pictures import check_picture_url
 
 Role = Literal["user", "assistant", "system", "developer"]
 
@@ -27,6 +28,8 @@ class SentPart(msgspec.Struct, gc=False):
     type: str
     text: str = ""
     refusal: str = ""
+    image_url: str | None = None
+    detail: Literal["auto", "low", "high"] = "auto"
 
 
 class SentItem(msgspec.Struct):
@@ -45,6 +48,13 @@ class InputText(msgspec.Struct, tag_field="type", tag="input_text"):
     text: str
 
 
+class InputImage(msgspec.Struct, tag_field="type", tag="input_image"):
+    """A picture, as a ``data:`` URL. Every ``detail`` is seen alike."""
+
+    image_url: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
 class OutputText(msgspec.Struct, tag_field="type", tag="output_text"):
     """A text of the model. Nothing here annotates one."""
 
@@ -56,7 +66,7 @@ class OutputText(msgspec.Struct, tag_field="type", tag="output_text"):
 class Message(msgspec.Struct, tag_field="type", tag="message"):
     id: str
     role: Role
-    content: list[InputText | OutputText]
+    content: list[InputText | InputImage | OutputText]
     status: str = "completed"
 
 
@@ -98,8 +108,7 @@ def chat_messages(items: Iterable[Item]) -> list[chat_request.Message]:
     messages: list[chat_request.Message] = []
     for item in items:
         if isinstance(item, Message):
-            text = "\n".join(part.text for part in item.content)
-            messages.append(chat_request.Message(item.role, text))
+            messages.append(chat_request.Message(item.role, [_chat_part(part) for part in item.content]))
         elif isinstance(item, FunctionCallOutput):
             messages.append(chat_request.Message("tool", item.output, tool_call_id=item.call_id))
         else:
@@ -111,13 +120,23 @@ def chat_messages(items: Iterable[Item]) -> list[chat_request.Message]:
     return messages
 
 
+def picture_places(items: Sequence[Item]) -> list[str]:
+    """The place of each picture in a request whose ``input`` these items are."""
+    return [
+        f"input[{i}].content[{j}]"
+        for i, item in enumerate(items)
+        if isinstance(item, Message)
+        for j, part in enumerate(item.content)
+        if isinstance(part, InputImage)
+    ]
+
+
 def _item(sent: SentItem, place: str) -> Item:
     match sent.type:
         case "message":
             if sent.role is None or sent.content is None:
                 raise bad_request(f"{place}: a message has a role and a content.", place)
-            kind = OutputText if sent.role == "assistant" else InputText
-            return Message(new_id("msg"), sent.role, [kind(text) for text in _texts(sent.content, f"{place}.content")])
+            return Message(new_id("msg"), sent.role, _parts(sent.role, sent.content, f"{place}.content"))
         case "function_call":
             if not sent.call_id or not sent.name or sent.arguments is None:
                 raise bad_request(f"{place}: a function_call has a call_id, a name and arguments.", place)
@@ -129,18 +148,45 @@ def _item(sent: SentItem, place: str) -> Item:
     raise _not_understood(place, f"items of type '{sent.type[:40]}'", "message, function_call or function_call_output")
 
 
+def _parts(role: Role, content: str | list[SentPart], place: str) -> list[InputText | InputImage | OutputText]:
+    if role == "assistant":
+        return [OutputText(text) for text in _texts(content, place)]
+    if isinstance(content, str):
+        return [InputText(content)]
+    parts: list[InputText | InputImage | OutputText] = []
+    for i, part in enumerate(content):
+        if part.type == "input_image":
+            parts.append(_image(part, f"{place}[{i}]"))
+        else:
+            parts.append(InputText(_text(part, f"{place}[{i}]", "text or input_image")))
+    return parts
+
+
+def _image(part: SentPart, place: str) -> InputImage:
+    if part.image_url is None:
+        raise bad_request(f"{place}.image_url: is missing; send a picture as a data: URL.", place)
+    check_picture_url(part.image_url, place)
+    return InputImage(part.image_url, part.detail)
+
+
 def _texts(content: str | list[SentPart], place: str) -> list[str]:
     if isinstance(content, str):
         return [content]
-    texts = []
-    for i, part in enumerate(content):
-        if part.type == "refusal":
-            texts.append(part.refusal)
-        elif part.type in _TEXT_PARTS:
-            texts.append(part.text)
-        else:
-            raise _not_understood(f"{place}[{i}]", f"parts of type '{part.type[:40]}'", "text")
-    return texts
+    return [_text(part, f"{place}[{i}]", "text") for i, part in enumerate(content)]
+
+
+def _text(part: SentPart, place: str, instead: str) -> str:
+    if part.type == "refusal":
+        return part.refusal
+    if part.type in _TEXT_PARTS:
+        return part.text
+    raise _not_understood(place, f"parts of type '{part.type[:40]}'", instead)
+
+
+def _chat_part(part: InputText | InputImage | OutputText) -> chat_request.Part:
+    if isinstance(part, InputImage):
+        return chat_request.Part("image_url", image_url=chat_request.ImageUrl(part.image_url))
+    return chat_request.Part("text", part.text)
 
 
 def _not_understood(place: str, what: str, instead: str) -> PenstockError:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import msgspec
 
 from penstock_gateway.protocols.openai.chat_request import ChatRequest, chat_inputs
-from penstock_gateway.protocols.openai.generation import Sampling, refuse_what_changes_meaning
+from penstock_gateway.protocols.openai.generation import ModelInputs, Sampling, refuse_what_changes_meaning
+from penstock_gateway.protocols.openai.pictures import Picture
 from penstock_gateway.protocols.openai.request import Int64, ModelName
 from penstock_gateway.protocols.openai.responses.forms import (
     TextFormats,
@@ -18,7 +19,14 @@ from penstock_gateway.protocols.openai.responses.forms import (
     chat_tool,
     chat_tool_choice,
 )
-from penstock_gateway.protocols.openai.responses.items import InputText, Item, Message, SentItem, chat_messages
+from penstock_gateway.protocols.openai.responses.items import (
+    InputText,
+    Item,
+    Message,
+    SentItem,
+    chat_messages,
+    picture_places,
+)
 
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -87,11 +95,12 @@ _NEUTRAL_TEXT: dict[str, Any] = {"verbosity": "medium"}
 _NEUTRAL_REASONING: dict[str, Any] = {"effort": "none", "summary": None, "generate_summary": None, "mode": "standard"}
 
 
-def model_inputs(request: ResponsesRequest, conversation: Sequence[Item]) -> dict[str, Any]:
+def model_inputs(request: ResponsesRequest, earlier: Sequence[Item], sent: Sequence[Item]) -> ModelInputs:
     """The model's inputs for a request: those of the same request to ``/v1/chat/completions``.
 
     Args:
-        conversation: all items, also those of the previous response.
+        earlier: the items of the previous response.
+        sent: those of this request.
 
     Raises:
         PenstockError: 400 ``invalid-request`` or ``unsupported-parameter``, naming the member.
@@ -101,8 +110,9 @@ def model_inputs(request: ResponsesRequest, conversation: Sequence[Item]) -> dic
         refuse_what_changes_meaning(request.text, _NEUTRAL_TEXT, "text.")
     if request.reasoning is not None:
         refuse_what_changes_meaning(request.reasoning, _NEUTRAL_REASONING, "reasoning.")
+    conversation = [*earlier, *sent]
     if request.instructions is not None:
-        conversation = [Message("", "system", [InputText(request.instructions)]), *conversation]
+        conversation.insert(0, Message("", "system", [InputText(request.instructions)]))
     sampling = {name: getattr(request, name) for name in Sampling.__struct_fields__}
     chat = ChatRequest(
         model=request.model,
@@ -116,4 +126,7 @@ def model_inputs(request: ResponsesRequest, conversation: Sequence[Item]) -> dic
         response_format=chat_format(request.text.format) if request.text is not None else None,
         **sampling,
     )
-    return chat_inputs(chat)
+    inputs = chat_inputs(chat)
+    places = ["previous_response_id"] * len(picture_places(earlier)) + picture_places(sent)
+    pictures = [Picture(place, "input_image", p.url) for place, p in zip(places, inputs.pictures, strict=True)]
+    return ModelInputs(inputs.values, pictures)

@@ -18,6 +18,7 @@ from tests.postgres import PostgresServer
 from tests.unit.gateway.protocols.one_servable import call
 from tests.unit.gateway.protocols.openai.responses.asking import events, messages, respond
 from tests.unit.gateway.protocols.openai.test_chat import Writer, asked, chunk, whole
+from tests.unit.gateway.protocols.openai.test_pictures import FIRST, SEEING, images, url
 from tests.unit.gateway.stored_responses.storing import new_store, store_of
 
 
@@ -142,6 +143,20 @@ async def test_a_page_that_is_not_there_is_refused(query: bytes, param: str, sto
     answered = whole(await respond(Writer(), store))
     err = await refusal(StoredResponses(store).input_items(about(answered["id"], query)))
     assert (err.status, err.extra["field"]) == (400, param)
+
+
+async def test_a_stored_response_keeps_its_pictures(store: ResponseStore) -> None:
+    """They are listed, and the next response sees them again; its error for a model that sees none says whose they are."""
+    content = [{"type": "input_text", "text": "What is this?"}, {"type": "input_image", "image_url": url(FIRST)}]
+    first = whole(await respond(Writer(inputs=SEEING), store, input=[{"role": "user", "content": content}]))
+    listed = whole(await StoredResponses(store).input_items(about(first["id"])))
+    ResponseItemList.model_validate(listed)
+    assert listed["data"][0]["content"][1] == {"type": "input_image", "image_url": url(FIRST), "detail": "auto"}
+    writer = Writer(inputs=SEEING)
+    await respond(writer, store, input="And now?", previous_response_id=first["id"])
+    assert images(writer, 1) == [FIRST]
+    err = await refusal(respond(Writer(), store, input="And now?", previous_response_id=first["id"]))
+    assert (err.status, err.extra["field"]) == (400, "previous_response_id")
 
 
 async def test_other_keys_do_not_see_it(store: ResponseStore) -> None:

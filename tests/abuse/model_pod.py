@@ -1,4 +1,4 @@
-"""A model that takes a row of up to three million numbers, and a pod that answers at once."""
+"""Models that take up to three million numbers, a text or an image, and a pod that answers for each at once."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output,
 from penstock_common.registry_models import AliasTarget, Model, Version
 from tests.installation import free_ports
 
-NUMBERS = "numbers"
-_MANIFEST = Manifest(
-    Format.ONNX,
-    "m.onnx",
-    Task.REGRESSION,
-    [Field("x", FieldKind.TENSOR, "FP32", [-1], max_elements=3_000_000)],
-    [Output("y", "FP32")],
-)
-MODEL = Model(
-    NUMBERS,
-    1,
-    {1: Version(NUMBERS, 1, _MANIFEST, [], "2026-01-01T00:00:00Z")},
-    {"production": [AliasTarget(1)]},
-)
+NUMBERS, TEXTS, IMAGES = "numbers", "texts", "images"
+
+
+def _model(name: str, field: Field) -> Model:
+    manifest = Manifest(Format.ONNX, "m.onnx", Task.REGRESSION, [field], [Output("y", "FP32")])
+    version = Version(name, 1, manifest, [], "2026-01-01T00:00:00Z")
+    return Model(name, 1, {1: version}, {"production": [AliasTarget(1)]})
+
+
+MODELS = [
+    _model(NUMBERS, Field("x", FieldKind.TENSOR, "FP32", [-1], max_elements=3_000_000)),
+    _model(TEXTS, Field("text", FieldKind.TEXT, "BYTES", max_length=5000)),
+    _model(IMAGES, Field("image", FieldKind.IMAGE, "BYTES")),
+]
 
 
 class _Pod(inference_pb2_grpc.GRPCInferenceServiceServicer):

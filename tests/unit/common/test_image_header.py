@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from penstock_gateway.signature.image_header import MAX_SEGMENTS, ImageHeader, read_header
+from penstock_common.image_header import MAX_SEGMENTS, ImageHeader, read_header
 
 
 def encoded(kind: str, **options: Any) -> bytes:
