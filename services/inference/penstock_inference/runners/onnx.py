@@ -15,6 +15,7 @@ from penstock_inference.runners.batch_sizes import FilledBatches
 from penstock_inference.runners.device_in_use import use_gpu
 from penstock_inference.runners.gpu_files import gpu_devices, gpu_name
 from penstock_inference.runners.onnx_bf16 import run_with_bf16
+from penstock_inference.runners.onnx_classes import check_class_order
 from penstock_inference.runners.row_streams import RowStreams
 from penstock_inference.runners.runner import (
     FileAnswer,
@@ -46,6 +47,9 @@ class OnnxRunner:
         providers: of operators, with their options; the first that has an operator runs it.
         threads: of one operator, on the CPU.
         labels: of the manifest's classes; empty if it has none.
+
+    Attributes:
+        names_classes: its scores come with the names of their classes.
     """
 
     def __init__(
@@ -67,8 +71,9 @@ class OnnxRunner:
             for node in self._session.get_overridable_initializers()
         ]
         self._labels = labels
-        served = ("tensor(", _ZIP_MAP)
-        self._outputs = [node.name for node in self._session.get_outputs() if node.type.startswith(served)]
+        given = self._session.get_outputs()
+        self._outputs = [node.name for node in given if node.type.startswith(("tensor(", _ZIP_MAP))]
+        self.names_classes = any(node.type.startswith(_ZIP_MAP) for node in given)
         nodes = [*self._session.get_inputs(), *self._session.get_outputs()]
         self._bf16 = any(node.type == "tensor(bfloat16)" for node in nodes)
 
@@ -111,8 +116,14 @@ class OnnxRunner:
 
 
 def load(path: Path, manifest: Manifest, threads: int) -> Runner:
-    """Load an ``.onnx`` file."""
+    """Load an ``.onnx`` file.
+
+    Raises:
+        ModelMismatchError: the labels are its classes in another order.
+    """
     runner = OnnxRunner(path, _providers(manifest.acceleration.gpu_memory_mb), threads, manifest.labels)
+    if not runner.names_classes:
+        check_class_order(path, manifest)
     if not runner.on_gpu:
         return runner
     use_gpu(gpu_name())

@@ -96,6 +96,27 @@ def test_labels_and_probabilities_are_those_of_scikit_learn(
         assert all(type(label) is bytes for label in bought.tolist())
 
 
+@pytest.mark.parametrize("labels", [["näh", "ja"], ["ja", "näh"], ["yes", "no"]])
+def test_labels_in_another_order_than_the_classes_are_refused(
+    pipeline: Pipeline, labels: list[str], tmp_path: Path
+) -> None:
+    """Each row would get the other's probability; other names are their owner's choice."""
+    types = [("age", FloatTensorType([None, 1])), ("city", StringTensorType([None, 1]))]
+    converted = to_onnx(
+        pipeline, initial_types=[*types, ("income", FloatTensorType([None, 1]))], options={"zipmap": False}
+    )
+    (tmp_path / "m.onnx").write_bytes(converted.SerializeToString())
+    inputs = [Field(name, FieldKind.NUMBER, "FP32") for name in ("age", "income")]
+    inputs.append(Field("city", FieldKind.CATEGORY, "BYTES", categories=CITIES))
+    outputs = [Output("probabilities", "FP32", [2])]
+    manifest = Manifest(Format.ONNX, "m.onnx", Task.CLASSIFICATION, inputs, outputs, labels=labels)
+    if labels[0] != "näh":
+        load_model(manifest, tmp_path, threads=1)
+        return
+    with pytest.raises(ModelMismatchError, match=r"classes are ja, näh, in this order; the labels are näh, ja\."):
+        load_model(manifest, tmp_path, threads=1)
+
+
 def test_a_text_that_is_not_utf8_is_refused(model: LoadedModel) -> None:
     """422 names the input and the row: it is the caller's fault."""
     ages = np.zeros(2, np.float32)
