@@ -16,7 +16,7 @@ from penstock_common.registry_models import AliasTarget, Model, Snapshot, Versio
 from penstock_common.remotes import parse_remotes
 from penstock_common.service import Service
 from penstock_gateway.dataplane.servable import Servable
-from penstock_gateway.protocols.openai.generation import generation_rows
+from penstock_gateway.protocols.openai.generation import ModelInputs, generation_rows
 from penstock_gateway.remotes.catalog import CatalogWithRemotes
 from penstock_gateway.remotes.remote_files import ReadRemote, RemoteFiles
 from penstock_gateway.remotes.remote_models import RemoteModels
@@ -107,7 +107,7 @@ async def gateway(tmp_path: Path) -> AsyncGenerator[Gateway, None]:
 
 
 async def ask(servable: Servable) -> str:
-    rows = generation_rows(servable.signature, {"messages": "[]"})
+    rows = generation_rows(servable.signature, ModelInputs({"messages": "[]"}))
     async for _ in servable.stream(rows, time.monotonic() + 20):
         pass
     return rows.served_by

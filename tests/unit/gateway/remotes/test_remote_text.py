@@ -12,7 +12,7 @@ import pytest
 
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Output, Task
-from penstock_gateway.protocols.openai.generation import Gathered, PieceReader, generation_rows
+from penstock_gateway.protocols.openai.generation import Gathered, ModelInputs, PieceReader, generation_rows
 from penstock_gateway.remotes.server import RemoteServer
 from penstock_gateway.remotes.text import RemoteText, text_manifest
 from penstock_gateway.signature.rows import Rows
@@ -38,7 +38,7 @@ def servable(server: RemoteServer) -> RemoteText:
 
 
 def rows(text: RemoteText, **inputs: Any) -> Rows:
-    return generation_rows(text.signature, inputs or {"messages": MESSAGES})
+    return generation_rows(text.signature, ModelInputs(inputs or {"messages": MESSAGES}))
 
 
 async def gathered(text: RemoteText, asked: Rows, seconds: float = 20.0) -> Gathered:
@@ -102,7 +102,7 @@ async def test_a_remote_takes_only_what_its_routes_take() -> None:
     """A chat takes no prompt, and a text is neither or both."""
     text = servable(remote_server("http://127.0.0.1:9/v1"))
     assert "prompt" not in {field.name for field in text.signature.manifest.client_inputs}
-    err = await raised(gathered(text, generation_rows(text.signature, {"max_tokens": 1})))
+    err = await raised(gathered(text, generation_rows(text.signature, ModelInputs({"max_tokens": 1}))))
     assert (err.status, err.code) == (422, "invalid-input")
 
 

@@ -15,7 +15,7 @@ from penstock_common.errors import PenstockError
 from penstock_common.manifest import Format, Manifest, Output, Task
 from penstock_common.remotes import Fallback
 from penstock_common.tensors import pack_bytes
-from penstock_gateway.protocols.openai.generation import PieceReader, generation_rows
+from penstock_gateway.protocols.openai.generation import ModelInputs, PieceReader, generation_rows
 from penstock_gateway.remotes.budget import Budget
 from penstock_gateway.remotes.stand_ins import StandIns, WithStandIns
 from penstock_gateway.signature.rows import RawOutputs, Rows
@@ -79,7 +79,7 @@ def stand_ins(*urls: str, gateways: int = 1, patience: float = 20.0, **members: 
 async def answer(local: Local, known: StandIns) -> tuple[str, str]:
     """The text of an answer, and who gave it."""
     with_stand_ins = WithStandIns(known, local.version, local.signature, local)
-    asked = generation_rows(local.signature, {"messages": "[]"})
+    asked = generation_rows(local.signature, ModelInputs({"messages": "[]"}))
     reader = PieceReader(local.signature.manifest, "chat")
     text = ""
     async with aclosing(with_stand_ins.stream(asked, time.monotonic() + 20)) as chunks:
