@@ -97,5 +97,8 @@ def check_row(field: Field, shape: Sequence[int]) -> None:
 
 
 def _not_the_shape(field: Field, value: Any) -> PenstockError:
+    if len(field.shape) == 1:
+        count = "at least one element" if field.varies else f"{field.shape[0]} elements"
+        return invalid(field.name, f"must be a list of {count}, got {shown(value)}")
     what = "of one length at each depth, none empty, " if field.varies else ""
     return invalid(field.name, f"must be nested lists {what}of shape {field.shape}, got {shown(value)}")

@@ -93,6 +93,19 @@ def test_lists_of_another_shape_are_refused(image: Any, says: str) -> None:
     assert says in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [([-1], "'words': must be a list of at least one element, got"), ([2], "a list of 2 elements, got")],
+)
+@pytest.mark.parametrize("words", ["cup", [], {"a": 1}])
+def test_what_is_not_one_list_is_refused_in_plain_words(shape: list[Any], says: str, words: Any) -> None:
+    """A text, an empty list, and an object."""
+    with pytest.raises(PenstockError) as caught:
+        decoder(Field("words", TENSOR, "BYTES", shape=shape)).decode_json(body({"words": words}))
+    assert caught.value.status == 422
+    assert says in caught.value.detail
+
+
 def test_a_name_has_one_size() -> None:
     """Over all the inputs of a request, in JSON and in tensors; the text names both."""
     row = {"image": [[[1, 2]]], "mask": [[True, False, True]]}
