@@ -99,9 +99,12 @@ def envoy(settings: LocalSettings, workers: int) -> Part:
 
 
 def workers_in_rotation(settings: LocalSettings) -> int:
-    """Count the workers that are SERVING according to Envoy's health checks."""
-    with _client(settings.socket("envoy-admin")) as client:
-        [cluster, *_] = client.get("http://envoy/clusters?format=json").json()["cluster_statuses"]
+    """Count the workers that are SERVING according to Envoy's health checks; 0 if Envoy does not answer in time."""
+    try:
+        with _client(settings.socket("envoy-admin")) as client:
+            [cluster, *_] = client.get("http://envoy/clusters?format=json").json()["cluster_statuses"]
+    except httpx.HTTPError:
+        return 0
     hosts = cluster.get("host_statuses", [])
     return sum(host["health_status"] == {"eds_health_status": "HEALTHY"} for host in hosts)
 
