@@ -42,4 +42,4 @@ def _states(model: dict[str, Any]) -> Iterator[str]:
     for load in model["loading"]:
         reason = f": {load['reason']}" if load["reason"] else ""
         size = f"{load['bytes'] / _MB:.1f} MB"
-        yield f"version {load['version']} ({size}) {load['state']} since {load['since']}{reason}"
+        yield f"version {load['version']} {load['state']} since {load['since']} ({size}){reason}"

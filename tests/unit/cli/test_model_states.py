@@ -18,9 +18,9 @@ def listed(**changed: Any) -> dict[str, dict[str, Any]]:
 def test_a_model_says_what_it_waits_for() -> None:
     """The version, its size, since when, and the reason if it failed; beside whether an earlier version answers."""
     assert model_state(listed(), "spam") == "ready"
-    assert model_state(listed(ready=False, loading=[LOAD]), "spam") == "version 2 (5.0 MB) loading since 12:00"
+    assert model_state(listed(ready=False, loading=[LOAD]), "spam") == "version 2 loading since 12:00 (5.0 MB)"
     assert model_state(listed(loading=[FAILED]), "spam") == (
-        "ready; version 2 (5.0 MB) failed since 12:00: OSError: no file"
+        "ready; version 2 failed since 12:00 (5.0 MB): OSError: no file"
     )
     assert model_state(listed(ready=False, owned_by="remote:gpt"), "spam") == "does not answer"
 
