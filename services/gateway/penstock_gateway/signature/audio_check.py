@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from penstock_common.audio_format import AUDIO_FORMATS, audio_format
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
+from penstock_gateway.edge.bounds import over_bound
 from penstock_gateway.signature.audio_header import audio_seconds
-from penstock_gateway.signature.field_check import invalid, over_request_bound
+from penstock_gateway.signature.field_check import in_field, invalid
 from penstock_gateway.signature.file_check import FileCheck
 from penstock_gateway.signature.request_bounds import RequestBounds
 
@@ -49,7 +50,8 @@ class AudioCheck(FileCheck):
                 f"the sound and those of the request's other rows have {total:,.1f} seconds, those counted as "
                 f"{self._most_seconds:g} whose headers do not say it; {most:g} are allowed; send fewer rows"
             )
-            raise over_request_bound(self.name, "audio-too-large", what, "max_request_audio_seconds", most)
+            refusal = over_bound(413, "audio-too-large", "max_request_audio_seconds", most, f"{what}.")
+            raise in_field(self.name, refusal)
 
     def _too_large(self, what: str) -> PenstockError:
         return invalid(self.name, f"the sound {what}", 413, "audio-too-large")

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from penstock_common.dimensions import wire_shape
 from penstock_common.errors import PenstockError
 from penstock_common.manifest import Field
-from penstock_gateway.edge.bounds import over_bound
 from penstock_gateway.signature.row_type import value_type
 
 _SHOWN = 80
@@ -34,9 +33,9 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def over_request_bound(name: str, code: str, what: str, bound: str, limit: float) -> PenstockError:
-    """The 413 of a field over ``bound``, a field of ``RequestBounds``, whose value is ``limit``."""
-    refusal = over_bound(413, code, bound, limit, f"Field '{name}': {what}.")
+def in_field(name: str, refusal: PenstockError) -> PenstockError:
+    """The refusal of a field's value, which names it."""
+    refusal.detail = f"Field '{name}': {refusal.detail}"
     refusal.extra["field"] = name
     return refusal
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from penstock_common.errors import PenstockError
 from penstock_common.image_header import MAX_SEGMENTS, ImageHeader, read_header
 from penstock_common.manifest import Field
-from penstock_gateway.signature.field_check import invalid, over_request_bound
+from penstock_gateway.edge.bounds import over_bound
+from penstock_gateway.signature.field_check import in_field, invalid
 from penstock_gateway.signature.file_check import FileCheck
 from penstock_gateway.signature.request_bounds import RequestBounds
 
@@ -62,7 +63,7 @@ class ImageCheck(FileCheck):
         return header
 
     def _over(self, what: str, bound: str, limit: int) -> PenstockError:
-        return over_request_bound(self.name, "image-too-large", f"the image {what}", bound, limit)
+        return in_field(self.name, over_bound(413, "image-too-large", bound, limit, f"the image {what}."))
 
     def _too_large(self, what: str) -> PenstockError:
         return invalid(self.name, f"the image {what}", 413, "image-too-large")
