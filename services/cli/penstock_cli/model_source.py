@@ -106,7 +106,7 @@ def _place_folder(path: Path, kind: FileKind | None, folder: Path) -> Placed:
     if (file := triton_file(path)) is not None:
         return place(str(file), folder)
     raise _unsupported(
-        f"{path} is no folder of a model: neither config.json of Hugging Face, nor config.cfg of spaCy, nor saved_model.pb "
+        f"{path} is not a folder of a model: neither config.json of Hugging Face, nor config.cfg of spaCy, nor saved_model.pb "
         "of TensorFlow, nor model.py is in it. Name the model's file"
     )
 

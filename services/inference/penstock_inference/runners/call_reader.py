@@ -28,7 +28,7 @@ class CallReader:
         self.called = False
         self._form = form
         self._texts = texts
-        self._is_text = False  # without an opening, the beginning of a text says that it is no call
+        self._is_text = False  # without an opening, the beginning of a text says that it is not a call
         self._held = ""  # what is not understood yet
         self._read = 0  # calls whose arguments are whole
         self._arguments: _JsonObject | ParameterReader | None = None  # of the call that is being read

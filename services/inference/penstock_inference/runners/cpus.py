@@ -40,7 +40,7 @@ def _version_2(folder: Path) -> float | None:
 
 
 def _version_1(folder: Path) -> float | None:
-    """The same in two files; a quota of -1 is no limit."""
+    """The same in two files; a quota of -1 means that there is no limit."""
     try:
         quota, period = [int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")]
     except OSError:

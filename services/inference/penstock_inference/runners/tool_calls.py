@@ -19,7 +19,7 @@ _NO_PARAMETERS = b'{"type": "object", "properties": {}, "additionalProperties": 
 def call_rules(
     form: CallForm, special: Mapping[str, int], tools: Sequence[Tool], *, several: bool, lead: bool
 ) -> list[str]:
-    """Return the rules of a grammar of ``llguidance`` for ``calls`` of some tools, and for ``TEXT`` that is no call.
+    """Return the rules of a grammar of ``llguidance`` for ``calls`` of some tools, and for ``TEXT`` that is not a call.
 
     Args:
         special: the tokens that are special in the model's tokenizer, of those that the form has.
@@ -27,7 +27,7 @@ def call_rules(
         lead: any text may come before the first.
 
     Raises:
-        PenstockError: 422 ``invalid-input``, which names the tool whose parameters are no schema.
+        PenstockError: 422 ``invalid-input``, which names the tool whose parameters are not a schema.
     """
     begin, *opening = _terminals(form.opening, special) or [""]
     rules = [r"TEXT: /(.|\n)*/"]

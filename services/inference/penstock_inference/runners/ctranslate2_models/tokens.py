@@ -22,7 +22,7 @@ class Tokens(Protocol):
         ...
 
     def decode(self, tokens: list[str]) -> str:
-        """Return the text of tokens, without those that are no text."""
+        """Return the text of tokens, without those that are not text."""
         ...
 
 
