@@ -28,6 +28,7 @@ from tests.models.test_ocr_and_faces import encoded, page
 from tests.models.test_recommendation import TASTES, shop
 from tests.models.test_speech import speak
 from tests.models.test_transcription import RATE, SENTENCES, word_errors
+from tests.unit.inference.runners.tiny_translators import nllb
 
 SEVEN = ROOT / "examples" / "seven.png"
 
@@ -350,6 +351,21 @@ def test_a_text_is_summarized(tab: BrowserTab, serving: Serving) -> None:
     assert "river" in summary and "aunt" not in summary
     assert len(summary) < 0.7 * len(example)
     tab.screenshot("summarization")
+
+
+def test_a_translation_names_its_languages(tab: BrowserTab, serving: Serving, tmp_path: Path) -> None:
+    """A model that needs the target is refused without it; with both languages in the form it writes something."""
+    nllb(tmp_path, "eng_Latn", "deu_Latn")
+    serving.add("translation", "--from", str(tmp_path / "model"), "--model", "own-translation")
+    tab.choose("own-translation")
+    tab.page.get_by_label("Text", exact=True).fill("anna lives in graz")
+    tab.page.get_by_role("button", name="Send").click()
+    assert "target" in tab.problem()
+    tab.page.get_by_label("From", exact=True).fill("en")
+    tab.page.get_by_label("To", exact=True).fill("de")
+    assert '"source":"en","target":"de"' in tab.code("curl")
+    tab.send()
+    assert '"model": "own-translation"' in (tab.page.locator("#json").text_content() or "")
 
 
 def test_what_else_a_person_may_like(tab: BrowserTab, serving: Serving, tmp_path: Path) -> None:
