@@ -35,6 +35,7 @@ class Remote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     routes: Annotated[tuple[Route, ...], msgspec.Meta(min_length=1)] = ("chat",)
     width: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None  # numbers of an embedding
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"  # what the server calls it in a chat
+    images: bool = False  # whether the messages of a chat may have pictures
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=512)] = 64  # of one gateway
     first_seconds: Seconds = 60.0  # from a request to the first data of its answer
     idle_seconds: Seconds = 30.0  # between two data of a stream
@@ -44,6 +45,8 @@ class Remote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         _check_url(self.url)
         if ("embeddings" in self.routes) != (self.width is not None):
             raise ValueError("width: is the numbers of an embedding; give it with the route embeddings and only then")
+        if self.images and "chat" not in self.routes:
+            raise ValueError("images: pictures are in the messages of a chat; give it with the route chat")
         if "embeddings" in self.routes and len(self.routes) > 1:
             raise ValueError("routes: embeddings come from a model of their own; make it a remote of its own")
 

@@ -95,6 +95,17 @@ def test_the_width_of_vectors_is_asked(home: Path, key: Path, url: str) -> None:
     assert read_remotes(home / "remotes.yaml").remotes["vectors"].width == 3
 
 
+def test_chats_may_have_pictures(home: Path, url: str) -> None:
+    """If the option says so, and for a remote that has chats."""
+    arguments = ["add", "gpt", "--url", url, "--model", "foreign", "--no-check", "--images"]
+    refused = penstock(*arguments, "--route", "completions")
+    assert refused.exit_code == 1 and "images: pictures are in the messages of a chat" in " ".join(
+        refused.output.split()
+    )
+    assert penstock(*arguments).exit_code == 0
+    assert read_remotes(home / "remotes.yaml").remotes["gpt"].images
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -45,6 +45,7 @@ def add(
     limit: Annotated[
         str, typer.Option(help="What the server calls a chat's limit: max_tokens or max_completion_tokens.")
     ] = "max_tokens",
+    images: Annotated[bool, typer.Option("--images", help="The messages of a chat may have pictures.")] = False,
     description: Annotated[str, typer.Option(help="For the documentation.")] = "",
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not ask the server first.")] = False,
     file: ListFile = None,
@@ -64,7 +65,7 @@ def add(
             width = embedding_width(url, model, **files)
         values = {"url": url, "model": model, "routes": routes, "width": width, "limit": limit} | files
         try:
-            remote = msgspec.convert(values | {"description": description}, Remote)
+            remote = msgspec.convert(values | {"images": images, "description": description}, Remote)
         except msgspec.ValidationError as err:
             raise PenstockError(400, "bad-remote", f"{err}.") from None
         if not no_check:

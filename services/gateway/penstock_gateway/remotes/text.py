@@ -25,6 +25,8 @@ def text_manifest(remote: Remote) -> Manifest:
     """The signature of a remote: the well-known inputs that OpenAI's API has too."""
     takes = {name for route in remote.routes for name in CARRIED[route]}
     inputs = [field for field in text_generation.INPUTS if field.name in takes]
+    if remote.images:
+        inputs.append(text_generation.IMAGES)
     outputs = [output for output in text_generation.OUTPUTS if output.name in GIVEN]
     return Manifest(
         Format.TRANSFORMERS, "remote", Task.GENERATION, inputs, outputs, stream=True, description=remote.description

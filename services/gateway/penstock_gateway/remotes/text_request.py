@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from penstock_common.errors import PenstockError
-from penstock_common.manifest import Field, Manifest
+from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.remotes import Remote
 from penstock_common.tensors import from_raw
 from penstock_gateway.signature.rows import Rows
 
-_PROMPT, _MESSAGES = "prompt", "messages"
+_PROMPT, _MESSAGES, _IMAGES = "prompt", "messages", "images"
+#: How the files of pictures begin, and their types.
+_PICTURES = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp"}
 #: Inputs whose text is JSON, which goes on as it is.
 _JSON = frozenset({_MESSAGES, "tools", "tool_choice", "response_format"})
 _OF_BOTH = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "logprobs"})
@@ -31,6 +35,7 @@ def text_request(remote: Remote, rows: Rows, manifest: Manifest) -> tuple[str, b
             the remote does not take.
     """
     given = given_inputs(rows, manifest)
+    images = given.pop(_IMAGES, []) if remote.images else []
     chat = _MESSAGES in given
     if chat == (_PROMPT in given):
         raise _invalid(f"Send either {_PROMPT} or {_MESSAGES}.", _MESSAGES)
@@ -50,6 +55,8 @@ def text_request(remote: Remote, rows: Rows, manifest: Manifest) -> tuple[str, b
             body |= {"logprobs": True, "top_logprobs": value}
         else:
             body[name] = value
+    if chat:
+        _put_pictures(body[_MESSAGES], images)
     return "/chat/completions" if chat else "/completions", msgspec.json.encode(body)
 
 
@@ -72,6 +79,8 @@ def given_inputs(rows: Rows, manifest: Manifest) -> dict[str, Any]:
 
 def _value(field: Field, raw: bytes, shape: tuple[int, ...]) -> Any:
     array = from_raw(raw, field.datatype, shape)
+    if field.kind is FieldKind.IMAGE:
+        return array.ravel().tolist()
     if field.datatype != "BYTES":
         # The shortest text of a FP32 is the number that was sent: 0.7, not 0.699999988.
         return float(str(array)) if array.dtype.kind == "f" else array.tolist()
@@ -88,6 +97,22 @@ def _value(field: Field, raw: bytes, shape: tuple[int, ...]) -> Any:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         raise _invalid(f"{field.name}: is not valid JSON.", field.name) from None
+
+
+def _put_pictures(messages: Any, images: Sequence[bytes]) -> None:
+    """Put pictures, in their order, where the messages have parts of type ``image``."""
+    sent = messages if isinstance(messages, list) else []
+    contents = [message.get("content") for message in sent if isinstance(message, dict)]
+    parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
+    places = [part for part in parts if part.get("type") == "image"]
+    if len(places) != len(images):
+        text = f"{_IMAGES}: there are {len(images)}, and {len(places)} parts of type image in messages."
+        raise _invalid(text, _IMAGES)
+    for place, image in zip(places, images, strict=True):
+        kind = next(kind for start, kind in _PICTURES.items() if image.startswith(start))
+        url = f"data:{kind};base64,{base64.b64encode(image).decode()}"
+        place.clear()
+        place |= {"type": "image_url", "image_url": {"url": url}}
 
 
 def _invalid(detail: str, field: str = "") -> PenstockError:

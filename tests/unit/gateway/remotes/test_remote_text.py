@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from contextlib import aclosing
 from typing import Any
@@ -29,6 +30,7 @@ from tests.unit.gateway.remotes.foreign_server import (
     usage,
     write_piece,
 )
+from tests.unit.gateway.signature.test_image_bounds import jpeg, png
 
 MESSAGES = orjson.dumps([{"role": "user", "content": "Hi"}]).decode()
 
@@ -104,6 +106,36 @@ async def test_a_remote_takes_only_what_its_routes_take() -> None:
     assert "prompt" not in {field.name for field in text.signature.manifest.client_inputs}
     err = await raised(gathered(text, generation_rows(text.signature, ModelInputs({"max_tokens": 1}))))
     assert (err.status, err.code) == (422, "invalid-input")
+
+
+async def test_pictures_go_where_the_messages_have_them() -> None:
+    """In their order, as data: URLs of their types; beside texts, which stay what they are."""
+    files = [png(2, 2), jpeg(2, 2, scans=1)]
+    parts = [{"type": "image"}, {"type": "text", "text": "And?"}, {"type": "image"}]
+    messages = orjson.dumps([{"role": "user", "content": parts}]).decode()
+    encoded = [base64.b64encode(file).decode() for file in files]
+    async with ForeignServer(HELLO) as foreign:
+        text = servable(remote_server(foreign.url, images=True))
+        await gathered(text, rows(text, messages=messages, images=encoded))
+        [request] = foreign.requests
+    urls = [f"data:image/{kind};base64,{file}" for kind, file in zip(("png", "jpeg"), encoded, strict=True)]
+    seen = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    assert request.body["messages"] == [{"role": "user", "content": [seen[0], parts[1], seen[1]]}]
+
+
+@pytest.mark.parametrize("messages", ["5", MESSAGES])
+async def test_pictures_without_a_place_are_refused(messages: str) -> None:
+    """As many as the messages have parts for them, whatever the messages are."""
+    text = servable(remote_server("http://127.0.0.1:9/v1", images=True))
+    picture = base64.b64encode(png(2, 2)).decode()
+    err = await raised(gathered(text, rows(text, messages=messages, images=[picture])))
+    assert (err.status, err.extra["field"]) == (422, "images")
+
+
+async def test_pictures_are_for_remotes_that_see() -> None:
+    """Others have no input for them."""
+    text = servable(remote_server("http://127.0.0.1:9/v1"))
+    assert "images" not in {field.name for field in text.signature.manifest.client_inputs}
 
 
 async def test_messages_that_are_not_json_are_the_callers_fault() -> None:
