@@ -361,6 +361,7 @@ def test_a_translation_names_its_languages(tab: BrowserTab, serving: Serving, tm
     tab.page.get_by_label("Text", exact=True).fill("anna lives in graz")
     tab.page.get_by_role("button", name="Send").click()
     assert "target" in tab.problem()
+    tab.errors = [error for error in tab.errors if "422" not in error]
     tab.page.get_by_label("From", exact=True).fill("en")
     tab.page.get_by_label("To", exact=True).fill("de")
     assert '"source":"en","target":"de"' in tab.code("curl")
