@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from penstock_common.image_format import PNG, image_type
+
 #: Chunks, segments or fill bytes before the pixels. ICC profiles and EXIF data take one for each 64 kB.
 MAX_SEGMENTS = 512
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
 _START_OF_SCAN = 0xDA
 #: SOF0 to SOF15, without DHT, JPG and DAC that lie between them.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -39,18 +39,19 @@ def read_header(image: bytes) -> ImageHeader | None:
     Raises:
         ValueError: there are more than ``MAX_SEGMENTS`` chunks or segments before the pixels.
     """
-    if image.startswith(_PNG):
-        return ImageHeader(_png_pixels(image))
-    if image.startswith(_JPEG):
-        return _jpeg(image)
-    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
-        return ImageHeader(_webp_pixels(image))
+    match image_type(image):
+        case "image/png":
+            return ImageHeader(_png_pixels(image))
+        case "image/jpeg":
+            return _jpeg(image)
+        case "image/webp":
+            return ImageHeader(_webp_pixels(image))
     return None
 
 
 def _png_pixels(image: bytes) -> int:
     pixels = 0
-    at = len(_PNG)
+    at = len(PNG)
     for _ in range(MAX_SEGMENTS):
         kind = image[at + 4 : at + 8]
         if len(kind) < 4 or kind == b"IDAT":

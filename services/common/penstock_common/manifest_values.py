@@ -9,6 +9,7 @@ from typing import Any
 from penstock_common.architectures import FROM_PICTURES, check_architecture
 from penstock_common.audio_format import AUDIO_FORMATS, audio_format
 from penstock_common.dimensions import check_elements, check_named_sizes
+from penstock_common.image_format import image_type
 from penstock_common.manifest import Field, FieldKind, Format, Manifest, Task, bad_manifest
 from penstock_common.manifest_acceleration import check_acceleration
 from penstock_common.manifest_service import check_service
@@ -187,19 +188,12 @@ def _check_file(field: Field, value: Any, where: str) -> None:
         data = base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(f"{where}: {_shown(value)} is not base64") from None
-    if field.kind is FieldKind.IMAGE and not is_image(data):
+    if field.kind is FieldKind.IMAGE and image_type(data) is None:
         raise ValueError(f"{where}: the bytes are not a PNG, JPEG or WebP")
     if field.kind is FieldKind.AUDIO and audio_format(data) is None:
         raise ValueError(f"{where}: the bytes are not a {AUDIO_FORMATS}")
     if len(data) > max_bytes(field):
         raise ValueError(f"{where}: the file has {len(data)} bytes, {max_bytes(field)} are allowed")
-
-
-def is_image(value: bytes) -> bool:
-    """Whether a file starts as a PNG, JPEG or WebP does."""
-    return value.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
-        value[:4] == b"RIFF" and value[8:12] == b"WEBP"
-    )
 
 
 def _check_tensor(field: Field, value: Any, where: str) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
+from penstock_common.image_format import image_type
 from penstock_common.manifest import Manifest
-from penstock_common.manifest_values import MAX_FILE_BYTES, is_image
+from penstock_common.manifest_values import MAX_FILE_BYTES
 from penstock_common.preprocessing.steps import model_tensors, preprocess
 from penstock_training.label_counts import MAX_LABELS, check_counts
 from penstock_training.table_file import bad_data
@@ -69,7 +70,7 @@ def find_images(folder: Path) -> ImageFiles:
         if number > MAX_FILES:
             raise bad_data(f"{folder} has more than {MAX_FILES:,} pictures; train on a random part of them.")
         data = path.read_bytes() if path.stat().st_size <= MAX_FILE_BYTES else b""
-        if not is_image(data):
+        if image_type(data) is None:
             raise bad_data(
                 f"{path} is not a PNG, JPEG or WebP of at most {MAX_FILE_BYTES:,} bytes; convert it, or take it away."
             )

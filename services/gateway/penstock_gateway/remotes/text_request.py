@@ -9,14 +9,13 @@ from typing import Any
 import msgspec
 
 from penstock_common.errors import PenstockError
+from penstock_common.image_format import image_type
 from penstock_common.manifest import Field, FieldKind, Manifest
 from penstock_common.remotes import Remote
 from penstock_common.tensors import from_raw
 from penstock_gateway.signature.rows import Rows
 
 _PROMPT, _MESSAGES, _IMAGES = "prompt", "messages", "images"
-#: How the files of pictures begin, and their types.
-_PICTURES = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp"}
 #: Inputs whose text is JSON, which goes on as it is.
 _JSON = frozenset({_MESSAGES, "tools", "tool_choice", "response_format"})
 _OF_BOTH = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "logprobs"})
@@ -109,8 +108,7 @@ def _put_pictures(messages: Any, images: Sequence[bytes]) -> None:
         text = f"{_IMAGES}: there are {len(images)}, and {len(places)} parts of type image in messages."
         raise _invalid(text, _IMAGES)
     for place, image in zip(places, images, strict=True):
-        kind = next(kind for start, kind in _PICTURES.items() if image.startswith(start))
-        url = f"data:{kind};base64,{base64.b64encode(image).decode()}"
+        url = f"data:{image_type(image)};base64,{base64.b64encode(image).decode()}"
         place.clear()
         place |= {"type": "image_url", "image_url": {"url": url}}
 
