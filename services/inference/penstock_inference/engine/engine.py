@@ -13,7 +13,6 @@ from penstock_inference.engine.message import CheckedInputs, Message, Outputs
 from penstock_inference.engine.message_parts import joined
 from penstock_inference.engine.padding import Padding
 from penstock_inference.engine.queue import MessageQueue
-from penstock_inference.engine.run_rows import RunRows
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.engine.scheduler import BatchRunner, Scheduler
 from penstock_inference.metrics import VersionMetrics
@@ -42,15 +41,14 @@ class Engine:
     ) -> None:
         self._manifest = manifest
         max_rows = manifest.batching.max_batch_size
-        self._run_rows = RunRows(max_rows)
         # Outputs of varying sizes are as large as the largest of a run, so those of two runs cannot be joined.
         self._splits = not any(is_varying(output.shape) for output in manifest.outputs)
-        run_times = RunTimes(max_rows)
+        self._run_times = run_times = RunTimes(max_rows)
         share = share or Device(manifest.resources.instances).share()
         self._padding = Padding(manifest)
         images = [field.name for field in manifest.client_inputs if field.kind is FieldKind.IMAGE]
         self._queue: MessageQueue[Outputs] = MessageQueue(max_queue_rows, max_queue_bytes, run_times, metrics, images)
-        self._scheduler = Scheduler(max_rows, self._run_rows, self._padding, self._queue, run_times, share, metrics)
+        self._scheduler = Scheduler(max_rows, self._padding, self._queue, run_times, share, metrics)
 
     def run_on(self, runner: BatchRunner) -> None:
         """Run what waits, and what comes, on a process that has just loaded the model."""
@@ -71,21 +69,17 @@ class Engine:
             PodRefusalError: 429 ``queue-full`` if the message could not be answered in time.
         """
         inputs, rows = check_inputs(self._manifest, message.inputs)
-        kind = self._padding.kind(inputs)
-        most = self._run_rows.most
-        if rows <= most or not self._splits:
-            checked = CheckedInputs(inputs, message.retried)
-            outputs = self._queue.put(checked, rows, message.deadline, message.principal, kind)
-            self._scheduler.wake()
-            return outputs
-        parts = [
-            (CheckedInputs(part, message.retried), min(most, rows - most * n))
-            for n, part in enumerate(split_inputs(inputs, rows, most))
-        ]
-        answers = self._queue.put_parts(parts, message.deadline, message.principal, kind)
+        most = self._run_times.run_rows.most if self._splits else rows
+        parts = list(split_inputs(inputs, rows, most)) if rows > most else [inputs]
+        answers = self._queue.put_parts(
+            [(CheckedInputs(part, message.retried), min(most, rows - most * n)) for n, part in enumerate(parts)],
+            message.deadline,
+            message.principal,
+            self._padding.kind(inputs),
+        )
         for _ in answers:
             self._scheduler.wake()
-        return joined(answers)
+        return answers[0] if len(answers) == 1 else joined(answers)
 
     async def stream(self, message: Message) -> AsyncGenerator[Piece, None]:
         """Yield the one answer to a message as a stream does. Raises what ``submit`` and its answer raise."""

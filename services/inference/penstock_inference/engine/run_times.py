@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from penstock_inference.engine.run_rows import RunRows
+
 #: The weight of the newest run in the moving average of its size.
 _WEIGHT = 0.2
 
@@ -18,13 +20,13 @@ class RunTimes:
 
     Attributes:
         parallel: how many runs there can be at a time.
-        run_rows: the rows of a run, if as many wait.
+        run_rows: how many rows a run has, if as many wait.
     """
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
         self.parallel = 1
-        self.run_rows = max_rows
+        self.run_rows = RunRows(max_rows)
         #: By size; 0 if no run of that size has been seen.
         self._seconds = [0.0] * ((max_rows - 1).bit_length() + 1)
 
@@ -39,9 +41,10 @@ class RunTimes:
         self._seconds[size] = known + _WEIGHT * (seconds - known) if known else seconds
 
     def estimate(self, rows: int) -> float:
-        """Return the seconds that ``rows`` will take in runs of ``run_rows``; 0 before the first run."""
-        batches, rest = divmod(rows, self.run_rows)
-        seconds = batches * self._expected(self.run_rows) / self.parallel if batches else 0.0
+        """Return the seconds that ``rows`` will take in runs of so many rows as they have; 0 before the first run."""
+        most = self.run_rows.most
+        batches, rest = divmod(rows, most)
+        seconds = batches * self._expected(most) / self.parallel if batches else 0.0
         return seconds + self._expected(rest) if rest else seconds
 
     def _expected(self, rows: int) -> float:

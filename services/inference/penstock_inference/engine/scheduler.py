@@ -27,7 +27,6 @@ from penstock_inference.engine.message import Arrays, Outputs
 from penstock_inference.engine.padding import Padding
 from penstock_inference.engine.pod_refusal import PodRefusalError
 from penstock_inference.engine.queue import MessageQueue, QueuedMessage
-from penstock_inference.engine.run_rows import RunRows
 from penstock_inference.engine.run_times import RunTimes
 from penstock_inference.metrics import VersionMetrics
 from penstock_inference.runners.process import ProcessEndedError
@@ -46,7 +45,6 @@ class Scheduler:
 
     Args:
         max_rows: the rows that the model takes at a time.
-        run_rows: the rows that a run should have; the scheduler records each run there.
         padding: brings the messages of a batch to one size.
         run_times: the scheduler records each run there.
         share: of the device that the runners run on.
@@ -55,7 +53,6 @@ class Scheduler:
     def __init__(
         self,
         max_rows: int,
-        run_rows: RunRows,
         padding: Padding,
         queue: MessageQueue[Outputs],
         run_times: RunTimes,
@@ -63,7 +60,6 @@ class Scheduler:
         metrics: VersionMetrics,
     ) -> None:
         self._max_rows = max_rows
-        self._run_rows = run_rows
         self._padding = padding
         self._queue = queue
         self._run_times = run_times
@@ -128,7 +124,7 @@ class Scheduler:
             now = time.monotonic()
             if alive := [message for message in self._again.pop() if message.alive(now)]:
                 return alive
-        return self._queue.take(self._run_rows.next())
+        return self._queue.take(self._run_times.run_rows.next())
 
     async def _run(self, runner: BatchRunner, messages: list[QueuedMessage], turn: Turn) -> None:
         """Run messages as one batch and answer each; an exception is the answer of a message that ran alone."""
@@ -152,7 +148,6 @@ class Scheduler:
             self._again += [messages[middle:], messages[:middle]]
         else:
             self._run_times.add(total, self._share.device.clock() - asked)
-            self._run_times.run_rows = self._run_rows.most
             self._metrics.batch_rows.observe(total)
             for message, own in zip(messages, split_outputs(outputs, rows), strict=True):
                 if not message.future.done():
@@ -177,7 +172,7 @@ class Scheduler:
         started = time.perf_counter()
         try:
             outputs = await runner.run(batch, rows)
-            self._run_rows.add(rows, time.perf_counter() - started)
+            self._run_times.run_rows.add(rows, time.perf_counter() - started)
             return outputs
         finally:
             seconds = time.perf_counter() - started

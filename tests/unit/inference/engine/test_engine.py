@@ -103,8 +103,8 @@ async def test_what_waits_runs_together_up_to_the_models_batch(engine: Engine, r
 def small_runs(engine: Engine, runner: Doubler) -> tuple[Engine, Doubler]:
     """An engine that has learnt that runs of one row are best."""
     for _ in range(10):
-        engine._run_rows.add(1, 0.001)
-        engine._run_rows.add(4, 4.0)
+        engine._run_times.run_rows.add(1, 0.001)
+        engine._run_times.run_rows.add(4, 4.0)
     return engine, runner
 
 
