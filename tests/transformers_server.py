@@ -16,11 +16,11 @@ from tests.installation import free_ports, until
 _START_SECONDS = 300
 
 
-class TransformersServer(NamedTuple):
-    """A running server.
+class OpenAIServer(NamedTuple):
+    """A running server of OpenAI's API.
 
     Args:
-        url: of its API, up to ``/v1``.
+        url: under which the paths of its API lie, usually with ``/v1`` at its end.
         model: what it calls the model.
         pid: of its process.
     """
@@ -31,7 +31,7 @@ class TransformersServer(NamedTuple):
 
 
 @contextmanager
-def transformers_server(folder: Path, log: Path, *, prefix: Sequence[str] = ()) -> Iterator[TransformersServer]:
+def transformers_server(folder: Path, log: Path, *, prefix: Sequence[str] = ()) -> Iterator[OpenAIServer]:
     """Serve the model in a folder on the CPU; it is loaded when the block begins.
 
     Args:
@@ -46,7 +46,7 @@ def transformers_server(folder: Path, log: Path, *, prefix: Sequence[str] = ()) 
         try:
             url = f"http://127.0.0.1:{port}"
             until(lambda: _answers(f"{url}/health"), f"transformers to serve; see {log}", seconds=_START_SECONDS)
-            yield TransformersServer(f"{url}/v1", str(folder), process.pid)
+            yield OpenAIServer(f"{url}/v1", str(folder), process.pid)
         finally:
             process.kill()
             process.wait()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks.processes import server
 from benchmarks.virtual_environments import virtual_environment
 from tests.installation import free_ports
+from tests.transformers_server import OpenAIServer
 
 _PACKAGES = (
     "infinity-emb[server,torch]==0.0.78",
@@ -23,22 +23,8 @@ _NAME = "embeddings"
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
 
 
-class Infinity(NamedTuple):
-    """Infinity as it runs.
-
-    Attributes:
-        url: under which OpenAI's paths lie.
-        model: what it calls the model.
-        pid: of its process.
-    """
-
-    url: str
-    model: str
-    pid: int
-
-
 @contextmanager
-def infinity(folder: Path) -> Iterator[Infinity]:
+def infinity(folder: Path) -> Iterator[OpenAIServer]:
     """Serve the model of sentence-transformers in a folder on the serving core, with batches of 32.
 
     Raises:
@@ -52,4 +38,4 @@ def infinity(folder: Path) -> Iterator[Infinity]:
     command = [str(program), "v2", *model, *options.split(), "--log-level", "error"]
     url = f"http://127.0.0.1:{port}"
     with server(command, ready_url=f"{url}/health", environment=_ENVIRONMENT) as pid:
-        yield Infinity(url, _NAME, pid)
+        yield OpenAIServer(url, _NAME, pid)

@@ -21,7 +21,7 @@ from penstock_common.registry_client import RegistryClient
 from penstock_common.registry_models import PRODUCTION, AliasTarget
 from penstock_common.remotes import Fallback, Remote, RemoteList, dump_remotes
 from tests.installation import Gateway, Installation, until
-from tests.transformers_server import TransformersServer, transformers_server
+from tests.transformers_server import OpenAIServer, transformers_server
 from tests.unit.inference.runners.tiny_language_model import save_language_model
 
 MESSAGES: Any = [{"role": "user", "content": "the river runs"}]
@@ -104,7 +104,7 @@ def _ready(url: str, key: str, name: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def foreign_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersServer]:
+def foreign_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAIServer]:
     """``transformers serve`` with a small model."""
     folder = save_language_model(tmp_path_factory.mktemp("tiny"))
     with transformers_server(folder, folder / "serve.log") as server:
@@ -120,7 +120,7 @@ def credential(installation: Installation) -> str:
 @pytest.fixture(scope="module")
 def gateway(
     installation: Installation,
-    foreign_server: TransformersServer,
+    foreign_server: OpenAIServer,
     credential: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gateway]:
@@ -148,7 +148,7 @@ def joined(stream: Any) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
 
 
-def test_a_foreign_server_answers_as_it_does_itself(client: openai.OpenAI, foreign_server: TransformersServer) -> None:
+def test_a_foreign_server_answers_as_it_does_itself(client: openai.OpenAI, foreign_server: OpenAIServer) -> None:
     """Word for word, whole and streamed, with the tokens that it counts."""
     model = foreign_server.model
     with openai.OpenAI(base_url=foreign_server.url, api_key="none") as itself:

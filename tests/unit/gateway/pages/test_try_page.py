@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 import tomllib
 from pathlib import Path
 from typing import Literal
@@ -15,6 +12,7 @@ import pytest
 from penstock_gateway.app import build_app
 from penstock_gateway.edge.health import Health
 from penstock_gateway.settings import GatewaySettings
+from tests.unit.gateway.pages.content_policy import content_policy, source_of
 
 PROJECT = Path(__file__).resolve().parents[4] / "services" / "gateway"
 
@@ -40,11 +38,9 @@ async def test_the_page_needs_no_key(tmp_path: Path) -> None:
 async def test_the_page_runs_its_own_script_alone(tmp_path: Path) -> None:
     """The policy allows by hash the script and style that the page has, calls of this origin, and no frame around it."""
     page = await answer(tmp_path)
-    policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
+    policy = content_policy(page)
     for element, directive in (("script", "script-src"), ("style", "style-src")):
-        [content] = re.findall(f"<{element}>(.*?)</{element}>", page.text, re.DOTALL)
-        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-        assert policy.pop(directive) == f"'sha256-{digest}'"
+        assert policy.pop(directive) == source_of(page, element)
     assert policy == {
         "default-src": "'none'",
         "connect-src": "'self'",

@@ -19,10 +19,10 @@ from penstock_inference.runners.chat_template import chat_prompt
 from penstock_inference.runners.generated_stream import GeneratedStream
 from penstock_inference.runners.generation_request import GenerationRequest
 from penstock_inference.runners.grammars import grammars_of
-from penstock_inference.runners.runner import Chunk
 from penstock_inference.runners.text_generation import load_streaming
 from penstock_inference.runners.token_chooser import Sampling, TokenChoice
 from tests.unit.inference.runners.tiny_language_model import (
+    calls_of,
     chunks_of,
     joined,
     manifest,
@@ -188,15 +188,6 @@ def test_random_weights_call_a_tool_if_they_have_to(folder: Path, template: str,
         assert all(call["name"] == "add-up" for call in calls)
         assert all(json.loads(call["arguments"])["a"] in (1, "}\\", {"b": "</tool_call>"}) for call in calls)
         assert all(len(call["id"]) == (9 if form.short_ids else 29) for call in calls)
-
-
-def calls_of(chunks: list[Chunk]) -> list[dict[str, Any]]:
-    calls: dict[int, dict[str, Any]] = {}
-    for piece in [piece for chunk in chunks for piece in json.loads(output(chunk, "tool_calls"))]:
-        call = calls.setdefault(piece["index"], piece)
-        if call is not piece:
-            call["arguments"] += piece["arguments"]
-    return list(calls.values())
 
 
 @each_form

@@ -25,6 +25,7 @@ from tests.unit.inference.runners.tiny_language_model import (
     OUTPUTS,
     TEMPLATE,
     TOOL_TEMPLATE,
+    calls_of,
     chunks_of,
     joined,
     manifest,
@@ -77,16 +78,6 @@ def asked(**more: Any) -> dict[str, Any]:
     """A request with the tools; its members as JSON."""
     given = {"messages": MESSAGES, "tools": json.dumps(TOOLS), "max_tokens": 600, "temperature": 1.0, **more}
     return given | {name: json.dumps(given[name]) for name in ("tool_choice", "response_format") if name in given}
-
-
-def calls_of(chunks: list[Chunk]) -> list[dict[str, Any]]:
-    """The calls whose pieces the chunks have, joined."""
-    calls: dict[int, dict[str, Any]] = {}
-    for piece in [piece for chunk in chunks for piece in json.loads(output(chunk, "tool_calls"))]:
-        call = calls.setdefault(piece["index"], piece)
-        if call is not piece:
-            call["arguments"] += piece["arguments"]
-    return list(calls.values())
 
 
 def fits(call: dict[str, Any]) -> bool:

@@ -132,3 +132,13 @@ def joined(chunks: list[Chunk]) -> str:
 
 def logprobs(chunks: list[Chunk]) -> list[dict[str, Any]]:
     return [entry for chunk in chunks for entry in json.loads(output(chunk, "logprobs"))]
+
+
+def calls_of(chunks: list[Chunk]) -> list[dict[str, Any]]:
+    """The calls whose pieces the chunks have, joined."""
+    calls: dict[int, dict[str, Any]] = {}
+    for piece in [piece for chunk in chunks for piece in json.loads(output(chunk, "tool_calls"))]:
+        call = calls.setdefault(piece["index"], piece)
+        if call is not piece:
+            call["arguments"] += piece["arguments"]
+    return list(calls.values())

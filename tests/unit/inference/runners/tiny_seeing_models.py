@@ -20,7 +20,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
 from penstock_common import text_generation
-from penstock_common.manifest import Field, Format, Generation, Manifest, Task
+from penstock_common.manifest import Generation, Manifest
 from tests.unit.inference.runners import tiny_language_model
 from tests.unit.inference.runners.tiny_language_model import byte_tokenizer
 
@@ -191,17 +191,8 @@ def save_seeing_model(folder: Path, architecture: str = "llava", **language: Any
     return folder
 
 
-def manifest(generation: Generation | None = None, inputs: list[Field] = INPUTS) -> Manifest:
-    return Manifest(
-        Format.TRANSFORMERS,
-        "model",
-        Task.GENERATION,
-        inputs,
-        list(text_generation.OUTPUTS),
-        stream=True,
-        generation=generation,
-        examples=[{"prompt": "The weir", "max_tokens": 4}],
-    )
+def manifest(generation: Generation | None = None) -> Manifest:
+    return tiny_language_model.manifest(generation, INPUTS)
 
 
 def row(images: Sequence[bytes] = (), **given: Any) -> list[NDArray[Any] | None]:
