@@ -40,6 +40,6 @@ def test_a_trained_translator_answers_at_its_route(
     answer = serving.client.post("/v1/translate", json={"text": TEXTS})
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"model": "translation", "version": "1", "results": wanted}
-    serving.add("translation", "--from", str(made), "--model", "own-translation")
-    own = serving.client.post("/v1/translate", json={"model": "own-translation", "text": TEXTS[0]})
-    assert own.json() == {"model": "own-translation", "version": "1", "results": wanted[:1]}
+    serving.add("translation", "--from", str(made), "--model", "trained-again")
+    own = serving.client.post("/v1/translate", json={"model": "trained-again", "text": TEXTS[0]})
+    assert own.json() == {"model": "trained-again", "version": "1", "results": wanted[:1]}

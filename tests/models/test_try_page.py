@@ -356,8 +356,8 @@ def test_a_text_is_summarized(tab: BrowserTab, serving: Serving) -> None:
 def test_a_translation_names_its_languages(tab: BrowserTab, serving: Serving, tmp_path: Path) -> None:
     """A model that needs the target is refused without it; with both languages in the form it writes something."""
     nllb(tmp_path, "eng_Latn", "deu_Latn")
-    serving.add("translation", "--from", str(tmp_path / "model"), "--model", "own-translation")
-    tab.choose("own-translation")
+    serving.add("translation", "--from", str(tmp_path / "model"), "--model", "many-languages")
+    tab.choose("many-languages")
     tab.page.get_by_label("Text", exact=True).fill("anna lives in graz")
     tab.page.get_by_role("button", name="Send").click()
     assert "target" in tab.problem()
@@ -366,7 +366,7 @@ def test_a_translation_names_its_languages(tab: BrowserTab, serving: Serving, tm
     tab.page.get_by_label("To", exact=True).fill("de")
     assert '"source":"en","target":"de"' in tab.code("curl")
     tab.send()
-    assert '"model": "own-translation"' in (tab.page.locator("#json").text_content() or "")
+    assert '"model": "many-languages"' in (tab.page.locator("#json").text_content() or "")
 
 
 def test_what_else_a_person_may_like(tab: BrowserTab, serving: Serving, tmp_path: Path) -> None:
