@@ -134,10 +134,12 @@ async def test_a_row_that_fails_ends_its_message(small_runs: tuple[Engine, Doubl
 async def test_a_cancelled_large_message_is_run_no_further(small_runs: tuple[Engine, Doubler]) -> None:
     """What is left of its rows leaves the queue."""
     engine, runner = small_runs
-    runner.entered.clear()
+    runner.gate.clear()
     large = submit(engine, 1, 2, 3, 4)
     assert await asyncio.to_thread(runner.entered.wait, 5)
     large.cancel()
+    await asyncio.wait([large])
+    runner.gate.set()
     await engine.drain()
     assert len(runner.batches) < 4
 
