@@ -13,8 +13,9 @@ _WEIGHT = 0.1
 _AS_GOOD = 0.9
 #: A size counts once it has been seen in so many runs: a single one tells more of the machine than of the model.
 _LEAST_RUNS = 8
-#: One of so many runs may be twice as large, to find out if larger runs have become better.
-_TRIAL = 16
+#: One of so many runs may be twice as large, to find out if larger runs have become better. Fewer than one of twenty, so
+#: that they do not show in a p95.
+_TRIAL = 64
 
 
 class RunRows:

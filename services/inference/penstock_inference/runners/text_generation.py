@@ -26,7 +26,7 @@ from penstock_inference.runners.generation_request import INPUTS, GenerationRequ
 from penstock_inference.runners.grammars import Grammars, Guide, grammars_of
 from penstock_inference.runners.hugging_face import architecture_of, generates_text, sees
 from penstock_inference.runners.memory import read_memory
-from penstock_inference.runners.packed_linear import pack_linear_layers
+from penstock_inference.runners.onednn_linear import use_onednn
 from penstock_inference.runners.picture_prompts import PicturePrompts, load_processor
 from penstock_inference.runners.runner import Chunk, ModelMismatchError
 from penstock_inference.runners.sandbox import data_bytes
@@ -219,7 +219,7 @@ def load_streaming(path: Path, manifest: Manifest, threads: int) -> TextGenerati
         )
     tokenizer = transformers.AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
     model = model.to(device.device, device.autocast or model.dtype).eval()
-    pack_linear_layers(model)
+    use_onednn(model, reorder=True)
     picture_prompts = PicturePrompts(load_processor(path, config)) if sees_pictures else None
     return TextGenerationRunner(model, tokenizer, picture_prompts, manifest.generation or Generation(), names)
 

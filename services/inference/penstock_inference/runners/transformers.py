@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 import transformers
 
 from penstock_common.manifest import Manifest
@@ -26,10 +25,10 @@ def load(path: Path, manifest: Manifest, threads: int) -> Runner:
         ModelMismatchError: its architecture has a head that is not served, or its labels are not the manifest's.
     """
     device = TorchDevice(manifest, path, threads)
-    return OnDevice(device, _loaded(path, manifest, device.device))
+    return OnDevice(device, _loaded(path, manifest, device))
 
 
-def _loaded(path: Path, manifest: Manifest, device: torch.device) -> Runner:
+def _loaded(path: Path, manifest: Manifest, device: TorchDevice) -> Runner:
     config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     architecture = architecture_of(config.architectures)
     match head_of(architecture):

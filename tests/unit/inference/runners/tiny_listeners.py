@@ -55,20 +55,20 @@ def whisper(folder: Path, *, multilingual: bool = True) -> None:
     extractor.save_pretrained(folder / "model")
 
 
-def wav2vec2(folder: Path, *, mask: bool) -> None:
-    """Write a wav2vec 2.0; with ``mask`` it is of the kind that padding does not change."""
+def wav2vec2(folder: Path, *, mask: bool, family: str = "Wav2Vec2") -> None:
+    """Write a wav2vec 2.0, or one of a family after it; with ``mask`` it is of the kind that padding does not change."""
     tokens = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEF"]
     folder.mkdir(exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
     tokenizer = transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
-    config = transformers.Wav2Vec2Config(
+    config = getattr(transformers, f"{family}Config")(
         vocab_size=len(tokens), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
         conv_dim=(16, 16, 16), conv_kernel=(10, 8, 4), conv_stride=(10, 8, 4), num_feat_extract_layers=3,
         num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, feat_extract_norm="layer" if mask else "group",
         do_stable_layer_norm=mask, initializer_range=1.0, pad_token_id=0,
     )  # fmt: skip
     torch.manual_seed(0)
-    model = transformers.Wav2Vec2ForCTC(config)
+    model = getattr(transformers, f"{family}ForCTC")(config)
     model.lm_head.bias.data[1:4] = -1000.0  # <s>, </s> and <unk> are not heard
     model.lm_head.bias.data[4] = 3.0  # words end now and then
     model.save_pretrained(folder / "model")

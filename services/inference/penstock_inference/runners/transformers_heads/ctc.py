@@ -21,11 +21,12 @@ from penstock_inference.runners.sounds import (
     sound_field,
 )
 from penstock_inference.runners.texts import encoded, json_column
+from penstock_inference.runners.torch_device import TorchDevice
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 from penstock_inference.runners.transformers_heads.runner import TransformersRunner
 
 
-def letters_of_speech(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+def letters_of_speech(path: Path, manifest: Manifest, device: TorchDevice) -> TransformersRunner:
     """Load a model that gives ``text`` and ``segments`` for the input ``audio``; a segment is a word.
 
     Raises:
@@ -37,10 +38,10 @@ def letters_of_speech(path: Path, manifest: Manifest, device: torch.device) -> T
 
 
 class _Reader:
-    def __init__(self, path: Path, manifest: Manifest, device: torch.device) -> None:
+    def __init__(self, path: Path, manifest: Manifest, device: TorchDevice) -> None:
         parameters_of(manifest)
         self._field = sound_field(manifest)
-        self._device = device
+        self._device = device.device
         self._extractor = load_pretrained(transformers.AutoFeatureExtractor, path)
         if self._extractor.model_input_names[0] != "input_values":
             raise ModelMismatchError(

@@ -15,6 +15,7 @@ from penstock_common.manifest import Manifest
 from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.pictures import decode_picture
 from penstock_inference.runners.texts import json_column
+from penstock_inference.runners.torch_device import TorchDevice
 from penstock_inference.runners.transformers_heads.classifier import check_labels, classifier
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 from penstock_inference.runners.transformers_heads.runner import TransformersRunner, bytes_inputs
@@ -25,7 +26,7 @@ Arrays = Sequence[NDArray[Any] | None]
 _DEFAULT_THRESHOLD = 0.5
 
 
-def image_classifier(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+def image_classifier(path: Path, manifest: Manifest, device: TorchDevice) -> TransformersRunner:
     """Load a model that gives ``probabilities`` and ``logits`` for an image.
 
     Raises:
@@ -38,12 +39,12 @@ def image_classifier(path: Path, manifest: Manifest, device: torch.device) -> Tr
     processor = load_pretrained(transformers.AutoImageProcessor, path)
 
     def to_tensors(arrays: Arrays) -> Any:
-        return processor(_pictures(manifest, arrays), return_tensors="pt").to(device)
+        return processor(_pictures(manifest, arrays), return_tensors="pt").to(device.device)
 
     return TransformersRunner(inputs, classifier(model, to_tensors))
 
 
-def object_finder(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+def object_finder(path: Path, manifest: Manifest, device: TorchDevice) -> TransformersRunner:
     """Load a model that gives ``boxes``, a JSON list for each image: label, score, box, the best score first.
 
     A box is ``[x0, y0, x1, y1]`` in pixels of the picture that was sent. The parameter ``threshold`` is the score above
@@ -60,10 +61,10 @@ def object_finder(path: Path, manifest: Manifest, device: torch.device) -> Trans
     names = model.config.id2label
 
     def found_in(picture: Image.Image) -> list[dict[str, Any]]:
-        answer = model(**processor(picture, return_tensors="pt").to(device))
+        answer = model(**processor(picture, return_tensors="pt").to(device.device))
         size = (picture.height, picture.width)
         [found] = processor.post_process_object_detection(answer, threshold=threshold, target_sizes=[size])
-        corners = found["boxes"].clamp(min=0).minimum(torch.tensor([*size[::-1], *size[::-1]], device=device))
+        corners = found["boxes"].clamp(min=0).minimum(torch.tensor([*size[::-1], *size[::-1]], device=device.device))
         objects = [
             {"label": names[label], "score": round(score, 6), "box": [round(side, 2) for side in box]}
             for label, score, box in zip(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import sentencex  # type: ignore[import-untyped]
-import torch
 from numpy.typing import NDArray
 
 from penstock_common.errors import PenstockError
@@ -16,6 +15,7 @@ from penstock_common.manifest import Manifest
 from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileAnswer, FileTensor, tell_nobody
 from penstock_inference.runners.texts import text_column
+from penstock_inference.runners.torch_device import TorchDevice
 from penstock_inference.runners.transformers_heads.texts import embeddings
 
 _TASK = "summarize"
@@ -33,7 +33,7 @@ def wanted(manifest: Manifest) -> bool:
     return manifest.parameters is not None and manifest.parameters.task == _TASK
 
 
-def extractive_summarizer(path: Path, manifest: Manifest, device: torch.device) -> ExtractiveSummarizer:
+def extractive_summarizer(path: Path, manifest: Manifest, device: TorchDevice) -> ExtractiveSummarizer:
     """Load a model whose output ``text`` is the most central sentences of the input ``text``, in their order.
 
     The input ``sentences`` says how many. The parameter ``language`` (English if absent) is that of the sentences' ends.
@@ -47,7 +47,7 @@ def extractive_summarizer(path: Path, manifest: Manifest, device: torch.device) 
 class ExtractiveSummarizer:
     """See ``extractive_summarizer``. A text may have thousands of sentences, so each batch of them counts as progress."""
 
-    def __init__(self, path: Path, manifest: Manifest, device: torch.device) -> None:
+    def __init__(self, path: Path, manifest: Manifest, device: TorchDevice) -> None:
         self._language = parameters_of(manifest, "task", "language").language or "en"
         self._embeddings = embeddings(path, device, counts_tokens=False)
         self.tell_progress: Callable[[], None] = tell_nobody

@@ -17,6 +17,7 @@ from penstock_inference.runners.languages import languages_of
 from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.runner import FileAnswer, FileTensor, tell_nobody
 from penstock_inference.runners.texts import encoded
+from penstock_inference.runners.torch_device import TorchDevice
 from penstock_inference.runners.transformers_heads.each_token import after_each_token
 from penstock_inference.runners.transformers_heads.generation_settings import settle_generation
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
@@ -25,7 +26,7 @@ from penstock_inference.runners.transformers_heads.pretrained import load_pretra
 _DEFAULT_INPUT_TOKENS = 1024
 
 
-def text_to_text(path: Path, manifest: Manifest, device: torch.device) -> TextToTextRunner:
+def text_to_text(path: Path, manifest: Manifest, device: TorchDevice) -> TextToTextRunner:
     """Load a model whose output ``text`` is what it writes for the input ``text``.
 
     The input ``max_tokens`` bounds a row's answer. A model with several languages has the input ``target_language``, and
@@ -40,11 +41,11 @@ def text_to_text(path: Path, manifest: Manifest, device: torch.device) -> TextTo
 class TextToTextRunner:
     """See ``text_to_text``. An answer may be thousands of tokens long, so each counts as progress."""
 
-    def __init__(self, path: Path, manifest: Manifest, device: torch.device) -> None:
+    def __init__(self, path: Path, manifest: Manifest, device: TorchDevice) -> None:
         parameters = parameters_of(manifest, "task", "max_tokens", "truncate", "beam_size")
         self.tell_progress: Callable[[], None] = tell_nobody
-        self._device = device
-        self._model = load_weights(transformers.AutoModelForSeq2SeqLM, path, device)
+        self._device = device.device
+        self._model = load_weights(transformers.AutoModelForSeq2SeqLM, path, device, reorder=True)
         self._tokenizer = load_pretrained(transformers.AutoTokenizer, path)
         self._prefix, self._most_tokens = settle_generation(self._model, path, parameters)
         self._truncate = bool(parameters.truncate)

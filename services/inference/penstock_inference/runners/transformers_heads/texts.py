@@ -14,6 +14,7 @@ from penstock_common.manifest import Manifest
 from penstock_inference.runners.hugging_face import read_json
 from penstock_inference.runners.parameters import parameters_of
 from penstock_inference.runners.texts import json_column
+from penstock_inference.runners.torch_device import TorchDevice
 from penstock_inference.runners.transformers_heads.classifier import check_labels, classifier
 from penstock_inference.runners.transformers_heads.pooling import pooling
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
@@ -24,7 +25,7 @@ Arrays = Sequence[NDArray[Any] | None]
 _TOKENS = "tokens"
 
 
-def text_classifier(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+def text_classifier(path: Path, manifest: Manifest, device: TorchDevice) -> TransformersRunner:
     """Load a model that gives ``probabilities`` and ``logits`` for a text, or for a pair of two.
 
     Raises:
@@ -37,7 +38,7 @@ def text_classifier(path: Path, manifest: Manifest, device: torch.device) -> Tra
     return TransformersRunner(inputs, classifier(model, _texts_to_tensors(path, model, device)))
 
 
-def entity_finder(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+def entity_finder(path: Path, manifest: Manifest, device: TorchDevice) -> TransformersRunner:
     """Load a model that gives ``entities``, a JSON list for each text: label, text, start, end, score.
 
     Raises:
@@ -48,7 +49,7 @@ def entity_finder(path: Path, manifest: Manifest, device: torch.device) -> Trans
     model = load_weights(transformers.AutoModelForTokenClassification, path, device)
     tokenizer = load_pretrained(transformers.AutoTokenizer, path)
     tagger = transformers.pipeline(
-        "token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="simple", device=device
+        "token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="simple", device=device.device
     )
 
     def run(arrays: Arrays) -> dict[str, NDArray[Any]]:
@@ -59,7 +60,7 @@ def entity_finder(path: Path, manifest: Manifest, device: torch.device) -> Trans
     return TransformersRunner(inputs, run)
 
 
-def embedder(path: Path, manifest: Manifest, device: torch.device) -> TransformersRunner:
+def embedder(path: Path, manifest: Manifest, device: TorchDevice) -> TransformersRunner:
     """Load a model without a head; it gives ``embedding``, FP32 ``[rows, width]``.
 
     If the manifest has the output ``tokens``, it gives that too: INT32 ``[rows]``, how many tokens it read of each text,
@@ -75,7 +76,7 @@ def embedder(path: Path, manifest: Manifest, device: torch.device) -> Transforme
     return TransformersRunner(inputs, embeddings(path, device, counts_tokens=counts_tokens))
 
 
-def embeddings(path: Path, device: torch.device, *, counts_tokens: bool) -> Run:
+def embeddings(path: Path, device: TorchDevice, *, counts_tokens: bool) -> Run:
     """Load a model without a head, and return a function from texts to what ``embedder`` gives."""
     model = load_weights(transformers.AutoModel, path, device)
     return _pooled(model, _texts_to_tensors(path, model, device), path, counts_tokens=counts_tokens)
@@ -85,7 +86,7 @@ def _columns(arrays: Arrays) -> list[list[str]]:
     return [[element.decode() for element in array.tolist()] for array in arrays if array is not None]
 
 
-def _texts_to_tensors(path: Path, model: Any, device: torch.device) -> Callable[[Arrays], Any]:
+def _texts_to_tensors(path: Path, model: Any, device: TorchDevice) -> Callable[[Arrays], Any]:
     """Return a function that tokenizes a batch and pads it to its longest row, with the mask that makes rows independent."""
     tokenizer = load_pretrained(transformers.AutoTokenizer, path)
     longest = _longest(path, tokenizer, model)
@@ -93,7 +94,9 @@ def _texts_to_tensors(path: Path, model: Any, device: torch.device) -> Callable[
 
     def to_tensors(arrays: Arrays) -> Any:
         columns = [[text.lower() if lowers else text for text in column] for column in _columns(arrays)]
-        return tokenizer(*columns, padding=True, truncation=True, max_length=longest, return_tensors="pt").to(device)
+        return tokenizer(*columns, padding=True, truncation=True, max_length=longest, return_tensors="pt").to(
+            device.device
+        )
 
     return to_tensors
 

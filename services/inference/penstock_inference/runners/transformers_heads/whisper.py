@@ -23,6 +23,7 @@ from penstock_inference.runners.sounds import (
     sound_field,
 )
 from penstock_inference.runners.texts import encoded, json_column
+from penstock_inference.runners.torch_device import TorchDevice
 from penstock_inference.runners.transformers_heads.each_token import after_each_token
 from penstock_inference.runners.transformers_heads.pretrained import load_pretrained, load_weights
 from penstock_inference.runners.whisper_decoding import (
@@ -38,7 +39,7 @@ from penstock_inference.runners.whisper_tasks import checked_task, row_tasks
 _ENGLISH = "en"
 
 
-def whisper(path: Path, manifest: Manifest, device: torch.device) -> WhisperRunner:
+def whisper(path: Path, manifest: Manifest, device: TorchDevice) -> WhisperRunner:
     """Load a model that gives ``text``, ``segments`` and ``language`` for the input ``audio``.
 
     Each sound may have a ``prompt``, a text before each of its windows, and a ``temperature``. A model of several languages
@@ -55,12 +56,12 @@ def whisper(path: Path, manifest: Manifest, device: torch.device) -> WhisperRunn
 class WhisperRunner:
     """See ``whisper``. A sound may be hours long, so each token counts as progress."""
 
-    def __init__(self, path: Path, manifest: Manifest, device: torch.device) -> None:
+    def __init__(self, path: Path, manifest: Manifest, device: TorchDevice) -> None:
         parameters = parameters_of(manifest, "task", "language", "beam_size")
         self._field = sound_field(manifest)
         self.tell_progress: Callable[[], None] = tell_nobody
-        self._device = device
-        self._model = load_weights(transformers.WhisperForConditionalGeneration, path, device)
+        self._device = device.device
+        self._model = load_weights(transformers.WhisperForConditionalGeneration, path, device, reorder=True)
         self._tokenizer = load_pretrained(transformers.AutoTokenizer, path)
         self._extractor = load_pretrained(transformers.AutoFeatureExtractor, path)
         self._rate: int = self._extractor.sampling_rate

@@ -1,4 +1,4 @@
-"""Linear layers on the CPU by oneDNN, with weights in the order in which it reads them.
+"""Linear layers on the CPU by oneDNN, if wanted with weights in the order in which it reads them.
 
 PyTorch multiplies matrices of FP32 by MKL. With 576 x 1536 weights on one core of an AMD EPYC with AVX-512, a row took
 0.19 ms of CPU time by MKL and 0.11 ms so, 8 rows 0.36 and 0.16 ms, and the 128 of a prompt 2.2 and 1.0 ms. In BF16, where
@@ -18,12 +18,12 @@ from torch import nn
 _SIZES: tuple[int, ...] = (*range(1, 9), 12, 16, 24, 32, 48, 64, 96, 128)
 
 
-class PackedLinear(nn.Module):
+class OneDnnLinear(nn.Module):
     """Computes what ``nn.Linear`` does, up to the order of its sums. Its gradients cannot be computed.
 
     Args:
-        reorder: keep the weight in oneDNN's own order. Without that the layer uses the weight as it is, which is faster
-            than ``nn.Linear`` too, and takes no memory.
+        reorder: keep the weight in oneDNN's own order, which only oneDNN can read. Without that the layer uses the weight
+            as it is, which is faster than ``nn.Linear`` too, and takes no memory.
     """
 
     def __init__(self, linear: nn.Linear, *, reorder: bool) -> None:
@@ -55,11 +55,13 @@ def padded_rows(rows: int) -> int:
     return _SIZES[bisect.bisect_left(_SIZES, rows)]
 
 
-def pack_linear_layers(model: nn.Module) -> None:
+def use_onednn(model: nn.Module, *, reorder: bool) -> None:
     """Replace the linear layers of a model that oneDNN can compute, and let it compile their programs.
 
-    There are never two copies of all weights. One that is used elsewhere too keeps its order; that of the scores often is
-    the embedding.
+    Args:
+        reorder: the weights too. There are never two copies of all of them. One that is used elsewhere too keeps its
+            order; that of the scores often is the embedding. Not for a model whose code reads weights besides calling
+            their layers.
     """
     if not torch.backends.mkldnn.is_available():
         return
@@ -67,12 +69,12 @@ def pack_linear_layers(model: nn.Module) -> None:
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         dtypes.add(torch.bfloat16)
     uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
-    kinds: dict[tuple[object, ...], PackedLinear] = {}
+    kinds: dict[tuple[object, ...], OneDnnLinear] = {}
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
             # Not a layer of a derived class, whose forward may do more.
             if type(layer) is nn.Linear and layer.weight.device.type == "cpu" and layer.weight.dtype in dtypes:
-                packed = PackedLinear(layer, reorder=uses[id(layer.weight)] == 1)
+                packed = OneDnnLinear(layer, reorder=reorder and uses[id(layer.weight)] == 1)
                 setattr(parent, name, packed)
                 kind = packed.weight.layout, packed.weight.dtype, packed.weight.shape, packed.bias is None
                 kinds[kind] = packed

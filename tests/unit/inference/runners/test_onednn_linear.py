@@ -1,4 +1,4 @@
-"""Packed layers compute what those of PyTorch do."""
+"""Layers of oneDNN compute what those of PyTorch do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import torch
 import transformers
 from torch import nn
 
-from penstock_inference.runners.packed_linear import PackedLinear, pack_linear_layers, padded_rows
+from penstock_common.manifest import Acceleration, Format, Manifest, Precision, Task
+from penstock_inference.runners.onednn_linear import OneDnnLinear, padded_rows, use_onednn
+from penstock_inference.runners.torch_device import TorchDevice
+from penstock_inference.runners.transformers_heads.pretrained import load_weights
 from tests.unit.inference.runners.tiny_language_model import save_language_model
 
 
@@ -38,7 +41,7 @@ def test_products_are_those_of_pytorch(dtype: torch.dtype, bias: bool, reorder: 
     torch.manual_seed(0)
     tolerance = 1e-5 if dtype is torch.float32 else 1.6e-2
     linear = nn.Linear(48, 36, bias=bias, dtype=dtype)
-    packed = PackedLinear(linear, reorder=reorder)
+    packed = OneDnnLinear(linear, reorder=reorder)
     with torch.inference_mode():
         for shape in [(0, 48), (1, 48), (3, 48), (1, 7, 48), (2, 25, 48), (1, 128, 48), (300, 48), (48,)]:
             inputs = torch.randn(*shape[:-1], 2 * 48, dtype=dtype)[..., ::2]
@@ -58,9 +61,9 @@ def test_the_layers_of_a_model_are_replaced() -> None:
     words = torch.arange(50)
     with torch.inference_mode():
         expected = model(words)
-        pack_linear_layers(model)
+        use_onednn(model, reorder=True)
         torch.testing.assert_close(model(words), expected)
-    assert [name for name, layer in model.named_modules() if isinstance(layer, PackedLinear)] == [
+    assert [name for name, layer in model.named_modules() if isinstance(layer, OneDnnLinear)] == [
         "middle.0",
         "middle.2",
         "scores",
@@ -75,5 +78,20 @@ def test_no_layer_of_a_chat_model_is_left(tmp_path: Path) -> None:
     """Neither of attention nor of the rest."""
     folder = save_language_model(tmp_path / "model")
     model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    pack_linear_layers(model)
+    use_onednn(model, reorder=True)
     assert not [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.BFLOAT16])
+def test_layers_stay_if_another_precision_is_wanted(tmp_path: Path, precision: Precision) -> None:
+    """Autocast knows the layers of PyTorch only."""
+    config = transformers.BertConfig(
+        vocab_size=16, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    manifest = Manifest(Format.TRANSFORMERS, "", Task.TENSOR, [], [], acceleration=Acceleration(precision))
+    model = load_weights(transformers.AutoModel, tmp_path, TorchDevice(manifest, tmp_path, 1))
+    replaced = precision is Precision.FLOAT32
+    assert {OneDnnLinear if replaced else nn.Linear} == {
+        type(layer) for layer in model.modules() if isinstance(layer, OneDnnLinear | nn.Linear)
+    }
