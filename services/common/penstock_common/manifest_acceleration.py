@@ -27,7 +27,8 @@ def check_acceleration(manifest: Manifest) -> None:
     if options.compile:
         raise ValueError(
             "acceleration.compile: torch.compile starts a compiler, and a model's process may start no program; leave it "
-            "out. On a GPU, batch_sizes with cuda_graphs spare the same work in Python"
+            "out, and compile the model before, with torch._inductor.aoti_compile_and_package (format: aot-inductor). On "
+            "a GPU, batch_sizes with cuda_graphs spare the same work in Python"
         )
     for name, formats in FORMATS.items():
         if manifest.format not in formats and getattr(options, name) != getattr(Acceleration(), name):
