@@ -118,6 +118,19 @@ def test_chat_draws_the_same_text_for_a_seed(chat: openai.OpenAI) -> None:
     assert draw(7, stop=[first[5]]) == [first.partition(first[5])[0]]
 
 
+def test_a_text_keeps_off_tokens(chat: openai.OpenAI) -> None:
+    """Those that it has, by penalties; those that a bias names."""
+
+    def write(**more: Any) -> str:
+        song = "La la la la la la la la la la"
+        return chat.completions.create(model="chat", prompt=song, max_tokens=40, temperature=0, **more).choices[0].text
+
+    plain = write()
+    assert write(presence_penalty=0, frequency_penalty=0, logit_bias={}) == plain
+    assert write(presence_penalty=2, frequency_penalty=2) != plain
+    assert write(logit_bias={str(token): -100 for token in range(1000)}) != plain
+
+
 def test_responses_by_the_openai_client(chat: openai.OpenAI) -> None:
     """Whole and streamed, the same words; a later one goes on where one ended, until that is deleted."""
     question = "What is the capital of France?"

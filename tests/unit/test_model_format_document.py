@@ -141,9 +141,9 @@ async def test_an_export_can_be_pasted_and_serves(
     script.write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KERAS_BACKEND", "torch")  # TensorFlow is not installed
-    monkeypatch.setattr(torch._inductor.config.aot_inductor, "compile_wrapper_opt_level", "O0")  # which takes less time
     names: dict[str, Any] = {"__name__": "export"}
-    exec(compile(code, str(script), "exec"), names)  # TorchScript reads the source of a class from the script
+    with torch._inductor.config.patch("aot_inductor.compile_wrapper_opt_level", "O0"):  # AOTInductor takes less time
+        exec(compile(code, str(script), "exec"), names)  # TorchScript reads the source of a class from the script
     manifest = parse_manifest(text)
     check_manifest_values(manifest)
     rows = trial_rows(manifest, 3)

@@ -17,8 +17,13 @@ from penstock_gateway.signature.rows import Rows
 
 _PROMPT, _MESSAGES, _IMAGES = "prompt", "messages", "images"
 #: Inputs whose text is JSON, which goes on as it is.
-_JSON = frozenset({_MESSAGES, "tools", "tool_choice", "response_format"})
-_OF_BOTH = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "logprobs"})
+_JSON = frozenset({_MESSAGES, "tools", "tool_choice", "response_format", "logit_bias"})
+_OF_BOTH = frozenset(
+    {
+        "max_tokens", "temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "seed", "stop",
+        "logprobs",
+    }
+)  # fmt: skip
 #: The inputs that a route takes.
 CARRIED = {"chat": _OF_BOTH | _JSON | {"parallel_tool_calls"}, "completions": _OF_BOTH | {_PROMPT}}
 

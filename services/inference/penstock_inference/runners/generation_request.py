@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from numpy.typing import NDArray
 from transformers import BatchFeature
 
@@ -23,10 +24,14 @@ INPUTS = {
     for field in (*text_generation.INPUTS, text_generation.IMAGES)
 }
 
+_BIASES = msgspec.json.Decoder(dict[int, float])
+
 MOST_STOPS = 16
 MOST_STOP_CHARACTERS = 256
 MOST_LOGPROBS = 20
 MOST_TEMPERATURE = 2.0
+MOST_PENALTY = 2.0
+MOST_BIAS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,9 @@ def read_request(
         temperature=_within(row, "temperature", 0, MOST_TEMPERATURE),
         top_p=_within(row, "top_p", 0, 1),
         top_k=_within(row, "top_k", 0),
+        presence_penalty=_within(row, "presence_penalty", -MOST_PENALTY, MOST_PENALTY) or 0.0,
+        frequency_penalty=_within(row, "frequency_penalty", -MOST_PENALTY, MOST_PENALTY) or 0.0,
+        logit_bias=_logit_bias(row, len(tokenizer)),
         seed=int(row["seed"]) if "seed" in row else None,
         logprobs=_within(row, "logprobs", 0, MOST_LOGPROBS),
     )
@@ -121,6 +129,21 @@ def _stops(row: Mapping[str, Any]) -> list[str]:
         if not 1 <= len(stop) <= MOST_STOP_CHARACTERS:
             raise invalid(f"stop: a text has {len(stop)} characters; 1 to {MOST_STOP_CHARACTERS} are possible.")
     return stops
+
+
+def _logit_bias(row: Mapping[str, Any], vocabulary: int) -> dict[int, float]:
+    if "logit_bias" not in row:
+        return {}
+    try:
+        biases: dict[int, float] = _BIASES.decode(row["logit_bias"])
+    except (msgspec.DecodeError, RecursionError) as err:
+        raise invalid(f"logit_bias: {err}; send a JSON object of numbers by token id.") from None
+    for token, bias in biases.items():
+        if not 0 <= token < vocabulary:
+            raise invalid(f"logit_bias: there is no token {token}; 0 to {vocabulary - 1} are possible.")
+        if not -MOST_BIAS <= bias <= MOST_BIAS:
+            raise invalid(f"logit_bias: that of {token} is {bias:g}; {-MOST_BIAS:g} to {MOST_BIAS:g} is possible.")
+    return biases
 
 
 def _within(row: Mapping[str, Any], name: str, low: float, high: float | None = None) -> Any:

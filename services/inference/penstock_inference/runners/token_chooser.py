@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,9 @@ class Sampling:
         temperature: 0 for the likeliest token.
         top_p: the likeliest tokens whose probabilities add up to this.
         top_k: so many of the likeliest tokens; 0 for all.
+        presence_penalty: taken off the scores of tokens that the text has already, as OpenAI's API defines it.
+        frequency_penalty: the same, once for each time that the text has the token.
+        logit_bias: added to the scores of some tokens.
         seed: of the random numbers; None for one that nobody knows.
         logprobs: how many of the likeliest tokens are told with each token; None for not even its own probability.
     """
@@ -29,6 +32,9 @@ class Sampling:
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
     logprobs: int | None = None
 
@@ -76,6 +82,7 @@ class TokenChooser:
             config, input_ids_seq_length=len(prompt), device=str(model.device)
         )
         self._tokens = list(prompt)
+        self._offsets = _Offsets(sampling)
         self._logprobs = sampling.logprobs
         self._guide = guide
         self._random: torch.Generator | None = None
@@ -97,6 +104,7 @@ class TokenChooser:
         scores = logits[None]
         if self._guide is not None:
             scores = scores.masked_fill(self._guide.forbidden(len(logits)).to(logits.device), -torch.inf)
+        scores = self._offsets.added_to(scores)
         if self._processors:
             scores = self._processors(torch.tensor([self._tokens], device=logits.device), scores.clone())
         if self._random is None:
@@ -104,6 +112,7 @@ class TokenChooser:
         else:
             token = int(torch.multinomial(scores.softmax(-1), 1, generator=self._random))
         self._tokens.append(token)
+        self._offsets.count(token)
         final = self._guide is not None and self._guide.accept(token)
         if self._logprobs is None:
             return TokenChoice(token, final=final)
@@ -111,3 +120,28 @@ class TokenChooser:
         values, tokens = logprobs.topk(min(self._logprobs, len(logprobs)))
         likeliest = list(zip(tokens.tolist(), values.tolist(), strict=True))
         return TokenChoice(token, float(logprobs[token]), likeliest, final)
+
+
+class _Offsets:
+    """What is added to the scores of tokens before they are sampled: biases, less the penalties for those of the text."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._presence, self._frequency = sampling.presence_penalty, sampling.frequency_penalty
+        self._penalizes = bool(self._presence or self._frequency)
+        self._of = dict(sampling.logit_bias)
+        self._seen: set[int] = set()
+
+    def added_to(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return scores ``[1, vocabulary]`` with the offsets added."""
+        if not self._of:
+            return scores
+        tokens = torch.tensor([list(self._of)], device=scores.device)
+        values = torch.tensor([list(self._of.values())], dtype=scores.dtype, device=scores.device)
+        return scores.scatter_add(1, tokens, values)
+
+    def count(self, token: int) -> None:
+        """Take the next token of the text into account."""
+        if self._penalizes:
+            penalty = self._frequency + (0.0 if token in self._seen else self._presence)
+            self._of[token] = self._of.get(token, 0.0) - penalty
+            self._seen.add(token)

@@ -96,6 +96,46 @@ def test_sampled_text_is_that_of_generate_with_the_same_seed(runner: TextGenerat
         assert answer(runner, **given) == wanted
 
 
+class Penalties(transformers.LogitsProcessor):  # type: ignore[misc]
+    """OpenAI's definition, over the tokens after a prompt."""
+
+    def __init__(self, prompt_tokens: int, presence: float, frequency: float) -> None:
+        self._prompt_tokens, self._presence, self._frequency = prompt_tokens, presence, frequency
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        counts = torch.bincount(input_ids[0, self._prompt_tokens :], minlength=scores.shape[1])
+        return scores - self._frequency * counts - self._presence * (counts > 0)
+
+
+@pytest.mark.parametrize(("presence", "frequency"), [(1.5, 0.0), (0.0, 0.4), (0.5, -0.1), (-2.0, 2.0)])
+def test_tokens_of_the_text_have_their_penalties(
+    runner: TextGenerationRunner, artifact: Path, library: Any, presence: float, frequency: float
+) -> None:
+    """Whether the likeliest token is taken or one is drawn; those of the prompt have none."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(artifact / "model")
+    prompt_tokens = len(tokenizer("The weir")["input_ids"])
+    penalties = {"presence_penalty": presence, "frequency_penalty": frequency}
+    for seed, temperature in ((None, 0.0), (5, 0.9)):
+        drawn = {} if seed is None else {"do_sample": True, "temperature": temperature, "top_k": 0}
+        torch.manual_seed(seed or 0)
+        wanted, _ = library("The weir", logits_processor=[Penalties(prompt_tokens, presence, frequency)], **drawn)
+        given = {"prompt": "The weir", "max_tokens": 40, "temperature": temperature}
+        given |= {} if seed is None else {"seed": seed}
+        assert answer(runner, **given, **penalties) == wanted
+        if seed is None:
+            assert answer(runner, **given) != wanted
+
+
+def test_tokens_may_have_a_bias(runner: TextGenerationRunner, library: Any) -> None:
+    """As the library's ``sequence_bias`` adds it; -100 forbids a token."""
+    runner.open(1, row(prompt="The weir", max_tokens=40, temperature=0.0, logprobs=0))
+    chunks = chunks_of(runner, 1)[1]
+    plain, first = joined(chunks), logprobs(chunks)[0]["id"]
+    wanted, _ = library("The weir", sequence_bias={(first,): -100.0, (first + 1,): 2.0})
+    bias = json.dumps({first: -100, first + 1: 2})
+    assert answer(runner, prompt="The weir", max_tokens=40, temperature=0.0, logit_bias=bias) == wanted != plain
+
+
 def test_the_same_seed_gives_the_same_text_in_any_company(runner: TextGenerationRunner) -> None:
     """Beside streams that sample, come later and go earlier; another seed gives another text."""
     given = {"prompt": "The weir", "max_tokens": 40, "temperature": 1.0}
@@ -272,6 +312,13 @@ def test_messages_are_put_into_the_folders_template(runner: TextGenerationRunner
         ({"prompt": "r", "top_p": 0.0}, ["top_p"]),
         ({"prompt": "r", "top_p": 1.5}, ["top_p", "1.5"]),
         ({"prompt": "r", "top_k": -1}, ["top_k", "-1"]),
+        ({"prompt": "r", "presence_penalty": 2.5}, ["presence_penalty", "2.5", "-2 to 2"]),
+        ({"prompt": "r", "frequency_penalty": float("nan")}, ["frequency_penalty", "nan"]),
+        ({"prompt": "r", "logit_bias": "[1]"}, ["logit_bias", "object"]),
+        ({"prompt": "r", "logit_bias": '{"the": 1}'}, ["logit_bias"]),
+        ({"prompt": "r", "logit_bias": '{"1": 101}'}, ["logit_bias", "of 1", "101"]),
+        ({"prompt": "r", "logit_bias": '{"1000000": 1}'}, ["logit_bias", "no token 1000000"]),
+        ({"prompt": "r", "logit_bias": '{"-1": 1}'}, ["logit_bias", "no token -1"]),
         ({"prompt": "r", "logprobs": 21}, ["logprobs", "21", "0 to 20"]),
         ({"prompt": "r", "stop": [""]}, ["stop", "0 characters"]),
         ({"prompt": "r", "stop": ["x"] * 17}, ["stop", "17"]),

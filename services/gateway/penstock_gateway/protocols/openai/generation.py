@@ -36,15 +36,11 @@ class Sampling(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     temperature: float | None = None
     top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
     seed: Int64 | None = None
     stop: str | list[str] | None = None
-    # Members that change the answer, and that nothing here carries out.
-    presence_penalty: msgspec.Raw = msgspec.Raw()
-    frequency_penalty: msgspec.Raw = msgspec.Raw()
-    logit_bias: msgspec.Raw = msgspec.Raw()
-
-
-_NEUTRAL_SAMPLING: dict[str, Any] = {"presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {}}
 
 
 class Alternative(msgspec.Struct):
@@ -115,12 +111,17 @@ def sampling_inputs(sampling: Sampling) -> dict[str, Any]:
     """The model's inputs for a sampling, those that the request gave.
 
     Raises:
-        PenstockError: 400 ``invalid-request`` or ``unsupported-parameter``.
+        PenstockError: 400 ``invalid-request``.
     """
-    refuse_what_changes_meaning(sampling, _NEUTRAL_SAMPLING)
-    inputs = {
+    inputs: dict[str, Any] = {
         name: value for name in ("temperature", "top_p", "seed") if (value := getattr(sampling, name)) is not None
     }
+    # What changes nothing is not sent: a model need not have an input for it.
+    for name in ("presence_penalty", "frequency_penalty"):
+        if value := getattr(sampling, name):
+            inputs[name] = value
+    if sampling.logit_bias:
+        inputs["logit_bias"] = orjson.dumps(sampling.logit_bias).decode()
     stops = [sampling.stop] if isinstance(sampling.stop, str) else sampling.stop or []
     if len(stops) > _MAX_STOPS or not all(stops):
         raise bad_request(f"stop: send up to {_MAX_STOPS} texts that are not empty.", "stop")

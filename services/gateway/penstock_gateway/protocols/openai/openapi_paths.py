@@ -190,6 +190,12 @@ def _generation(names: Sequence[str], member: str, schema: dict[str, Any]) -> di
             "max_tokens": {"type": "integer", "minimum": 1},
             "temperature": {"type": "number", "minimum": 0, "maximum": 2},
             "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+            "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+            "logit_bias": {
+                "type": "object",
+                "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+            },
             "seed": {"type": "integer"},
             "stop": {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 4},
             "stream": {"type": "boolean"},

@@ -204,8 +204,8 @@ async def test_a_text_is_continued() -> None:
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"stop": ""}, "stop"),
         ({"top_logprobs": 2}, "top_logprobs"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
-        ({"logit_bias": {"5": 1}}, "logit_bias"),
+        ({"presence_penalty": "much"}, "presence_penalty"),
+        ({"logit_bias": [5]}, "logit_bias"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"seed": "seven"}, "seed"),
@@ -230,6 +230,17 @@ async def test_what_changes_nothing_is_accepted() -> None:
     neutral: dict[str, Any] = {"presence_penalty": 0, "tools": [], "response_format": {"type": "text"}, "n": 1}
     neutral |= {"logit_bias": {}, "tool_choice": None, "verbosity": "medium", "reasoning_effort": "none"}
     assert whole(await chat(Writer(), user="ann", store=False, metadata={}, **neutral))["choices"]
+
+
+async def test_penalties_and_biases_reach_the_model() -> None:
+    """A bias as JSON by token id."""
+    writer = Writer()
+    await chat(writer, presence_penalty=0.5, frequency_penalty=-1, logit_bias={"5": 1, "7": -100})
+    penalties = [
+        np.frombuffer(writer.given(f"{kind}_penalty"), np.float32).item() for kind in ("presence", "frequency")
+    ]
+    assert penalties == [0.5, -1.0]
+    assert orjson.loads(writer.given("logit_bias")[4:]) == {"5": 1.0, "7": -100.0}
 
 
 async def test_a_member_that_the_model_lacks_is_refused() -> None:

@@ -67,6 +67,8 @@ def _create(names: Sequence[str]) -> dict[str, Any]:
             "max_output_tokens": {"type": "integer", "minimum": 1},
             "temperature": {"type": "number", "minimum": 0, "maximum": 2},
             "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+            "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
             "text": {"type": "object", "properties": {"format": _OBJECT}},
             "tools": {"type": "array", "items": _OBJECT, "maxItems": 128},
             "tool_choice": {"oneOf": [{"enum": ["none", "auto", "required"]}, _OBJECT]},

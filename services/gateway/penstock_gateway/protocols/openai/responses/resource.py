@@ -48,8 +48,8 @@ class Response(msgspec.Struct, kw_only=True):
     max_output_tokens: int | None
     top_logprobs: int
     truncation: str = "disabled"
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
+    presence_penalty: float
+    frequency_penalty: float
     text: ResponseText
     reasoning: dict[str, Any] = msgspec.field(default_factory=lambda: _REASONING)
     tools: list[FunctionTool]
@@ -99,6 +99,8 @@ def begun_response(request: ResponsesRequest, manifest: Manifest, *, store: bool
         metadata=request.metadata or {},
         temperature=_used(request.temperature, manifest, "temperature"),
         top_p=_used(request.top_p, manifest, "top_p"),
+        presence_penalty=request.presence_penalty or 0.0,
+        frequency_penalty=request.frequency_penalty or 0.0,
         max_output_tokens=request.max_output_tokens,
         top_logprobs=request.top_logprobs or 0,
         text=ResponseText(text_format or TextFormat()),

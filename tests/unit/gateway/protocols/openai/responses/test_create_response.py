@@ -165,7 +165,7 @@ IMAGE = {"role": "user", "content": [{"type": "input_image", "image_url": "data:
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"moderation": {"model": "omni"}}, "moderation"),
         ({"context_management": [{"type": "compaction"}]}, "context_management"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"presence_penalty": "much"}, "presence_penalty"),
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"max_output_tokens": 2**63}, "max_output_tokens"),
         ({"metadata": {str(i): "" for i in range(17)}}, "metadata"),
