@@ -148,8 +148,8 @@ class Http2:
         self._answers[stream] = {"status": 0, "body": b"", "ended": False, "reset": False}
         return stream
 
-    def send(self, stream: int, data: bytes) -> None:
-        self._connection.send_data(stream, data)
+    def send(self, stream: int, data: bytes, *, end: bool = False) -> None:
+        self._connection.send_data(stream, data, end_stream=end)
         self._flush()
 
     def end(self, stream: int) -> None:

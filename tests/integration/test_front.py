@@ -82,18 +82,23 @@ async def test_a_client_speaks_its_version_of_http(tmp_path: Path, http2: bool) 
             assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
             assert answer.content == b"POST /a " + body
             assert "server" not in answer.headers
-        answers = await asyncio.gather(*(client.get(f"/{i}") for i in range(50)))
-        assert [answer.content for answer in answers] == [f"GET /{i} ".encode() for i in range(50)]
+        if not http2:  # httpcore would end each stream by a frame of its own, and fails if the answer is there before
+            answers = await asyncio.gather(*(client.post(f"/{i}", content=b"x") for i in range(50)))
+            assert [answer.content for answer in answers] == [f"POST /{i} x".encode() for i in range(50)]
 
 
-async def test_an_answer_may_come_before_the_end_of_its_stream(tmp_path: Path) -> None:
-    """A body that has its announced length is answered although the client ends its stream later."""
+@pytest.mark.parametrize("end", [True, False], ids=["ended", "open"])
+async def test_many_bodies_at_once_are_answered_on_one_http2_connection(tmp_path: Path, end: bool) -> None:
+    """A body that has its announced length is answered, although the client may end its stream later or never."""
     async with fronted(tmp_path, echo) as front:
         connection = Http2(await in_thread(front.connect, "h2"))
-        stream = connection.request("/a", [("content-length", "1")], method="POST", end=False)
-        connection.send(stream, b"x")
-        answer = await in_thread(connection.answer, stream)
-    assert (answer["status"], answer["body"], answer["ended"]) == (200, b"POST /a x", True)
+        length = [("content-length", "1")]
+        streams = [connection.request(f"/{i}", length, method="POST", end=False) for i in range(50)]
+        for stream in streams:
+            connection.send(stream, b"x", end=end)
+        answers = [await in_thread(connection.answer, stream) for stream in streams]
+    assert [answer["body"] for answer in answers] == [f"POST /{i} x".encode() for i in range(50)]
+    assert all(answer["status"] == 200 and answer["ended"] for answer in answers)
 
 
 @BOTH

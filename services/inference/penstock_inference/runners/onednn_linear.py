@@ -74,12 +74,12 @@ def use_onednn(model: nn.Module, *, reorder: bool) -> None:
         for name, layer in list(parent.named_children()):
             # Not a layer of a derived class, whose forward may do more.
             if type(layer) is nn.Linear and layer.weight.device.type == "cpu" and layer.weight.dtype in dtypes:
-                packed = OneDnnLinear(layer, reorder=reorder and uses[id(layer.weight)] == 1)
-                setattr(parent, name, packed)
-                kind = packed.weight.layout, packed.weight.dtype, packed.weight.shape, packed.bias is None
-                kinds[kind] = packed
+                own = OneDnnLinear(layer, reorder=reorder and uses[id(layer.weight)] == 1)
+                setattr(parent, name, own)
+                kind = own.weight.layout, own.weight.dtype, own.weight.shape, own.bias is None
+                kinds[kind] = own
     ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what the layers had: of 540 MB of weights, 330
     with torch.inference_mode():
-        for packed in kinds.values():
+        for own in kinds.values():
             for size in _SIZES:
-                packed(torch.zeros(size, packed.in_features, dtype=packed.weight.dtype))
+                own(torch.zeros(size, own.in_features, dtype=own.weight.dtype))

@@ -41,11 +41,11 @@ def test_products_are_those_of_pytorch(dtype: torch.dtype, bias: bool, reorder: 
     torch.manual_seed(0)
     tolerance = 1e-5 if dtype is torch.float32 else 1.6e-2
     linear = nn.Linear(48, 36, bias=bias, dtype=dtype)
-    packed = OneDnnLinear(linear, reorder=reorder)
+    own = OneDnnLinear(linear, reorder=reorder)
     with torch.inference_mode():
         for shape in [(0, 48), (1, 48), (3, 48), (1, 7, 48), (2, 25, 48), (1, 128, 48), (300, 48), (48,)]:
             inputs = torch.randn(*shape[:-1], 2 * 48, dtype=dtype)[..., ::2]
-            torch.testing.assert_close(packed(inputs), linear(inputs), rtol=tolerance, atol=tolerance)
+            torch.testing.assert_close(own(inputs), linear(inputs), rtol=tolerance, atol=tolerance)
 
 
 def test_few_numbers_of_rows_are_computed() -> None:

@@ -10,7 +10,7 @@ from penstock_common.service import Service
 from penstock_gateway.dataplane.servable import Servable
 from penstock_gateway.protocols.openai.embeddings import vector_width
 from penstock_gateway.protocols.openai.generation import MESSAGES, PROMPT, generates_text
-from penstock_gateway.protocols.openai.responses.openapi_paths import response_paths
+from penstock_gateway.protocols.openai.responses.openapi_paths import SAMPLING, response_paths
 from penstock_gateway.protocols.openai.sound_encoder import CONTENT_TYPES, SoundFormat
 from penstock_gateway.protocols.openai.speech import MAX_INPUT, speaks
 from penstock_gateway.protocols.openai.transcriptions import translates_speech, writes_speech_down
@@ -188,10 +188,7 @@ def _generation(names: Sequence[str], member: str, schema: dict[str, Any]) -> di
             "model": {"type": "string", "enum": list(names)},
             member: schema,
             "max_tokens": {"type": "integer", "minimum": 1},
-            "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-            "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-            "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
-            "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+            **SAMPLING,
             "logit_bias": {
                 "type": "object",
                 "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},

@@ -23,6 +23,13 @@ _ITEM = {
         "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": _OBJECT}]},
     },
 }
+#: How a text is drawn, in a request of any route that writes one.
+SAMPLING = {
+    "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+    "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+    "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+}
 _PAGE = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}},
     {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"], "default": "desc"}},
@@ -65,10 +72,7 @@ def _create(names: Sequence[str]) -> dict[str, Any]:
             "instructions": {"type": "string"},
             "previous_response_id": {"type": "string"},
             "max_output_tokens": {"type": "integer", "minimum": 1},
-            "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-            "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-            "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
-            "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+            **SAMPLING,
             "text": {"type": "object", "properties": {"format": _OBJECT}},
             "tools": {"type": "array", "items": _OBJECT, "maxItems": 128},
             "tool_choice": {"oneOf": [{"enum": ["none", "auto", "required"]}, _OBJECT]},
